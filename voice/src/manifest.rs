@@ -1,0 +1,209 @@
+//! `voice.json` and `encoder.json`: what a package says about itself.
+//!
+//! A manifest is data only. [`crate::package`] checks it against the files
+//! beside it; `timbra-engine` checks it against the graphs.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// The package format this build writes and the newest it reads.
+pub const FORMAT_VERSION: u32 = 1;
+
+/// Most speakers a voice may mix, and so the number of mix parameters.
+pub const MAX_SPEAKERS: usize = 8;
+
+/// How a voice makes sound; decides which synthesis controls it understands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Family {
+    /// Harmonic source and filtered noise steered by a small causal network.
+    Harmonic,
+    /// VITS with an NSF-HiFiGAN decoder.
+    Vits,
+    /// Glow-TTS decoder to mel and a vocoder.
+    Glow,
+    /// Shallow diffusion on mel and a vocoder.
+    Diffusion,
+}
+
+/// A tensor that a graph carries from one step to the next.
+///
+/// The graph has an input called `name` and an output called `name_next`, both
+/// of `shape`; the first step feeds zeros.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StateTensor {
+    /// Input name; the output is the same with `_next`.
+    pub name: String,
+    /// Fixed shape, every extent at least 1.
+    pub shape: Vec<usize>,
+}
+
+/// One ONNX graph of a package.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GraphSpec {
+    /// File name inside the package.
+    pub file: String,
+    /// Names of the non-state inputs, in the graph's order.
+    pub inputs: Vec<String>,
+    /// Names of the non-state outputs.
+    pub outputs: Vec<String>,
+    /// Carried tensors.
+    pub states: Vec<StateTensor>,
+}
+
+/// A content encoder: audio at `rate_hz` to `channels` features every `hop_samples`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EncoderSpec {
+    /// Stable name, e.g. `timbra-content-1`.
+    pub id: String,
+    /// SHA-256 of the graph file in lower-case hex; voices find their encoder by it.
+    pub sha256: String,
+    /// Input rate; 16000.
+    pub rate_hz: u32,
+    /// Input samples per frame; 160.
+    pub hop_samples: usize,
+    /// Features per frame (C).
+    pub channels: usize,
+    /// Samples after a frame's centre that must be in before it can be computed.
+    pub lookahead_samples: usize,
+    /// The graph; its `file` exists in the package only when the encoder is embedded.
+    pub graph: GraphSpec,
+}
+
+/// The manifest of a stand-alone encoder package (`encoder.json`).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct EncoderManifest {
+    /// [`FORMAT_VERSION`] of the writer.
+    pub format_version: u32,
+    /// The encoder itself.
+    pub encoder: EncoderSpec,
+    /// SPDX licence expression of the weights.
+    pub licence: String,
+    /// Who must be named.
+    pub attribution: Vec<String>,
+    /// How it was trained.
+    #[serde(default)]
+    pub training: TrainingSummary,
+    /// Every other file of the package.
+    pub files: BTreeMap<String, FileEntry>,
+}
+
+/// One speaker of a voice.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Speaker {
+    /// Lower-case name used on the command line and on screen.
+    pub name: String,
+    /// BCP 47 tags of the recordings' languages.
+    pub languages: Vec<String>,
+    /// SPDX licence of the recordings.
+    pub licence: String,
+    /// Who must be named; may be empty for CC0.
+    pub attribution: String,
+    /// Statement of the speaker's consent, or of the licence that stands for it.
+    pub consent: String,
+    /// Median F0 of the recordings.
+    pub f0_median_hz: f32,
+    /// 5th percentile of F0.
+    pub f0_low_hz: f32,
+    /// 95th percentile of F0.
+    pub f0_high_hz: f32,
+    /// Median loudness of voiced frames in dBFS.
+    pub loudness_median_db: f32,
+}
+
+/// Size and hash of one file of a package.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileEntry {
+    /// Lower-case hex SHA-256.
+    pub sha256: String,
+    /// Length in bytes.
+    pub bytes: u64,
+}
+
+/// What the trainer did.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct TrainingSummary {
+    /// Program and version.
+    pub trainer: String,
+    /// Optimiser steps.
+    pub steps: u64,
+    /// Minutes of recordings.
+    pub minutes: f64,
+    /// Hours of wall time.
+    pub hours: f64,
+    /// Backend, e.g. `flex`.
+    pub backend: String,
+    /// Held-out loss at the end.
+    pub held_out_loss: f64,
+    /// Free text.
+    #[serde(default)]
+    pub notes: String,
+}
+
+/// Measured on held-out clips when the voice was exported.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Certificate {
+    /// Similarity of resynthesised held-out clips to the speaker: mean-MFCC cosine, 0..1.
+    pub similarity: f64,
+    /// Median absolute F0 error in cents.
+    pub f0_cents: f64,
+    /// Share of frames with the wrong voiced/unvoiced decision.
+    pub voicing_error: f64,
+    /// Content distance between held-out source and its resynthesis, 0 is the same.
+    pub content_distance: f64,
+    /// Algorithmic latency at 48 kHz without the host's block.
+    pub latency_ms: f64,
+    /// compute seconds per audio second, one core.
+    pub load: f64,
+    /// The machine the load was measured on.
+    pub machine: String,
+}
+
+/// Everything a voice package says about itself (`voice.json`).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// [`FORMAT_VERSION`] of the writer.
+    pub format_version: u32,
+    /// Name shown to the user.
+    pub name: String,
+    /// Synthesis family.
+    pub family: Family,
+    /// Speakers in the order of `speaker_mix`, 1 to [`MAX_SPEAKERS`].
+    pub speakers: Vec<Speaker>,
+    /// SPDX licence expression of the package.
+    pub licence: String,
+    /// Who must be named.
+    pub attribution: Vec<String>,
+    /// Output rate of the synthesis graph.
+    pub model_rate_hz: u32,
+    /// Output samples per frame; `model_rate_hz / 100`.
+    pub hop_samples: usize,
+    /// Samples at model rate by which the graph's audio lags its controls.
+    pub delay_samples: usize,
+    /// Frames of the past that can still be heard (tail and receptive field).
+    pub receptive_field_frames: usize,
+    /// Lowest F0 the voice was trained for.
+    pub f0_min_hz: f32,
+    /// Highest F0 the voice accepts.
+    pub f0_max_hz: f32,
+    /// The content encoder this voice was trained on.
+    pub encoder: EncoderSpec,
+    /// The synthesis graph.
+    pub synthesis: GraphSpec,
+    /// `clusters.safetensors`: one `[K, C]` table per speaker, named as the speaker.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clusters: Option<String>,
+    /// `retrieval.safetensors`: one `[N, C]` table per speaker, named as the speaker.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retrieval: Option<String>,
+    /// Every other file of the package.
+    pub files: BTreeMap<String, FileEntry>,
+    /// How it was trained.
+    #[serde(default)]
+    pub training: TrainingSummary,
+    /// What it reached, when it was measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<Certificate>,
+}
