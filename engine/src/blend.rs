@@ -1,0 +1,145 @@
+//! Pulling the content towards the speaker's own: k-means centres or retrieved frames.
+
+use timbra_voice::manifest::MAX_SPEAKERS;
+use timbra_voice::tables::{SpeakerTables, Table};
+
+/// Rows a retrieved frame is made of.
+const NEIGHBOURS: usize = 8;
+
+/// Blends content frames with a voice's tables.
+#[derive(Debug, Default)]
+pub struct Blender {
+    target: Vec<f32>,
+}
+
+impl Blender {
+    /// Moves `content` towards the nearest centre of each mixed speaker, `ratio` (0..1) of the way.
+    pub fn towards_centres(&mut self, content: &mut [f32], tables: &SpeakerTables, mix: &[f32; MAX_SPEAKERS], ratio: f32) {
+        self.blend(content, tables, mix, ratio, |content, table, weight, target| {
+            let nearest = nearest_rows::<1>(content, table);
+            add(target, table.row(nearest[0].1), weight);
+        });
+    }
+
+    /// Moves `content` towards a mean of the eight nearest frames of each mixed speaker, `ratio` (0..1) of the way.
+    ///
+    /// The frames are weighted by the inverse of their squared distance.
+    pub fn towards_neighbours(&mut self, content: &mut [f32], tables: &SpeakerTables, mix: &[f32; MAX_SPEAKERS], ratio: f32) {
+        self.blend(content, tables, mix, ratio, |content, table, weight, target| {
+            let mut nearest = nearest_rows::<NEIGHBOURS>(content, table);
+            let found = NEIGHBOURS.min(table.rows);
+            let mut total = 0.0;
+            for (distance, _) in &mut nearest[..found] {
+                *distance = 1.0 / (*distance + 1e-6);
+                total += *distance;
+            }
+            for (share, row) in &nearest[..found] {
+                add(target, table.row(*row), weight * share / total);
+            }
+        });
+    }
+
+    fn blend(
+        &mut self,
+        content: &mut [f32],
+        tables: &SpeakerTables,
+        mix: &[f32; MAX_SPEAKERS],
+        ratio: f32,
+        pull: impl Fn(&[f32], &Table, f32, &mut [f32]),
+    ) {
+        if ratio <= 0.0 {
+            return;
+        }
+        self.target.clear();
+        self.target.resize(content.len(), 0.0);
+        for (table, &weight) in tables.tables.iter().zip(mix) {
+            if weight <= 0.0 {
+                continue;
+            }
+            match table {
+                Some(table) => pull(content, table, weight, &mut self.target),
+                // A speaker without a table leaves its share as it is.
+                None => add(&mut self.target, content, weight),
+            }
+        }
+        for (value, target) in content.iter_mut().zip(&self.target) {
+            *value += ratio * (target - *value);
+        }
+    }
+}
+
+fn add(sum: &mut [f32], row: &[f32], weight: f32) {
+    for (sum, value) in sum.iter_mut().zip(row) {
+        *sum += weight * value;
+    }
+}
+
+/// The `N` nearest rows by squared distance, nearest first; places that are not filled have infinite distance.
+fn nearest_rows<const N: usize>(content: &[f32], table: &Table) -> [(f32, usize); N] {
+    let mut nearest = [(f32::INFINITY, 0); N];
+    for row in 0..table.rows {
+        let distance: f32 = table.row(row).iter().zip(content).map(|(a, b)| (a - b) * (a - b)).sum();
+        if distance < nearest[N - 1].0 {
+            let place = nearest.partition_point(|(other, _)| *other <= distance);
+            nearest[place..].rotate_right(1);
+            nearest[place] = (distance, row);
+        }
+    }
+    nearest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tables() -> SpeakerTables {
+        let table = |data: &[f32]| Some(Table { rows: data.len() / 2, channels: 2, data: data.to_vec() });
+        SpeakerTables { tables: vec![table(&[0.0, 0.0, 10.0, 10.0]), table(&[-4.0, 0.0]), None] }
+    }
+
+    fn mix(weights: &[f32]) -> [f32; MAX_SPEAKERS] {
+        let mut mix = [0.0; MAX_SPEAKERS];
+        mix[..weights.len()].copy_from_slice(weights);
+        mix
+    }
+
+    #[test]
+    fn ratio_one_gives_the_nearest_centre_and_zero_nothing() {
+        let mut content = [7.0, 8.0];
+        Blender::default().towards_centres(&mut content, &tables(), &mix(&[1.0]), 1.0);
+        assert_eq!(content, [10.0, 10.0]);
+        Blender::default().towards_centres(&mut content, &tables(), &mix(&[0.0, 1.0]), 0.0);
+        assert_eq!(content, [10.0, 10.0]);
+    }
+
+    #[test]
+    fn centres_of_mixed_speakers_are_mixed() {
+        let mut content = [1.0, 1.0];
+        Blender::default().towards_centres(&mut content, &tables(), &mix(&[0.5, 0.5]), 1.0);
+        assert_eq!(content, [-2.0, 0.0]);
+    }
+
+    #[test]
+    fn a_speaker_without_a_table_leaves_its_share() {
+        let mut content = [2.0, 2.0];
+        Blender::default().towards_centres(&mut content, &tables(), &mix(&[0.5, 0.0, 0.5]), 1.0);
+        assert_eq!(content, [1.0, 1.0]);
+    }
+
+    #[test]
+    fn neighbours_are_weighted_by_inverse_squared_distance() {
+        let mut content = [5.0, 5.0];
+        Blender::default().towards_neighbours(&mut content, &tables(), &mix(&[1.0]), 1.0);
+        assert!((content[0] - 5.0).abs() < 1e-3, "half way between two rows: {content:?}");
+        let mut content = [0.0, 0.0];
+        Blender::default().towards_neighbours(&mut content, &tables(), &mix(&[1.0]), 1.0);
+        assert!(content[0].abs() < 1e-3, "on a row: {content:?}");
+    }
+
+    #[test]
+    fn nearest_rows_are_sorted() {
+        let table = Table { rows: 5, channels: 1, data: vec![9.0, 1.0, 5.0, 2.0, 7.0] };
+        let nearest = nearest_rows::<3>(&[0.0], &table);
+        assert_eq!(nearest.map(|(_, row)| row), [1, 3, 2]);
+    }
+}

@@ -1,0 +1,137 @@
+//! The only place where delays are computed.
+//!
+//! Two numbers follow from a voice, a tier and a host configuration. The *latency* is what the host is told: the wait
+//! that lets every sample be ready when the host asks for it. The *chain delay* is how much later an event lies in the
+//! worker's output than in its input by the arithmetic of the chain alone (filters, frame layout, graph). Their
+//! difference is the padding the port adds, so that an event at input sample n is heard at n + latency exactly.
+
+use timbra_dsp::f0::F0Tracker;
+use timbra_dsp::loudness::LoudnessMeter;
+use timbra_dsp::resample::StreamResampler;
+use timbra_dsp::{CONTENT_HOP_SAMPLES, CONTENT_RATE_HZ};
+use timbra_voice::manifest::Manifest;
+
+use crate::controls::Tier;
+use crate::error::EngineError;
+
+/// The numbers of a voice that decide its delay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct VoiceTiming {
+    /// Look-ahead of its content encoder, in samples at 16 kHz.
+    pub encoder_lookahead_samples: usize,
+    /// Output rate of its synthesis graph.
+    pub model_rate_hz: u32,
+    /// Delay inside its synthesis graph, in samples at the model rate.
+    pub synthesis_delay_samples: usize,
+    /// Frames of the past that can still be heard.
+    pub receptive_field_frames: usize,
+}
+
+impl VoiceTiming {
+    /// The timing a manifest states.
+    pub fn of(manifest: &Manifest) -> Self {
+        Self {
+            encoder_lookahead_samples: manifest.encoder.lookahead_samples,
+            model_rate_hz: manifest.model_rate_hz,
+            synthesis_delay_samples: manifest.delay_samples,
+            receptive_field_frames: manifest.receptive_field_frames,
+        }
+    }
+}
+
+impl Default for VoiceTiming {
+    /// What is assumed while no voice is known: the timing that our own encoder and family `harmonic` aim at
+    /// (30 ms of look-ahead, 5 ms in the graph, 48 kHz), so that such a voice can be loaded later without a restart.
+    fn default() -> Self {
+        Self {
+            encoder_lookahead_samples: 480,
+            model_rate_hz: 48_000,
+            synthesis_delay_samples: 240,
+            receptive_field_frames: 100,
+        }
+    }
+}
+
+/// Hops that must follow a frame's time before every feature of the frame is there.
+pub fn lookahead_hops(encoder_lookahead_samples: usize) -> usize {
+    encoder_lookahead_samples
+        .max(F0Tracker::LOOKAHEAD_SAMPLES)
+        .max(LoudnessMeter::LOOKAHEAD_SAMPLES)
+        .div_ceil(CONTENT_HOP_SAMPLES)
+}
+
+/// Time allowed for the worker to wake and compute, on top of the host's block.
+pub fn slack_s(tier: Tier) -> f64 {
+    match tier {
+        Tier::Live => 0.003,
+        // A full-width voice takes most of a frame to compute, and other instances may be served first.
+        Tier::Studio => 0.020,
+        Tier::Render => 0.060,
+    }
+}
+
+/// The delays of one voice in one stream, in host samples.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LatencyPlan {
+    /// What the host is told.
+    pub latency_samples: u32,
+    /// What the chain does by itself.
+    pub chain_delay_samples: u32,
+    /// How long the past can still be heard after the input has become silent, without the latency.
+    pub tail_samples: u32,
+}
+
+impl LatencyPlan {
+    /// The delays of a voice with `timing` in a stream at `host_rate_hz` whose blocks have at most `max_block_samples`.
+    ///
+    /// # Errors
+    /// A rate the resamplers do not support.
+    pub fn new(
+        timing: &VoiceTiming,
+        tier: Tier,
+        host_rate_hz: u32,
+        max_block_samples: usize,
+    ) -> Result<Self, EngineError> {
+        let into = StreamResampler::new(host_rate_hz, CONTENT_RATE_HZ)?;
+        let out_of = StreamResampler::new(timing.model_rate_hz, host_rate_hz)?;
+        let host = f64::from(host_rate_hz);
+        let hop_s = CONTENT_HOP_SAMPLES as f64 / f64::from(CONTENT_RATE_HZ);
+        let model = f64::from(timing.model_rate_hz);
+        let graph_s = timing.synthesis_delay_samples as f64 / model;
+
+        let chain_s = into.delay_input_samples() / host + hop_s + graph_s + out_of.delay_input_samples() / model;
+        let ready_s = into.latency_input_samples() as f64 / host
+            + lookahead_hops(timing.encoder_lookahead_samples) as f64 * hop_s
+            + hop_s
+            + graph_s
+            + out_of.latency_input_samples() as f64 / model;
+        let tail_s = timing.receptive_field_frames as f64 * hop_s;
+        Ok(Self {
+            latency_samples: ((ready_s + slack_s(tier)) * host).ceil() as u32 + max_block_samples as u32,
+            chain_delay_samples: (chain_s * host).round() as u32,
+            tail_samples: (tail_s * host).ceil() as u32,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn live_tier_of_the_shipped_shape_is_within_60_ms() {
+        let plan = LatencyPlan::new(&VoiceTiming::default(), Tier::Live, 48_000, 256).unwrap();
+        assert!(plan.latency_samples <= 2880, "{} samples at 48 kHz", plan.latency_samples);
+    }
+
+    #[test]
+    fn padding_is_never_negative() {
+        for host_rate_hz in [8_000, 16_000, 22_050, 44_100, 48_000, 96_000, 192_000] {
+            for model_rate_hz in [16_000, 24_000, 44_100, 48_000] {
+                let timing = VoiceTiming { encoder_lookahead_samples: 0, model_rate_hz, ..VoiceTiming::default() };
+                let plan = LatencyPlan::new(&timing, Tier::Live, host_rate_hz, 1).unwrap();
+                assert!(plan.latency_samples > plan.chain_delay_samples);
+            }
+        }
+    }
+}

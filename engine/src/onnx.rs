@@ -1,0 +1,487 @@
+//! The inference runtime: the only file that names `ort`.
+//!
+//! A [`Graph`] is one ONNX graph, loaded once and shared; a [`GraphStream`] is one stream's way through it, with the
+//! carried tensors. Graphs run one frame at a time on the calling thread. ONNX Runtime is loaded when the first graph
+//! is, from the places [`crate::locate`] gives.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use ort::environment::Environment;
+use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
+use ort::session::{Session, SessionInputValue, SessionInputs};
+use ort::value::{DynValue, Tensor, TensorElementType, ValueType};
+use parking_lot::Mutex;
+use timbra_voice::manifest::StateTensor;
+
+use crate::error::EngineError;
+use crate::locate;
+
+/// The provider that always works.
+pub const CPU: &str = "CPUExecutionProvider";
+
+/// Largest relative difference from the CPU's result with which another provider is accepted.
+const PROVIDER_TOLERANCE: f32 = 1e-2;
+
+struct Runtime {
+    environment: Environment,
+    library: PathBuf,
+}
+
+static RUNTIME: Mutex<Option<Arc<Runtime>>> = Mutex::new(None);
+static PREFERENCE: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+/// Execution providers to try in order, by ONNX Runtime's names (`CUDAExecutionProvider`, …), before the CPU. Holds
+/// for graphs loaded from now on; what a library does not have is passed over with a message.
+pub fn prefer_providers(names: Vec<String>) {
+    *PREFERENCE.lock() = names;
+}
+
+/// The library in use, once one is.
+pub fn library_in_use() -> Option<PathBuf> {
+    RUNTIME.lock().as_ref().map(|runtime| runtime.library.clone())
+}
+
+/// Finds and loads ONNX Runtime, if that has not been done.
+///
+/// # Errors
+/// [`EngineError::RuntimeMissing`] with every place searched. The next call searches again.
+pub fn ensure_runtime() -> Result<(), EngineError> {
+    runtime().map(|_| ())
+}
+
+fn runtime() -> Result<Arc<Runtime>, EngineError> {
+    let mut slot = RUNTIME.lock();
+    if let Some(runtime) = &*slot {
+        return Ok(Arc::clone(runtime));
+    }
+    let candidates = locate::runtime_candidates();
+    let mut reason = "no such file".to_owned();
+    for candidate in candidates.iter().filter(|path| path.is_file()) {
+        match open_runtime(candidate) {
+            Ok(runtime) => {
+                let runtime = Arc::new(runtime);
+                *slot = Some(Arc::clone(&runtime));
+                return Ok(runtime);
+            }
+            Err(found) => reason = found,
+        }
+    }
+    Err(EngineError::RuntimeMissing { library: locate::runtime_library_name().to_owned(), reason, searched: candidates })
+}
+
+fn open_runtime(library: &Path) -> Result<Runtime, String> {
+    let environment = ort::init_from(library)
+        .map_err(|error| error.to_string())?
+        .with_name("timbra")
+        .with_telemetry(false)
+        .build()
+        .map_err(|error| error.to_string())?;
+    environment.set_log_level(ort::logging::LogLevel::Error);
+    Ok(Runtime { environment, library: library.to_path_buf() })
+}
+
+/// A tensor of a graph as it is used for one frame.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Slot {
+    /// Name in the graph.
+    pub name: String,
+    /// Shape for one frame.
+    pub shape: Vec<usize>,
+}
+
+impl Slot {
+    /// A slot by name and shape.
+    pub fn new(name: &str, shape: &[usize]) -> Self {
+        Self { name: name.to_owned(), shape: shape.to_vec() }
+    }
+
+    fn values(&self) -> usize {
+        self.shape.iter().product()
+    }
+}
+
+/// What a graph must look like for one frame.
+#[derive(Debug, Clone)]
+pub struct GraphShape {
+    /// Whose graph it is, for messages.
+    pub owner: String,
+    /// Its file name, for messages.
+    pub file: String,
+    /// Inputs besides the states.
+    pub inputs: Vec<Slot>,
+    /// The one output besides the states.
+    pub output: Slot,
+    /// Carried tensors.
+    pub states: Vec<StateTensor>,
+}
+
+/// What an output of the session is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Role {
+    Output,
+    /// Next value of the session input with this index.
+    State(usize),
+}
+
+/// A graph that is loaded and checked; shared by all streams that use it.
+pub struct Graph {
+    shape: GraphShape,
+    session: Mutex<Session>,
+    /// For every session input its shape, in the session's order.
+    slots: Vec<Slot>,
+    /// For every session output what it is.
+    roles: Vec<Role>,
+    provider: String,
+    message: Option<String>,
+}
+
+impl std::fmt::Debug for Graph {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Graph").field("shape", &self.shape).finish_non_exhaustive()
+    }
+}
+
+impl Graph {
+    /// Loads a graph, checks it against `shape` and runs a few frames.
+    ///
+    /// # Errors
+    /// The runtime is missing or refuses the graph, the graph differs from `shape`, or gives NaN.
+    pub fn load(shape: GraphShape, bytes: &[u8]) -> Result<Arc<Self>, EngineError> {
+        let runtime = runtime()?;
+        let reference = Self::on_provider(&runtime, &shape, bytes, CPU)?;
+        let expected = reference.trial()?;
+        let mut messages = Vec::new();
+        for provider in PREFERENCE.lock().clone() {
+            if provider == CPU {
+                break;
+            }
+            let outcome = Self::on_provider(&runtime, &shape, bytes, &provider).and_then(|graph| {
+                let found = graph.trial()?;
+                Ok((graph, relative_difference(&expected, &found)))
+            });
+            match outcome {
+                Ok((graph, difference)) if difference <= PROVIDER_TOLERANCE => return Ok(graph),
+                Ok((_, difference)) => messages.push(format!("{provider} differs from the CPU by {difference:.3}")),
+                Err(error) => messages.push(format!("{provider}: {error}")),
+            }
+        }
+        if messages.is_empty() {
+            return Ok(reference);
+        }
+        let message = format!("{} runs on the CPU; {}", shape.file, messages.join("; "));
+        tracing::warn!("{message}");
+        let mut graph = Arc::into_inner(reference)
+            .ok_or_else(|| EngineError::Unsupported("the trial run kept the graph".to_owned()))?;
+        graph.message = Some(message);
+        Ok(Arc::new(graph))
+    }
+
+    fn on_provider(
+        runtime: &Runtime,
+        shape: &GraphShape,
+        bytes: &[u8],
+        provider: &str,
+    ) -> Result<Arc<Self>, EngineError> {
+        let session =
+            session(runtime, bytes, provider).map_err(|reason| graph_error(shape, "loaded", reason))?;
+        let (slots, roles) = check(shape, &session)?;
+        Ok(Arc::new(Self {
+            shape: shape.clone(),
+            session: Mutex::new(session),
+            slots,
+            roles,
+            provider: provider.to_owned(),
+            message: None,
+        }))
+    }
+
+    /// A few frames of a fixed signal: shows whether the graph runs and what it gives.
+    fn trial(self: &Arc<Self>) -> Result<Vec<f32>, EngineError> {
+        let mut stream = GraphStream::new(self)?;
+        let mut results = Vec::new();
+        for frame in 0..4u64 {
+            for (index, slot) in self.shape.inputs.iter().enumerate() {
+                let level = match slot.name.as_str() {
+                    "f0_hz" => [0.0, 220.0, 221.0, 110.0][frame as usize],
+                    "loudness" => -30.0,
+                    _ => 0.0,
+                };
+                let input = stream.input(index);
+                input.fill(level);
+                match slot.name.as_str() {
+                    "speaker_mix" => input[0] = 1.0,
+                    "audio" | "content" | "noise" => {
+                        timbra_dsp::noise::fill(frame, 0, input);
+                        input.iter_mut().for_each(|sample| *sample *= 0.1);
+                    }
+                    _ => {}
+                }
+            }
+            results.extend_from_slice(stream.run()?);
+        }
+        if results.iter().all(|value| value.is_finite()) {
+            return Ok(results);
+        }
+        Err(EngineError::NotFinite { owner: self.shape.owner.clone(), graph: self.shape.file.clone() })
+    }
+
+    /// Short name of where it runs, e.g. `CPU`.
+    pub fn provider(&self) -> &str {
+        self.provider.strip_suffix("ExecutionProvider").unwrap_or(&self.provider)
+    }
+
+    /// Why it does not run where it was asked to.
+    pub fn message(&self) -> Option<&str> {
+        self.message.as_deref()
+    }
+
+    /// What it looks like for one frame.
+    pub fn shape(&self) -> &GraphShape {
+        &self.shape
+    }
+}
+
+/// One stream's way through a graph: inputs, carried tensors and the last output.
+pub struct GraphStream {
+    graph: Arc<Graph>,
+    /// In the session's order of inputs.
+    values: Vec<DynValue>,
+    /// Session input of each input of the shape.
+    places: Vec<usize>,
+    output: Vec<f32>,
+}
+
+impl GraphStream {
+    /// A stream with all states at zero.
+    ///
+    /// # Errors
+    /// The runtime has no memory for the tensors.
+    pub fn new(graph: &Arc<Graph>) -> Result<Self, EngineError> {
+        let values = graph
+            .slots
+            .iter()
+            .map(|slot| zeros(slot).map_err(|error| graph_error(&graph.shape, "run", error.to_string())))
+            .collect::<Result<Vec<_>, _>>()?;
+        let places = graph
+            .shape
+            .inputs
+            .iter()
+            .filter_map(|input| graph.slots.iter().position(|slot| slot.name == input.name))
+            .collect();
+        Ok(Self { graph: Arc::clone(graph), values, places, output: vec![0.0; graph.shape.output.values()] })
+    }
+
+    /// The numbers of input `index` (in the order of [`GraphShape::inputs`]), to be written before [`Self::run`].
+    pub fn input(&mut self, index: usize) -> &mut [f32] {
+        self.values[self.places[index]]
+            .try_extract_tensor_mut::<f32>()
+            .map(|(_, numbers)| numbers)
+            .expect("inputs are made as float32 tensors in CPU memory")
+    }
+
+    /// Runs one frame and returns its output; the states move on.
+    ///
+    /// # Errors
+    /// The runtime failed; the states are as they were.
+    pub fn run(&mut self) -> Result<&[f32], EngineError> {
+        let shape = &self.graph.shape;
+        let failed = |reason: String| graph_error(shape, "run", reason);
+        let mut next = Vec::with_capacity(shape.states.len());
+        {
+            let views: Vec<SessionInputValue<'_>> = self.values.iter().map(SessionInputValue::from).collect();
+            let mut session = self.graph.session.lock();
+            let outputs = session
+                .run(SessionInputs::<0>::from(views.as_slice()))
+                .map_err(|error| failed(error.to_string()))?;
+            for ((_, value), role) in outputs.into_iter().zip(&self.graph.roles) {
+                let (found, numbers) =
+                    value.try_extract_tensor::<f32>().map_err(|error| failed(error.to_string()))?;
+                let expected = match role {
+                    Role::Output => &shape.output,
+                    Role::State(index) => &self.graph.slots[*index],
+                };
+                if !found.iter().zip(&expected.shape).all(|(&a, &b)| a == b as i64) || found.len() != expected.shape.len() {
+                    return Err(failed(format!(
+                        "output {} had shape {found} instead of {:?}",
+                        expected.name, expected.shape
+                    )));
+                }
+                match role {
+                    Role::Output => self.output.copy_from_slice(numbers),
+                    Role::State(index) => next.push((*index, value)),
+                }
+            }
+        }
+        for (index, value) in next {
+            self.values[index] = value;
+        }
+        Ok(&self.output)
+    }
+
+    /// Sets all states to zero.
+    ///
+    /// # Errors
+    /// The runtime has no memory for the tensors.
+    pub fn reset(&mut self) -> Result<(), EngineError> {
+        let graph = &self.graph;
+        for role in &graph.roles {
+            if let Role::State(index) = role {
+                self.values[*index] = zeros(&graph.slots[*index])
+                    .map_err(|error| graph_error(&graph.shape, "run", error.to_string()))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A tensor with its shape, for [`evaluate`].
+#[derive(Debug, Clone, PartialEq)]
+pub struct NamedTensor {
+    /// Name in the graph.
+    pub name: String,
+    /// Shape.
+    pub shape: Vec<usize>,
+    /// Numbers, last axis fastest.
+    pub data: Vec<f32>,
+}
+
+/// Runs a graph once on the CPU with inputs of any shape: for comparing an export with the network it came from.
+///
+/// # Errors
+/// The runtime is missing or refuses the graph or the inputs.
+pub fn evaluate(bytes: &[u8], inputs: &[NamedTensor]) -> Result<Vec<NamedTensor>, EngineError> {
+    let failed = |reason: String| EngineError::Graph {
+        owner: "evaluation".to_owned(),
+        graph: "the graph".to_owned(),
+        action: "run",
+        reason,
+    };
+    let runtime = runtime()?;
+    let mut session = session(&runtime, bytes, CPU).map_err(failed)?;
+    let mut values = Vec::with_capacity(inputs.len());
+    for input in inputs {
+        let tensor = Tensor::from_array((input.shape.clone(), input.data.clone()))
+            .map_err(|error| failed(format!("{}: {error}", input.name)))?;
+        values.push((input.name.clone(), tensor));
+    }
+    let outputs = session.run(values).map_err(|error| failed(error.to_string()))?;
+    let mut results = Vec::with_capacity(outputs.len());
+    for (name, value) in outputs {
+        let (shape, data) = value.try_extract_tensor::<f32>().map_err(|error| failed(error.to_string()))?;
+        results.push(NamedTensor {
+            name: name.to_owned(),
+            shape: shape.iter().map(|&extent| extent.max(0) as usize).collect(),
+            data: data.to_vec(),
+        });
+    }
+    Ok(results)
+}
+
+fn zeros(slot: &Slot) -> ort::Result<DynValue> {
+    Ok(Tensor::from_array((slot.shape.clone(), vec![0.0f32; slot.values()]))?.into_dyn())
+}
+
+fn session(runtime: &Runtime, bytes: &[u8], provider: &str) -> Result<Session, String> {
+    let configure = || -> ort::Result<SessionBuilder> {
+        // One thread: frames are small, and streams are spread over worker threads of our own.
+        Ok(Session::builder(&runtime.environment)?
+            .with_intra_threads(1)?
+            .with_inter_threads(1)?
+            .with_optimization_level(GraphOptimizationLevel::All)?
+            .with_deterministic_compute(true)?
+            .with_flush_to_zero()?)
+    };
+    let mut builder = configure().map_err(|error| error.to_string())?;
+    if provider != CPU {
+        let devices: Vec<_> =
+            runtime.environment.devices().filter(|device| device.ep().is_ok_and(|name| name == provider)).collect();
+        if devices.is_empty() {
+            return Err("not in this ONNX Runtime, or no such device here".to_owned());
+        }
+        builder = builder.with_devices(devices, None).map_err(|error| error.to_string())?;
+    }
+    builder.commit_from_memory(bytes).map_err(|error| error.to_string())
+}
+
+/// Compares a session with what it must look like; gives the session's inputs and the roles of its outputs.
+fn check(shape: &GraphShape, session: &Session) -> Result<(Vec<Slot>, Vec<Role>), EngineError> {
+    let mismatch = |what: String, expected: String, found: String| EngineError::GraphMismatch {
+        owner: shape.owner.clone(),
+        graph: shape.file.clone(),
+        what,
+        expected,
+        found,
+    };
+    let states: Vec<Slot> = shape.states.iter().map(|state| Slot::new(&state.name, &state.shape)).collect();
+    let wanted: Vec<&Slot> = shape.inputs.iter().chain(&states).collect();
+
+    let mut slots = Vec::new();
+    for input in session.inputs() {
+        let Some(slot) = wanted.iter().find(|slot| slot.name == input.name()) else {
+            let names: Vec<_> = wanted.iter().map(|slot| slot.name.as_str()).collect();
+            return Err(mismatch("the inputs".into(), names.join(", "), format!("also {}", input.name())));
+        };
+        fits(input.dtype(), &slot.shape).map_err(|found| {
+            mismatch(format!("input {}", slot.name), format!("float32 {:?}", slot.shape), found)
+        })?;
+        slots.push((*slot).clone());
+    }
+    if let Some(missing) = wanted.iter().find(|slot| !slots.contains(slot)) {
+        return Err(mismatch("the inputs".into(), format!("with {}", missing.name), "no such input".into()));
+    }
+
+    let mut roles = Vec::new();
+    for output in session.outputs() {
+        let state = output.name().strip_suffix("_next").and_then(|name| {
+            slots.iter().position(|slot| slot.name == name && states.iter().any(|state| state.name == name))
+        });
+        let (role, expected) = match state {
+            Some(index) => (Role::State(index), &slots[index].shape),
+            None if output.name() == shape.output.name => (Role::Output, &shape.output.shape),
+            None => {
+                return Err(mismatch(
+                    "the outputs".into(),
+                    format!("{} and the states with _next", shape.output.name),
+                    format!("also {}", output.name()),
+                ));
+            }
+        };
+        fits(output.dtype(), expected)
+            .map_err(|found| mismatch(format!("output {}", output.name()), format!("float32 {expected:?}"), found))?;
+        roles.push(role);
+    }
+    let complete = roles.contains(&Role::Output) && roles.len() == states.len() + 1;
+    if !complete {
+        return Err(mismatch(
+            "the outputs".into(),
+            format!("{} and {} states with _next", shape.output.name, states.len()),
+            format!("{} outputs", roles.len()),
+        ));
+    }
+    Ok((slots, roles))
+}
+
+/// Whether a tensor type can have the shape; says what it is when not.
+fn fits(found: &ValueType, shape: &[usize]) -> Result<(), String> {
+    let float = found.tensor_type() == Some(TensorElementType::Float32);
+    let Some(extents) = found.tensor_shape().filter(|_| float) else {
+        return Err(found.to_string());
+    };
+    // A negative extent is symbolic. Outputs of some operators have no shape until they run.
+    let matching = extents.is_empty()
+        || (extents.len() == shape.len()
+            && extents.iter().zip(shape).all(|(&extent, &wanted)| extent < 0 || extent == wanted as i64));
+    if matching { Ok(()) } else { Err(found.to_string()) }
+}
+
+fn graph_error(shape: &GraphShape, action: &'static str, reason: String) -> EngineError {
+    EngineError::Graph { owner: shape.owner.clone(), graph: shape.file.clone(), action, reason }
+}
+
+/// Largest difference over the largest value.
+fn relative_difference(expected: &[f32], found: &[f32]) -> f32 {
+    let scale = expected.iter().fold(1e-6f32, |top, value| top.max(value.abs()));
+    let difference = expected.iter().zip(found).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    difference / scale
+}

@@ -1,0 +1,420 @@
+//! One voice in one stream: host samples in, host samples out at known positions.
+//!
+//! 16 kHz → features → steering and blend → synthesis → gate and envelope → host rate. One call of
+//! [`Pipeline::advance`] is one hop, whatever the host's block size.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use timbra_dsp::fade::{FadeShape, fade_in, fade_out};
+use timbra_dsp::resample::StreamResampler;
+use timbra_dsp::{CONTENT_HOP_SAMPLES, CONTENT_RATE_HZ};
+use timbra_voice::manifest::MAX_SPEAKERS;
+
+use crate::blend::Blender;
+use crate::controls::{ClusterMethod, ControlFrame, Controls};
+use crate::error::EngineError;
+use crate::features::{FeatureExtractor, FeatureFrame};
+use crate::latency::{self, LatencyPlan};
+use crate::model::LoadedVoice;
+use crate::port::StreamConfig;
+use crate::status::F0Point;
+use crate::steering::{AutoPitch, EnvelopeMatch, FrameGate, GainLine};
+use crate::synthesis::{Synthesis, SynthesisFrame};
+
+/// Hops of the past that features are computed again from after a break, beyond the look-ahead.
+const CONTEXT_HOPS: usize = 6;
+/// Frames that are so many late get features (to keep the encoder's memory whole) but no synthesis; later ones nothing.
+const FEATURES_WHEN_LATE: u64 = 3;
+/// Lowest F0 a voice is asked for, in Hz.
+const LOWEST_F0_HZ: f32 = 20.0;
+
+/// The controls along the input, as far as they are known and needed.
+#[derive(Debug, Default)]
+pub(crate) struct ControlTrack {
+    frames: VecDeque<ControlFrame>,
+}
+
+impl ControlTrack {
+    pub fn push(&mut self, frame: ControlFrame) {
+        self.frames.push_back(frame);
+    }
+
+    pub fn clear(&mut self) {
+        self.frames.clear();
+    }
+
+    /// Forgets what is not needed for this position and later ones.
+    pub fn forget_before(&mut self, position: f64) {
+        while self.frames.get(1).is_some_and(|next| next.position as f64 <= position) {
+            self.frames.pop_front();
+        }
+    }
+
+    /// The controls at a position, on straight lines between frames; forgets what lies before.
+    pub fn at(&mut self, position: f64) -> Controls {
+        self.forget_before(position);
+        match (self.frames.front(), self.frames.get(1)) {
+            (Some(before), Some(after)) if position > before.position as f64 => {
+                let way = (position - before.position as f64) / (after.position - before.position) as f64;
+                before.controls.towards(&after.controls, way as f32)
+            }
+            (Some(only), _) => only.controls,
+            (None, _) => Controls::default(),
+        }
+    }
+}
+
+/// What one hop has become.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Outcome {
+    /// Position of the first sample.
+    pub start: u64,
+    /// Nothing was made: the fallback is heard here.
+    pub missing: bool,
+    /// A graph gave NaN and the hop was replaced.
+    pub replaced: bool,
+    /// Silence was made without running the graphs.
+    pub asleep: bool,
+    /// F0 of the frame, when one was made.
+    pub f0: Option<F0Point>,
+}
+
+/// One voice in one stream.
+pub(crate) struct Pipeline {
+    voice: Arc<LoadedVoice>,
+    host_rate_hz: u32,
+    /// Added to a position of the output to place it in the stream.
+    padding_samples: u64,
+    into: StreamResampler,
+    out_of: StreamResampler,
+    extractor: FeatureExtractor,
+    synthesis: Synthesis,
+    blender: Blender,
+    auto_pitch: AutoPitch,
+    gate: FrameGate,
+    envelope: EnvelopeMatch,
+    gains: GainLine,
+
+    /// Input position at which it began.
+    base: u64,
+    /// 16 kHz samples that do not fill a hop yet.
+    waiting: Vec<f32>,
+    converted: Vec<f32>,
+    hop: [f32; CONTENT_HOP_SAMPLES],
+    /// The last hops, for computing features again.
+    past: VecDeque<[f32; CONTENT_HOP_SAMPLES]>,
+    hops: u64,
+    silent_hops: u64,
+    asleep: bool,
+    /// Hops left out by the extractor since it ran last.
+    left_out: u64,
+    /// The next hop is faded in.
+    fades_in: bool,
+    last_sample: f32,
+    audio: Vec<f32>,
+    emitted: u64,
+    output: Vec<f32>,
+    output_samples: usize,
+}
+
+impl Pipeline {
+    /// A voice ready to begin in a stream whose host was told `latency_samples`.
+    pub fn new(voice: &Arc<LoadedVoice>, config: &StreamConfig, latency_samples: u32) -> Result<Self, EngineError> {
+        let manifest = voice.manifest();
+        let plan =
+            LatencyPlan::new(&voice.timing(), config.tier, config.host_rate_hz, config.max_block_samples)?;
+        if plan.latency_samples > latency_samples {
+            return Err(EngineError::NeedsRestart {
+                voice: manifest.name.clone(),
+                needed_samples: plan.latency_samples,
+                told_samples: latency_samples,
+            });
+        }
+        let into = StreamResampler::new(config.host_rate_hz, CONTENT_RATE_HZ)?;
+        let out_of = StreamResampler::new(manifest.model_rate_hz, config.host_rate_hz)?;
+        let lookahead = latency::lookahead_hops(manifest.encoder.lookahead_samples);
+        Ok(Self {
+            voice: Arc::clone(voice),
+            host_rate_hz: config.host_rate_hz,
+            padding_samples: u64::from(latency_samples - plan.chain_delay_samples),
+            extractor: FeatureExtractor::new(Arc::clone(voice.encoder()))?,
+            synthesis: Synthesis::new(voice)?,
+            blender: Blender::default(),
+            auto_pitch: AutoPitch::default(),
+            gate: FrameGate::default(),
+            envelope: EnvelopeMatch::new(manifest.delay_samples, manifest.hop_samples),
+            gains: GainLine::new(manifest.delay_samples, manifest.hop_samples),
+            base: 0,
+            waiting: Vec::new(),
+            converted: Vec::new(),
+            hop: [0.0; CONTENT_HOP_SAMPLES],
+            past: VecDeque::with_capacity(lookahead + CONTEXT_HOPS),
+            hops: 0,
+            silent_hops: 0,
+            asleep: true,
+            left_out: 0,
+            fades_in: false,
+            last_sample: 0.0,
+            audio: vec![0.0; manifest.hop_samples],
+            emitted: 0,
+            output: vec![0.0; out_of.max_output_samples(manifest.hop_samples)],
+            output_samples: 0,
+            into,
+            out_of,
+        })
+    }
+
+    /// The voice.
+    pub fn voice(&self) -> &Arc<LoadedVoice> {
+        &self.voice
+    }
+
+    /// Starts over with the sample at input position `base`: everything before counts as silence.
+    pub fn begin(&mut self, base: u64) -> Result<(), EngineError> {
+        self.base = base;
+        self.into.reset();
+        self.out_of.reset();
+        self.waiting.clear();
+        self.past.clear();
+        self.hops = 0;
+        self.silent_hops = 0;
+        self.emitted = 0;
+        self.fades_in = false;
+        self.auto_pitch = AutoPitch::default();
+        self.fall_asleep()
+    }
+
+    /// Takes host samples; ask [`Self::has_hop`] afterwards.
+    pub fn feed(&mut self, samples: &[f32]) {
+        let room = self.into.max_output_samples(samples.len());
+        if self.converted.len() < room {
+            self.converted.resize(room, 0.0);
+        }
+        let written = self.into.push(samples, &mut self.converted);
+        self.waiting.extend_from_slice(&self.converted[..written]);
+    }
+
+    /// Whether a whole hop waits.
+    pub fn has_hop(&self) -> bool {
+        self.waiting.len() >= CONTENT_HOP_SAMPLES
+    }
+
+    /// Host samples to feed at a time: about a third of a hop.
+    pub fn feed_samples(&self) -> usize {
+        (self.host_rate_hz as usize / 300).max(1)
+    }
+
+    /// Most samples one hop can give.
+    pub fn max_output_samples(&self) -> usize {
+        self.output.len()
+    }
+
+    /// Position of the first sample that the next hop gives.
+    pub fn next_start(&self) -> u64 {
+        self.base + self.padding_samples + self.emitted
+    }
+
+    /// From this position on sound is owed: the input at which it began, heard.
+    pub fn first_audible(&self, latency_samples: u32) -> u64 {
+        self.base + u64::from(latency_samples)
+    }
+
+    /// Host samples per hop, rounded down.
+    pub fn hop_samples(&self) -> u64 {
+        u64::from(self.host_rate_hz) / 100
+    }
+
+    /// What the last hop gave.
+    pub fn output(&self) -> &[f32] {
+        &self.output[..self.output_samples]
+    }
+
+    /// Makes the next hop. `late_hops` is how many hops ago it should have been there; `leaving` fades it out because
+    /// another voice takes over.
+    pub fn advance(
+        &mut self,
+        controls: &mut ControlTrack,
+        late_hops: u64,
+        leaving: bool,
+    ) -> Result<Outcome, EngineError> {
+        self.hop.copy_from_slice(&self.waiting[..CONTENT_HOP_SAMPLES]);
+        self.waiting.drain(..CONTENT_HOP_SAMPLES);
+        let hop_index = self.hops;
+        self.hops += 1;
+        let lookahead = self.extractor.lookahead_hops() as u64;
+        let silent = self.hop.iter().all(|&sample| sample == 0.0);
+        self.silent_hops = if silent { self.silent_hops + 1 } else { 0 };
+
+        let mut outcome =
+            Outcome { start: self.next_start(), missing: false, replaced: false, asleep: false, f0: None };
+        let frame = if self.asleep && silent {
+            outcome.asleep = true;
+            None
+        } else if late_hops > FEATURES_WHEN_LATE {
+            self.left_out += 1;
+            outcome.missing = true;
+            None
+        } else {
+            if self.asleep || self.left_out > 0 {
+                self.rejoin()?;
+            }
+            self.extractor.push_hop(&self.hop)?
+        };
+        self.remember();
+
+        // Hop h completes frame h + 1 − look-ahead; there is nothing to emit before frame 0.
+        let Some(index) = (hop_index + 1).checked_sub(lookahead) else {
+            self.output_samples = 0;
+            return Ok(outcome);
+        };
+        controls.forget_before(self.position_of(index));
+        match frame {
+            Some(frame) if late_hops == 0 => self.make(index, frame, controls, &mut outcome)?,
+            Some(_) => outcome.missing = true,
+            None => {}
+        }
+        if outcome.asleep || outcome.missing || outcome.f0.is_none() {
+            self.audio.fill(0.0);
+            self.fades_in |= outcome.missing;
+        }
+        self.finish_hop(leaving, &mut outcome);
+        Ok(outcome)
+    }
+
+    /// Frame `index` into `self.audio`.
+    fn make(
+        &mut self,
+        index: u64,
+        mut frame: FeatureFrame,
+        controls: &mut ControlTrack,
+        outcome: &mut Outcome,
+    ) -> Result<(), EngineError> {
+        let manifest = self.voice.manifest();
+        let position = self.position_of(index);
+        let controls = controls.at(position);
+        let mix = controls.normalised_mix(manifest.speakers.len());
+        let shift = controls.pitch_semitones
+            + self.auto_pitch.push(frame.f0_hz, controls.auto_pitch, &manifest.speakers, &mix);
+        let f0_hz = if frame.f0_hz > 0.0 {
+            (frame.f0_hz * (shift / 12.0).exp2()).clamp(LOWEST_F0_HZ, manifest.f0_max_hz.max(LOWEST_F0_HZ))
+        } else {
+            0.0
+        };
+        self.blend(&mut frame.content, &controls, &mix);
+        let made = self.synthesis.run(&SynthesisFrame {
+            index,
+            content: &frame.content,
+            f0_hz,
+            loudness_db: frame.loudness_db,
+            speaker_mix: mix,
+            formant_semitones: controls.formant_semitones,
+            seed: controls.seed,
+        })?;
+        if made.iter().all(|sample| sample.is_finite()) {
+            self.audio.copy_from_slice(made);
+            if std::mem::take(&mut self.fades_in) {
+                fade_in(&mut self.audio, FadeShape::Linear);
+            }
+            let gate = self.gate.push(frame.loudness_db, controls.gate_db);
+            let envelope = self.envelope.push(frame.loudness_db, &self.audio, controls.loudness_match);
+            self.gains.apply(gate * envelope, &mut self.audio);
+        } else {
+            self.replace_hop()?;
+            outcome.replaced = true;
+        }
+        outcome.f0 = Some(F0Point {
+            time_s: position.max(0.0) / f64::from(self.host_rate_hz),
+            in_hz: frame.f0_hz,
+            out_hz: f0_hz,
+        });
+        Ok(())
+    }
+
+    fn blend(&mut self, content: &mut [f32], controls: &Controls, mix: &[f32; MAX_SPEAKERS]) {
+        let ratio = controls.cluster_ratio;
+        match controls.cluster_method {
+            ClusterMethod::KMeans => {
+                if let Some(tables) = self.voice.clusters() {
+                    self.blender.towards_centres(content, tables, mix, ratio);
+                }
+            }
+            ClusterMethod::Retrieval => {
+                if let Some(tables) = self.voice.retrieval() {
+                    self.blender.towards_neighbours(content, tables, mix, ratio);
+                }
+            }
+        }
+    }
+
+    /// Input position, in host samples of the stream, that frame `index` describes.
+    fn position_of(&self, index: u64) -> f64 {
+        let content_samples = index as f64 * CONTENT_HOP_SAMPLES as f64;
+        let host_samples = content_samples * f64::from(self.host_rate_hz) / f64::from(CONTENT_RATE_HZ);
+        self.base as f64 + host_samples - self.into.delay_input_samples()
+    }
+
+    /// In place of a hop that is not a number: what was heard last, going to silence. The states start over.
+    fn replace_hop(&mut self) -> Result<(), EngineError> {
+        self.audio.fill(self.last_sample);
+        fade_out(&mut self.audio, FadeShape::Linear);
+        self.fades_in = true;
+        self.synthesis.reset()?;
+        self.left_out = 1;
+        Ok(())
+    }
+
+    fn finish_hop(&mut self, leaving: bool, outcome: &mut Outcome) {
+        let voice = self.voice.manifest();
+        let lookahead = self.extractor.lookahead_hops() as u64;
+        let tail = voice.receptive_field_frames as u64 + lookahead + 2;
+        let falls_asleep = !self.asleep && self.silent_hops >= tail;
+        if leaving || falls_asleep {
+            fade_out(&mut self.audio, FadeShape::Linear);
+        }
+        self.last_sample = self.audio.last().copied().unwrap_or(0.0);
+        self.output_samples = self.out_of.push(&self.audio, &mut self.output);
+        self.emitted += self.output_samples as u64;
+        if falls_asleep && self.fall_asleep().is_err() {
+            // No memory for zeros: stay awake, which is only slower.
+            self.asleep = false;
+        }
+        outcome.asleep |= self.asleep;
+    }
+
+    /// Keeps the hop for [`Self::rejoin`].
+    fn remember(&mut self) {
+        if self.past.len() == self.extractor.lookahead_hops() + CONTEXT_HOPS {
+            self.past.pop_front();
+        }
+        self.past.push_back(self.hop);
+    }
+
+    /// Lets the extractor catch up with the last hops after a break, silence or lateness.
+    fn rejoin(&mut self) -> Result<(), EngineError> {
+        self.extractor.reset()?;
+        if self.left_out as usize > self.past.len() {
+            // Long away: what the synthesis remembers has nothing to do with what comes.
+            self.synthesis.reset()?;
+        }
+        for hop in &self.past {
+            self.extractor.push_hop(hop)?;
+        }
+        self.asleep = false;
+        self.left_out = 0;
+        Ok(())
+    }
+
+    /// From here on silence costs nothing, and what wakes it finds it as new.
+    fn fall_asleep(&mut self) -> Result<(), EngineError> {
+        self.asleep = true;
+        self.left_out = 0;
+        self.last_sample = 0.0;
+        self.synthesis.reset()?;
+        let manifest = self.voice.manifest();
+        self.gate = FrameGate::default();
+        self.envelope = EnvelopeMatch::new(manifest.delay_samples, manifest.hop_samples);
+        self.gains = GainLine::new(manifest.delay_samples, manifest.hop_samples);
+        Ok(())
+    }
+}

@@ -1,0 +1,145 @@
+//! How far the host's audio runs ahead of the clock on the wall, and so how long the audio thread may wait.
+//!
+//! Hosts render faster than real time without saying so. What gives them away is that they call again at once: audio
+//! time runs ahead of wall time. A true real-time host gets ahead by no more than it buffers, and as long as the wait
+//! stays below what it is ahead, it is never made late. Both clocks are put in from outside, so this is plain
+//! arithmetic.
+
+use std::time::Duration;
+
+/// Being so far ahead shows a host that renders: more than the block a device asks for at a time.
+const AHEAD_S: f64 = 0.040;
+/// Being so far ahead settles it.
+const CLEARLY_AHEAD_S: f64 = 0.250;
+/// What is ahead of that is not counted: a host that returns to real time is believed soon.
+const MOST_AHEAD_S: f64 = 10.0;
+/// Share of audio time that is taken off, so that two clocks that differ by a little never add up.
+const LEAK: f64 = 0.005;
+/// Longest wait in one call while a host is not clearly rendering.
+const FIRST_WAIT: Duration = Duration::from_millis(500);
+/// Longest wait in one call when it is.
+const LONGEST_WAIT: Duration = Duration::from_secs(10);
+
+/// Measures the pace of a host.
+#[derive(Debug, Default)]
+pub(crate) struct Pace {
+    offline: bool,
+    /// When the last call came and went, in seconds of the wall.
+    last: Option<(f64, f64)>,
+    /// Audio seconds handed over in the last call.
+    last_audio_s: f64,
+    /// Seconds the audio is ahead of the wall.
+    ahead_s: f64,
+    /// The same as if our own waiting had taken no time. Only this shows what the host does while it waits for us.
+    ahead_unhindered_s: f64,
+}
+
+impl Pace {
+    /// What the host says about itself.
+    pub fn set_offline(&mut self, offline: bool) {
+        self.offline = offline;
+    }
+
+    /// What the host said about itself.
+    pub fn is_offline(&self) -> bool {
+        self.offline
+    }
+
+    /// A call begins, `now_s` by the clock on the wall.
+    pub fn begin(&mut self, now_s: f64) {
+        if let Some((came_s, went_s)) = self.last {
+            let gap_s = (now_s - went_s).max(0.0);
+            let stay_s = (went_s - came_s).max(0.0);
+            let audio_s = self.last_audio_s * (1.0 - LEAK);
+            self.ahead_s = (self.ahead_s + audio_s - stay_s - gap_s).clamp(0.0, MOST_AHEAD_S);
+            // A host with a clock of its own leaves gaps as long as its blocks: then what it gained while we waited
+            // means nothing, and it is taken back quickly.
+            let taken_back_s = if gap_s > self.last_audio_s { 4.0 * gap_s } else { gap_s };
+            self.ahead_unhindered_s =
+                (self.ahead_unhindered_s + audio_s - taken_back_s).clamp(self.ahead_s, MOST_AHEAD_S);
+        }
+    }
+
+    /// A call ends.
+    pub fn end(&mut self, came_s: f64, now_s: f64, audio_s: f64) {
+        self.last = Some((came_s, now_s));
+        self.last_audio_s = audio_s;
+    }
+
+    /// Whether the host renders faster than real time, or says so.
+    pub fn free_wheels(&self) -> bool {
+        self.offline || self.ahead_unhindered_s > AHEAD_S
+    }
+
+    /// How long this call may wait in all.
+    pub fn longest_wait(&self) -> Duration {
+        if self.offline || self.ahead_unhindered_s > CLEARLY_AHEAD_S {
+            LONGEST_WAIT
+        } else if self.ahead_unhindered_s > AHEAD_S {
+            FIRST_WAIT
+        } else {
+            Duration::from_secs_f64(self.ahead_s)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Calls `count` times with blocks of `block_s`; `gap` and `wait` give the seconds between and inside calls.
+    fn run(pace: &mut Pace, now_s: &mut f64, count: usize, block_s: f64, gap: impl Fn(usize) -> f64, wait: impl Fn(&Pace) -> f64) {
+        for call in 0..count {
+            *now_s += gap(call);
+            pace.begin(*now_s);
+            let came_s = *now_s;
+            *now_s += wait(pace);
+            pace.end(came_s, *now_s, block_s);
+        }
+    }
+
+    #[test]
+    fn a_real_time_host_is_never_waited_for_even_when_its_clock_is_fast() {
+        let (mut pace, mut now_s) = (Pace::default(), 0.0);
+        let block_s = 0.0053;
+        // A device 0.1 % faster than the wall, with jitter, for an hour.
+        run(&mut pace, &mut now_s, 700_000, block_s, |call| block_s * 0.999 + if call % 2 == 0 { 0.001 } else { -0.001 }, |_| 0.0);
+        assert!(!pace.free_wheels());
+        assert!(pace.longest_wait() < Duration::from_millis(8), "{:?}", pace.longest_wait());
+    }
+
+    #[test]
+    fn a_host_that_calls_in_bursts_is_waited_for_within_the_burst_only() {
+        let (mut pace, mut now_s) = (Pace::default(), 0.0);
+        let block_s = 0.00133;
+        // 16 blocks at once every 21 ms.
+        let gap = |call: usize| if call % 16 == 0 { 0.021 } else { 0.000_01 };
+        run(&mut pace, &mut now_s, 10_000, block_s, gap, |pace| pace.longest_wait().as_secs_f64().min(0.001));
+        assert!(!pace.free_wheels());
+    }
+
+    #[test]
+    fn a_rendering_host_is_recognised_before_the_first_sound_is_due() {
+        let (mut pace, mut now_s) = (Pace::default(), 0.0);
+        run(&mut pace, &mut now_s, 4, 0.021, |_| 0.000_1, |_| 0.0);
+        assert!(pace.free_wheels());
+    }
+
+    #[test]
+    fn a_rendering_host_stays_recognised_while_a_slow_voice_holds_it_up() {
+        let (mut pace, mut now_s) = (Pace::default(), 0.0);
+        // Load 3, with a hiccup of 50 ms now and then, for three minutes.
+        run(&mut pace, &mut now_s, 8_000, 0.021, |call| if call % 500 == 499 { 0.05 } else { 0.000_2 }, |_| 0.063);
+        assert!(pace.free_wheels());
+        assert_eq!(pace.longest_wait(), LONGEST_WAIT);
+    }
+
+    #[test]
+    fn a_host_back_in_real_time_is_believed_within_seconds() {
+        let (mut pace, mut now_s) = (Pace::default(), 0.0);
+        run(&mut pace, &mut now_s, 5_000, 0.021, |_| 0.001, |_| 0.0);
+        assert!(pace.free_wheels());
+        run(&mut pace, &mut now_s, 150, 0.021, |_| 0.0215, |_| 0.0);
+        assert!(!pace.free_wheels());
+    }
+}

@@ -1,0 +1,183 @@
+//! What a stream tells the threads that watch it: counters, levels, words, and the F0 that was heard and sung.
+
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+use timbra_voice::library::VoiceRef;
+
+/// Where a stream stands with its voice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[repr(u8)]
+pub enum VoiceState {
+    /// No voice was asked for.
+    #[default]
+    Empty = 0,
+    /// The first voice is on its way; the fallback is heard.
+    Loading = 1,
+    /// A voice is playing.
+    Ready = 2,
+    /// A voice is playing while another one is being loaded.
+    Replacing = 3,
+    /// The voice needs a longer latency than the host was told; the fallback is heard until the plugin is restarted.
+    NeedsRestart = 4,
+    /// The voice could not be loaded or has stopped; the fallback is heard.
+    Failed = 5,
+}
+
+impl VoiceState {
+    fn from_u8(code: u8) -> Self {
+        match code {
+            1 => Self::Loading,
+            2 => Self::Ready,
+            3 => Self::Replacing,
+            4 => Self::NeedsRestart,
+            5 => Self::Failed,
+            _ => Self::Empty,
+        }
+    }
+
+    /// Whether the worker makes sound in this state.
+    pub fn sounds(self) -> bool {
+        matches!(self, Self::Ready | Self::Replacing)
+    }
+}
+
+/// F0 of one frame, before and after steering.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct F0Point {
+    /// Input position of the frame in seconds since the stream began.
+    pub time_s: f64,
+    /// F0 that was sung, 0 = unvoiced.
+    pub in_hz: f32,
+    /// F0 the voice was asked for, 0 = unvoiced.
+    pub out_hz: f32,
+}
+
+/// Everything the editor shows about a stream, at one moment.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct StatusSnapshot {
+    /// Where the stream stands with its voice.
+    pub voice_state: VoiceState,
+    /// The voice asked for last.
+    pub wanted: VoiceRef,
+    /// The voice that is playing, with the path and hash it was found by.
+    pub playing: Option<VoiceRef>,
+    /// Names of the playing voice's speakers, in the order of `speaker_mix`.
+    pub speakers: Vec<String>,
+    /// Whether the playing voice has a formant input.
+    pub has_formant: bool,
+    /// Whether the playing voice has a cluster table, and whether it has a retrieval table.
+    pub has_tables: (bool, bool),
+    /// What went wrong or deserves notice, in words; empty when all is well.
+    pub message: String,
+    /// Where the graphs run, e.g. `CPU`.
+    pub provider: String,
+    /// Rate of the stream in Hz.
+    pub host_rate_hz: u32,
+    /// The latency the host was told, in host samples.
+    pub latency_samples: u32,
+    /// The same in milliseconds.
+    pub latency_ms: f32,
+    /// Compute time over audio time of this stream's worker, smoothed over about a second; below 1 is good.
+    pub load: f32,
+    /// Times the worker was late and a gap was filled.
+    pub gaps: u64,
+    /// Samples filled in these gaps.
+    pub gap_samples: u64,
+    /// Frames left out to be on time again.
+    pub skipped_frames: u64,
+    /// Frames replaced because a graph gave NaN.
+    pub replaced_frames: u64,
+    /// Samples of the input that were NaN or infinite and were read as silence.
+    pub bad_input_samples: u64,
+    /// Largest input sample since the last snapshot (linear).
+    pub in_peak: f32,
+    /// Largest output sample since the last snapshot (linear).
+    pub out_peak: f32,
+    /// The input has been silent for longer than the tail and the worker sleeps.
+    pub asleep: bool,
+    /// The host is rendering faster than real time.
+    pub free_wheeling: bool,
+}
+
+/// Points of F0 that are kept: a little more than 5 s.
+pub const F0_HISTORY_POINTS: usize = 512;
+
+/// Numbers the audio thread and the worker write and anybody reads; no lock is taken on the audio thread.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    pub voice_state: AtomicU8,
+    pub load_bits: AtomicU32,
+    pub gaps: AtomicU64,
+    pub gap_samples: AtomicU64,
+    pub skipped_frames: AtomicU64,
+    pub replaced_frames: AtomicU64,
+    pub bad_input_samples: AtomicU64,
+    pub in_peak_bits: AtomicU32,
+    pub out_peak_bits: AtomicU32,
+    pub asleep: AtomicBool,
+    pub free_wheeling: AtomicBool,
+}
+
+impl Counters {
+    pub fn voice_state(&self) -> VoiceState {
+        VoiceState::from_u8(self.voice_state.load(Ordering::Acquire))
+    }
+
+    pub fn set_voice_state(&self, state: VoiceState) {
+        self.voice_state.store(state as u8, Ordering::Release);
+    }
+
+    /// Raises a peak. Bits of non-negative floats are ordered as the floats are.
+    pub fn raise(peak_bits: &AtomicU32, peak: f32) {
+        if peak > 0.0 && peak.is_finite() {
+            peak_bits.fetch_max(peak.to_bits(), Ordering::Relaxed);
+        }
+    }
+
+    pub fn take_peak(peak_bits: &AtomicU32) -> f32 {
+        f32::from_bits(peak_bits.swap(0, Ordering::Relaxed))
+    }
+
+    pub fn add(counter: &AtomicU64, amount: u64) {
+        counter.fetch_add(amount, Ordering::Relaxed);
+    }
+}
+
+/// Words about a stream. Locked by the loader, the worker (rarely) and readers; never by the audio thread.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct Words {
+    pub wanted: VoiceRef,
+    pub playing: Option<VoiceRef>,
+    pub speakers: Vec<String>,
+    pub has_formant: bool,
+    pub has_tables: (bool, bool),
+    pub message: String,
+    pub provider: String,
+}
+
+/// The last few seconds of F0, oldest first.
+#[derive(Debug)]
+pub(crate) struct F0History {
+    points: Mutex<std::collections::VecDeque<F0Point>>,
+}
+
+impl Default for F0History {
+    fn default() -> Self {
+        Self { points: Mutex::new(std::collections::VecDeque::with_capacity(F0_HISTORY_POINTS)) }
+    }
+}
+
+impl F0History {
+    pub fn push(&self, point: F0Point) {
+        let mut points = self.points.lock();
+        if points.len() == F0_HISTORY_POINTS {
+            points.pop_front();
+        }
+        points.push_back(point);
+    }
+
+    pub fn snapshot(&self) -> Vec<F0Point> {
+        self.points.lock().iter().copied().collect()
+    }
+}

@@ -1,0 +1,107 @@
+//! One frame of features and controls to one hop of audio.
+
+use std::sync::Arc;
+
+use timbra_dsp::noise;
+use timbra_voice::manifest::MAX_SPEAKERS;
+
+use crate::error::EngineError;
+use crate::model::LoadedVoice;
+use crate::onnx::GraphStream;
+
+/// What the synthesis of a frame is steered by.
+#[derive(Debug, Clone, Copy)]
+pub struct SynthesisFrame<'a> {
+    /// Index k of the frame in its stream; decides the noise.
+    pub index: u64,
+    /// C numbers.
+    pub content: &'a [f32],
+    /// Hz, 0 = unvoiced.
+    pub f0_hz: f32,
+    /// dBFS.
+    pub loudness_db: f32,
+    /// Weights that sum to 1.
+    pub speaker_mix: [f32; MAX_SPEAKERS],
+    /// −12..12.
+    pub formant_semitones: f32,
+    /// Which noise.
+    pub seed: u32,
+}
+
+/// What an input of the graph means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Meaning {
+    Content,
+    F0,
+    Loudness,
+    SpeakerMix,
+    Formant,
+    Noise,
+}
+
+/// A voice's synthesis graph in one stream.
+pub struct Synthesis {
+    stream: GraphStream,
+    meanings: Vec<Meaning>,
+    hop_samples: u64,
+}
+
+impl Synthesis {
+    /// At the start of a stream.
+    ///
+    /// # Errors
+    /// The runtime has no memory for the states.
+    pub fn new(voice: &Arc<LoadedVoice>) -> Result<Self, EngineError> {
+        let meanings = voice
+            .synthesis()
+            .shape()
+            .inputs
+            .iter()
+            .map(|slot| match slot.name.as_str() {
+                "f0_hz" => Meaning::F0,
+                "loudness" => Meaning::Loudness,
+                "speaker_mix" => Meaning::SpeakerMix,
+                "formant_semitones" => Meaning::Formant,
+                "noise" => Meaning::Noise,
+                _ => Meaning::Content,
+            })
+            .collect();
+        Ok(Self {
+            stream: GraphStream::new(voice.synthesis())?,
+            meanings,
+            hop_samples: voice.manifest().hop_samples as u64,
+        })
+    }
+
+    /// Whether the graph can move formants.
+    pub fn has_formant(&self) -> bool {
+        self.meanings.contains(&Meaning::Formant)
+    }
+
+    /// Makes the hop of a frame.
+    ///
+    /// # Errors
+    /// The graph failed to run.
+    pub fn run(&mut self, frame: &SynthesisFrame<'_>) -> Result<&[f32], EngineError> {
+        for (index, meaning) in self.meanings.iter().enumerate() {
+            let input = self.stream.input(index);
+            match meaning {
+                Meaning::Content => input.copy_from_slice(frame.content),
+                Meaning::F0 => input.fill(frame.f0_hz),
+                Meaning::Loudness => input.fill(frame.loudness_db),
+                Meaning::SpeakerMix => input.copy_from_slice(&frame.speaker_mix[..input.len()]),
+                Meaning::Formant => input.fill(frame.formant_semitones),
+                Meaning::Noise => noise::fill(u64::from(frame.seed), frame.index * self.hop_samples, input),
+            }
+        }
+        self.stream.run()
+    }
+
+    /// Back to the start of a stream.
+    ///
+    /// # Errors
+    /// The runtime has no memory for the states.
+    pub fn reset(&mut self) -> Result<(), EngineError> {
+        self.stream.reset()
+    }
+}
