@@ -1,0 +1,15 @@
+//! One verb a file: its arguments and what it does.
+
+pub mod build;
+pub mod cluster;
+pub mod convert;
+pub mod doctor;
+pub mod encoder;
+pub mod evaluate;
+pub mod export;
+pub mod index;
+pub mod inspect;
+pub mod plot;
+pub mod prepare;
+pub mod slice;
+pub mod train;

@@ -1,0 +1,259 @@
+//! `trainer convert`: a recording in another voice, in bounded memory.
+
+mod timeline;
+
+pub use timeline::{Timeline, mix_of};
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, ensure};
+use clap::ValueEnum;
+use timbra_engine::controls::GATE_OFF_DB;
+use timbra_engine::offline::Converter;
+use timbra_engine::{ClusterMethod, Controls, LoadedVoice};
+use timbra_voice::manifest::Manifest;
+
+use super::prepare::encoder_folders;
+use crate::config::WrongArgument;
+use crate::data::audio::{
+    AudioReader, NonFinite, ReadOptions, SampleKind, WavFile, mix_to_mono, scan,
+};
+use crate::progress::AudioProgress;
+
+/// Arguments of `trainer convert`.
+#[derive(Debug, Clone, clap::Args)]
+#[command(allow_negative_numbers = true)]
+pub struct Args {
+    /// The recording: WAV, FLAC, OGG or MP3 of any rate
+    #[arg(value_name = "IN")]
+    pub input: PathBuf,
+
+    /// The WAV to write: rate, length and channels of the input, in time with it
+    #[arg(short, long, value_name = "OUT.wav")]
+    pub output: PathBuf,
+
+    /// The voice
+    #[arg(long, value_name = "FILE")]
+    pub voice: PathBuf,
+
+    /// Speaker of the voice; its first one unless given
+    #[arg(long, value_name = "NAME", conflicts_with = "mix")]
+    pub speaker: Option<String>,
+
+    /// Several speakers by weight, e.g. anna=0.7,bela=0.3
+    #[arg(long, value_name = "NAME=W,…")]
+    pub mix: Option<String>,
+
+    /// CSV of values over time: time_s, then speakers and pitch, formant, cluster-ratio, loudness-match, gain, dry-wet
+    #[arg(long, value_name = "FILE.csv")]
+    pub timeline: Option<PathBuf>,
+
+    /// Transposition, -24 to 24, cents after the point
+    #[arg(long, value_name = "SEMITONES", default_value_t = 0.0)]
+    pub pitch: f32,
+
+    /// Shift the source into the speaker's register
+    #[arg(long)]
+    pub auto_pitch: bool,
+
+    /// Formant shift, -12 to 12
+    #[arg(long, value_name = "SEMITONES", default_value_t = 0.0)]
+    pub formant: f32,
+
+    /// How far the content is pulled to the speaker's own, 0 to 1
+    #[arg(long, value_name = "R", default_value_t = 0.0)]
+    pub cluster_ratio: f32,
+
+    /// Which table it is pulled to
+    #[arg(long, value_enum, default_value_t = Method::Kmeans)]
+    pub cluster_method: Method,
+
+    /// 0: loudness as the voice makes it; 1: the input's envelope (a bare --loudness-match means 1)
+    #[arg(long, value_name = "R", num_args = 0..=1, default_value_t = 0.0, default_missing_value = "1")]
+    pub loudness_match: f32,
+
+    /// Shut the voice below this input loudness; -100 is off
+    #[arg(long, value_name = "DB", default_value_t = GATE_OFF_DB)]
+    pub gate: f32,
+
+    /// 0: the input; 1: the voice
+    #[arg(long, value_name = "R", default_value_t = 1.0)]
+    pub dry_wet: f32,
+
+    /// Level of the output, -60 to 12
+    #[arg(long, value_name = "DB", default_value_t = 0.0)]
+    pub gain: f32,
+
+    /// Which noise the voice breathes with
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub seed: u32,
+
+    /// Sample format of the output
+    #[arg(long, value_enum, default_value_t = Bits::Float)]
+    pub bits: Bits,
+
+    /// Put silence where the input has NaN or infinite samples
+    #[arg(long)]
+    pub replace_nan: bool,
+}
+
+/// Names of [`ClusterMethod`] on the command line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Method {
+    /// Centres found by k-means
+    Kmeans,
+    /// Nearest frames of the speaker's recordings
+    Retrieval,
+}
+
+/// Names of [`SampleKind`] on the command line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Bits {
+    /// 32-bit floating point
+    #[value(name = "float")]
+    Float,
+    /// 24-bit integer
+    #[value(name = "24")]
+    Int24,
+    /// 16-bit integer
+    #[value(name = "16")]
+    Int16,
+}
+
+/// Runs the verb.
+///
+/// # Errors
+/// The input or the voice cannot be used, or the disk is full.
+pub fn run(args: &Args) -> Result<()> {
+    // Arguments first, then the input: loading a voice takes longest.
+    check_ranges(args)?;
+    let options = ReadOptions {
+        non_finite: if args.replace_nan {
+            NonFinite::Silence
+        } else {
+            NonFinite::Refuse
+        },
+        ..ReadOptions::default()
+    };
+    let about = scan(&args.input, options)?;
+    let voice = LoadedVoice::load(&args.voice, &encoder_folders())
+        .with_context(|| format!("cannot use the voice {}", args.voice.display()))?;
+    let manifest = voice.manifest();
+    warn_of_missing_parts(args, manifest);
+    let controls = controls(args, manifest)?;
+    let timeline = match &args.timeline {
+        Some(path) => Timeline::read(path, manifest, controls)?,
+        None => Timeline::constant(controls),
+    };
+    let rate_hz = about.rate_hz;
+    let at = |position: u64| timeline.at(position as f64 / f64::from(rate_hz));
+
+    let channels = about.levels.len();
+    let kind = match args.bits {
+        Bits::Float => SampleKind::Float32,
+        Bits::Int24 => SampleKind::Int24,
+        Bits::Int16 => SampleKind::Int16,
+    };
+    let mut file = WavFile::create(&args.output, rate_hz, channels, kind)?;
+    file.check_length(about.samples)?;
+
+    let weights = about.mono_weights();
+    let progress = AudioProgress::new("convert", about.duration_s());
+    let mut reader = AudioReader::open(&args.input, options)?;
+    let mut converter = Converter::new(&voice, rate_hz)?;
+    let (mut mono, mut converted) = (Vec::new(), Vec::new());
+    while let Some(packet) = reader.next_packet()? {
+        mono.clear();
+        mix_to_mono(packet, &weights, &mut mono);
+        converted.clear();
+        converter.push(&mono, &at, &mut converted)?;
+        file.write(&vec![&converted[..]; channels])?;
+        progress.add(mono.len() as f64 / f64::from(rate_hz), "");
+    }
+    converted.clear();
+    converter.finish(&at, &mut converted)?;
+    file.write(&vec![&converted[..]; channels])?;
+    ensure!(
+        file.samples_written() == about.samples,
+        "the engine gave {} samples for {}; this is a bug",
+        file.samples_written(),
+        about.samples
+    );
+    let clipped = file.clipped_samples();
+    file.finish()?;
+    let speed = progress.finish();
+    if clipped > 0 {
+        eprintln!("warning: {clipped} samples are clipped; lower --gain or use --bits float");
+    }
+    println!(
+        "{}: {:.1} s in {} Hz, {channels} channels, {speed:.1} × real time",
+        args.output.display(),
+        about.duration_s(),
+        rate_hz
+    );
+    Ok(())
+}
+
+/// The constant controls that the arguments ask for.
+///
+/// # Errors
+/// The voice has no such speaker.
+pub fn controls(args: &Args, manifest: &Manifest) -> Result<Controls> {
+    let mut controls = Controls {
+        pitch_semitones: args.pitch,
+        formant_semitones: args.formant,
+        cluster_ratio: args.cluster_ratio,
+        cluster_method: match args.cluster_method {
+            Method::Kmeans => ClusterMethod::KMeans,
+            Method::Retrieval => ClusterMethod::Retrieval,
+        },
+        auto_pitch: args.auto_pitch,
+        loudness_match: args.loudness_match,
+        gate_db: args.gate,
+        dry_wet: args.dry_wet,
+        output_gain_db: args.gain,
+        seed: args.seed,
+        ..Controls::default()
+    };
+    let wanted = args.mix.as_deref().or(args.speaker.as_deref());
+    if let Some(wanted) = wanted {
+        controls.speaker_mix = mix_of(wanted, manifest)?;
+    }
+    Ok(controls)
+}
+
+fn check_ranges(args: &Args) -> Result<()> {
+    for (name, value, low, high) in [
+        ("--pitch", args.pitch, -24.0, 24.0),
+        ("--formant", args.formant, -12.0, 12.0),
+        ("--cluster-ratio", args.cluster_ratio, 0.0, 1.0),
+        ("--loudness-match", args.loudness_match, 0.0, 1.0),
+        ("--gate", args.gate, GATE_OFF_DB, 0.0),
+        ("--dry-wet", args.dry_wet, 0.0, 1.0),
+        ("--gain", args.gain, -60.0, 12.0),
+    ] {
+        if !(low..=high).contains(&value) {
+            let message = format!("{name} is {value}; expected {low} to {high}");
+            return Err(WrongArgument(message).into());
+        }
+    }
+    Ok(())
+}
+
+fn warn_of_missing_parts(args: &Args, manifest: &Manifest) {
+    let table = match args.cluster_method {
+        Method::Kmeans => &manifest.clusters,
+        Method::Retrieval => &manifest.retrieval,
+    };
+    if args.cluster_ratio > 0.0 && table.is_none() {
+        eprintln!("warning: the voice has no such table; --cluster-ratio does nothing");
+    }
+    let has_formant = manifest
+        .synthesis
+        .inputs
+        .iter()
+        .any(|input| input == "formant_semitones");
+    if args.formant != 0.0 && !has_formant {
+        eprintln!("warning: the voice has no formant control; --formant does nothing");
+    }
+}

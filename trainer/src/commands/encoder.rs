@@ -1,0 +1,151 @@
+//! `trainer encoder`: trains a content encoder on labelled speech and singing.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use burn::backend::{Autodiff, Flex};
+use timbra_voice::manifest::{EncoderManifest, EncoderSpec, FORMAT_VERSION, TrainingSummary};
+use timbra_voice::package::{Form, sha256_hex, write_encoder};
+
+use crate::backend::BackendName;
+use crate::config::WorkFolder;
+use crate::encoder::corpus::Corpus;
+use crate::encoder::fit::{FitConfig, Position, fit, load};
+use crate::model::content::LOOKAHEAD_SAMPLES;
+use crate::model::mel;
+use crate::training::checkpoint::Checkpoints;
+use crate::with_backend;
+
+/// Arguments of `trainer encoder`.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Args {
+    /// Labelled clips, SET/SPEAKER/CLIP.wav with CLIP.lab; leave out to write the package of a finished training
+    pub corpus: Option<PathBuf>,
+
+    /// The work folder; checkpoints and figures go to its `training`
+    #[arg(long, value_name = "FOLDER")]
+    pub work: PathBuf,
+
+    /// Where to write the encoder package
+    #[arg(short, long, value_name = "FILE")]
+    pub output: PathBuf,
+
+    /// Stable name of the encoder
+    #[arg(long, value_name = "ID", default_value = "content-1")]
+    pub id: String,
+
+    /// Optimiser steps
+    #[arg(long, value_name = "N", default_value_t = 4400)]
+    pub steps: u64,
+
+    /// Crops of 2.56 s per step
+    #[arg(long, value_name = "N", default_value_t = 12)]
+    pub batch: usize,
+
+    /// Peak learning rate
+    #[arg(long, value_name = "RATE", default_value_t = 1.0e-3)]
+    pub learning_rate: f64,
+
+    /// Share of a label set in the batches, e.g. english=0.7; all sets or none
+    #[arg(long = "share", value_name = "SET=SHARE")]
+    pub shares: Vec<String>,
+
+    /// Seed of sampling and augmentation
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub seed: u64,
+
+    /// SPDX licence of the weights
+    #[arg(long, value_name = "SPDX", default_value = "LicenseRef-unknown")]
+    pub licence: String,
+
+    /// Who must be named; may be repeated
+    #[arg(long, value_name = "TEXT")]
+    pub attribution: Vec<String>,
+
+    /// What to compute on
+    #[arg(long, value_enum, default_value_t)]
+    pub backend: BackendName,
+}
+
+/// Runs the verb.
+///
+/// # Errors
+/// The corpus is unusable, the loss is not a number, or the disk is full.
+pub fn run(args: &Args) -> Result<()> {
+    let training = WorkFolder::new(&args.work).training();
+    if let Some(folder) = &args.corpus {
+        let corpus = Corpus::read(folder)?;
+        println!("{} clips, {:.0} minutes, {} classes", corpus.clips.len(), corpus.minutes(), corpus.classes());
+        let config = FitConfig {
+            steps: args.steps,
+            batch: args.batch,
+            learning_rate: args.learning_rate,
+            seed: args.seed,
+            weights: shares(&args.shares)?,
+            ..FitConfig::default()
+        };
+        with_backend!(args.backend, |B, device| fit::<Autodiff<B>>(corpus, &training, &config, &device).map(drop))?;
+    }
+    let checkpoints = Checkpoints::open(&training.join("checkpoints"))?;
+    let Some(folder) = checkpoints.newest()? else {
+        bail!("{}: there is no training to write a package of; give a corpus", training.display());
+    };
+    export(args, &folder)
+}
+
+fn export(args: &Args, folder: &Path) -> Result<()> {
+    let device = Default::default();
+    let (model, position) = load::<Flex>(folder, &device)?;
+    let (graph, spec) = model.export();
+    let channels = position.config.network.content_channels;
+    let manifest = EncoderManifest {
+        format_version: FORMAT_VERSION,
+        encoder: EncoderSpec {
+            id: args.id.clone(),
+            sha256: sha256_hex(&graph),
+            rate_hz: mel::RATE_HZ as u32,
+            hop_samples: mel::HOP_SAMPLES,
+            channels,
+            lookahead_samples: LOOKAHEAD_SAMPLES,
+            graph: spec.clone(),
+        },
+        licence: args.licence.clone(),
+        attribution: args.attribution.clone(),
+        training: summary(&position, args.backend),
+        files: BTreeMap::new(),
+    };
+    let bytes = graph.len();
+    write_encoder(&args.output, &manifest, &BTreeMap::from([(spec.file, graph)]), Form::File)?;
+    println!(
+        "{}: {} kB, held-out frame accuracy {:.1} % after {} steps; voices find it as {}",
+        args.output.display(),
+        bytes / 1000,
+        100.0 * position.accuracy,
+        position.step,
+        &manifest.encoder.sha256[..12]
+    );
+    Ok(())
+}
+
+fn summary(position: &Position, backend: BackendName) -> TrainingSummary {
+    TrainingSummary {
+        trainer: format!("trainer {}", env!("CARGO_PKG_VERSION")),
+        steps: position.step,
+        minutes: position.minutes,
+        hours: position.seconds / 3600.0,
+        backend: backend.to_string(),
+        held_out_loss: 1.0 - position.accuracy,
+        notes: format!("held-out frame accuracy {:.4}; the loss given is the share of wrong frames", position.accuracy),
+    }
+}
+
+fn shares(given: &[String]) -> Result<Vec<(String, f32)>> {
+    given
+        .iter()
+        .map(|text| {
+            let (name, share) = text.split_once('=').with_context(|| format!("--share {text}: expected SET=SHARE"))?;
+            Ok((name.to_owned(), share.parse().with_context(|| format!("--share {text}: «{share}» is not a number"))?))
+        })
+        .collect()
+}

@@ -1,0 +1,174 @@
+//! `trainer export`: writes the voice package of a training.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use burn::backend::Flex;
+use serde::{Deserialize, Serialize};
+use timbra_voice::manifest::{Family, FORMAT_VERSION, Manifest, Speaker, TrainingSummary};
+use timbra_voice::package::{EncoderPackage, Form, write_voice};
+
+use crate::backend::BackendName;
+use crate::config::WorkFolder;
+use crate::data::dataset::{Dataset, SpeakerSummary};
+use crate::harmonic::fit::load;
+use crate::model::harmonic::{DELAY_SAMPLES, HOP_SAMPLES, MODEL_RATE_HZ};
+use crate::training::checkpoint::Checkpoints;
+
+/// Lowest F0 a harmonic voice is asked to sing.
+const F0_MIN_HZ: f32 = 40.0;
+/// Highest F0 a harmonic voice accepts: above, too few harmonics are left to shape.
+const F0_MAX_HZ: f32 = 2000.0;
+
+/// Arguments of `trainer export`.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Args {
+    /// The work folder of the training
+    #[arg(long, value_name = "FOLDER")]
+    pub work: PathBuf,
+
+    /// The voice package to write
+    #[arg(short, long, value_name = "FILE")]
+    pub output: PathBuf,
+
+    /// Name of the voice; the file's name unless given
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
+
+    /// JSON with licence, attribution and the speakers' languages, licences and consent
+    #[arg(long, value_name = "FILE")]
+    pub about: Option<PathBuf>,
+
+    /// Leave the content encoder out: smaller, but it must be installed where the voice is played
+    #[arg(long)]
+    pub no_encoder: bool,
+
+    /// The backend the voice was trained on, for its manifest
+    #[arg(long, value_enum, default_value_t)]
+    pub backend: BackendName,
+}
+
+/// What only a person can say about a voice.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct About {
+    /// SPDX licence expression of the package.
+    pub licence: String,
+    /// Who must be named.
+    #[serde(default)]
+    pub attribution: Vec<String>,
+    /// By speaker name.
+    #[serde(default)]
+    pub speakers: BTreeMap<String, AboutSpeaker>,
+}
+
+/// What only a person can say about a speaker.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AboutSpeaker {
+    /// BCP 47 tags.
+    #[serde(default)]
+    pub languages: Vec<String>,
+    /// SPDX licence of the recordings.
+    pub licence: String,
+    /// Who must be named.
+    #[serde(default)]
+    pub attribution: String,
+    /// Why the voice may be used.
+    #[serde(default)]
+    pub consent: String,
+}
+
+/// Runs the verb.
+///
+/// # Errors
+/// There is no training, or the package cannot be written.
+pub fn run(args: &Args) -> Result<()> {
+    let work = WorkFolder::new(&args.work);
+    let dataset = Dataset::load(&work.features())?;
+    let checkpoints = Checkpoints::open(&work.training().join("checkpoints"))?;
+    let Some(folder) = checkpoints.newest()? else {
+        bail!("{}: there is no training yet; run `trainer train` first", work.training().display());
+    };
+    let (model, position) = load::<Flex>(&folder, &Default::default())?;
+    let about = about(args.about.as_deref())?;
+    let (graph, synthesis) = model.export();
+    let mut files = BTreeMap::from([(synthesis.file.clone(), graph)]);
+    let encoder = EncoderPackage::read(&dataset.encoder_path)?;
+    if encoder.manifest.encoder.sha256 != dataset.encoder.sha256 {
+        bail!("{}: is not the encoder the clips were prepared with; prepare again", dataset.encoder_path.display());
+    }
+    if !args.no_encoder {
+        files.insert(dataset.encoder.graph.file.clone(), encoder.graph().to_vec());
+    }
+    let table = |path: &Path, name: &str, files: &mut BTreeMap<String, Vec<u8>>| -> Result<Option<String>> {
+        if !path.exists() {
+            return Ok(None);
+        }
+        files.insert(name.to_owned(), std::fs::read(path).with_context(|| path.display().to_string())?);
+        Ok(Some(name.to_owned()))
+    };
+    let clusters = table(&work.clusters(), "clusters.safetensors", &mut files)?;
+    let retrieval = table(&work.retrieval(), "retrieval.safetensors", &mut files)?;
+    let stem = args.output.file_stem().map_or_else(|| "voice".to_owned(), |s| s.to_string_lossy().into_owned());
+    let manifest = Manifest {
+        format_version: FORMAT_VERSION,
+        name: args.name.clone().unwrap_or(stem),
+        family: Family::Harmonic,
+        speakers: dataset.speakers.iter().map(|summary| speaker(summary, &about)).collect(),
+        licence: about.licence.clone(),
+        attribution: about.attribution.clone(),
+        model_rate_hz: MODEL_RATE_HZ as u32,
+        hop_samples: HOP_SAMPLES,
+        delay_samples: DELAY_SAMPLES,
+        receptive_field_frames: model.receptive_field_frames(),
+        f0_min_hz: F0_MIN_HZ,
+        f0_max_hz: F0_MAX_HZ,
+        encoder: dataset.encoder.clone(),
+        synthesis,
+        clusters,
+        retrieval,
+        files: BTreeMap::new(),
+        training: TrainingSummary {
+            trainer: format!("trainer {}", env!("CARGO_PKG_VERSION")),
+            steps: position.step,
+            minutes: position.minutes,
+            hours: position.seconds / 3600.0,
+            backend: args.backend.to_string(),
+            held_out_loss: position.held_out,
+            notes: "held-out loss: mean log spectral distance in nepers".to_owned(),
+        },
+        certificate: None,
+    };
+    let identity = write_voice(&args.output, &manifest, &files, Form::File)?;
+    println!("{}: {} speakers, {} steps, identity {}", args.output.display(), manifest.speakers.len(), position.step, &identity[..12]);
+    Ok(())
+}
+
+fn about(path: Option<&Path>) -> Result<About> {
+    let Some(path) = path else {
+        return Ok(About { licence: "LicenseRef-unknown".to_owned(), ..About::default() });
+    };
+    let text = std::fs::read(path).with_context(|| path.display().to_string())?;
+    serde_json::from_slice(&text).with_context(|| format!("{}: expected licence, attribution and speakers", path.display()))
+}
+
+fn speaker(summary: &SpeakerSummary, about: &About) -> Speaker {
+    let said = about.speakers.get(&summary.name).cloned().unwrap_or_else(|| AboutSpeaker {
+        licence: "LicenseRef-unknown".to_owned(),
+        consent: "not stated".to_owned(),
+        ..AboutSpeaker::default()
+    });
+    Speaker {
+        name: summary.name.clone(),
+        languages: said.languages,
+        licence: said.licence,
+        attribution: said.attribution,
+        consent: said.consent,
+        f0_median_hz: summary.f0_median_hz,
+        f0_low_hz: summary.f0_low_hz,
+        f0_high_hz: summary.f0_high_hz,
+        loudness_median_db: summary.loudness_median_db,
+    }
+}

@@ -1,0 +1,11 @@
+//! Training the content encoder from labelled speech and singing (`trainer encoder`).
+//!
+//! | module | what |
+//! |---|---|
+//! | [`corpus`] | clips and their phone labels |
+//! | [`augment`] | what makes the encoder forget the speaker, the pitch and the room |
+//! | [`fit`] | the training loop |
+
+pub mod augment;
+pub mod corpus;
+pub mod fit;

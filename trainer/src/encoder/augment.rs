@@ -1,0 +1,126 @@
+//! Augmentation: the same words in another throat, room and microphone.
+//!
+//! Playing a clip faster or slower moves pitch and formants together; the
+//! spectral tilt and ripple stand for microphones and vocal-tract detail; noise
+//! and a decaying tail for rooms.
+
+use super::corpus::{Clip, UNLABELLED};
+use crate::model::mel::{BANDS, HOP_SAMPLES, LogMel, UNITS_PER_DB};
+use crate::random::Random;
+
+/// Range of playback speed; its logarithm is uniform. Chosen so that a male
+/// voice reaches female formants and the reverse (about ±20 %), with a margin.
+const SPEED: (f32, f32) = (0.74, 1.35);
+
+/// A crop ready for a batch.
+#[derive(Debug)]
+pub struct Crop {
+    /// `[frames, BANDS]`.
+    pub mel: Vec<f32>,
+    /// Class per frame.
+    pub classes: Vec<i32>,
+    /// Label set of the clip.
+    pub set: usize,
+}
+
+/// `frames` frames of `clip` from a random place, augmented unless `plain`.
+#[must_use]
+pub fn crop(clip: &Clip, frames: usize, log_mel: &LogMel, random: &mut Random, plain: bool) -> Crop {
+    let speed = if plain { 1.0 } else { (random.uniform(SPEED.0.ln(), SPEED.1.ln())).exp() };
+    let needed = (frames as f32 * HOP_SAMPLES as f32 * speed) as usize + 2;
+    let start = random.below(clip.samples.len().saturating_sub(needed) + 1);
+    let mut samples = vec![0.0f32; frames * HOP_SAMPLES];
+    for (i, sample) in samples.iter_mut().enumerate() {
+        let position = start as f32 + i as f32 * speed;
+        let index = position as usize;
+        if let (Some(&a), Some(&b)) = (clip.samples.get(index), clip.samples.get(index + 1)) {
+            let fraction = position - index as f32;
+            *sample = (f32::from(a) * (1.0 - fraction) + f32::from(b) * fraction) / 32_768.0;
+        }
+    }
+    let classes = (0..frames)
+        .map(|n| {
+            let position = (start as f32 + n as f32 * HOP_SAMPLES as f32 * speed) / HOP_SAMPLES as f32;
+            clip.classes.get(position.round() as usize).copied().unwrap_or(UNLABELLED)
+        })
+        .collect();
+    if plain {
+        return Crop { mel: log_mel.frames(&samples), classes, set: clip.set };
+    }
+    if random.chance(0.3) {
+        reverberate(&mut samples, random);
+    }
+    add_noise(&mut samples, random);
+    let mut mel = log_mel.frames(&samples);
+    equalise(&mut mel, random);
+    mask(&mut mel, frames, random);
+    Crop { mel, classes, set: clip.set }
+}
+
+/// A handful of decaying echoes.
+fn reverberate(samples: &mut [f32], random: &mut Random) {
+    let decay_s = random.uniform(0.05, 0.25);
+    let level = random.uniform(0.1, 0.5);
+    let dry = samples.to_vec();
+    for _ in 0..24 {
+        let delay_s = random.uniform(0.003, 0.2);
+        let delay = (delay_s * 16_000.0) as usize;
+        let sign = if random.chance(0.5) { 1.0 } else { -1.0 };
+        let gain = sign * level * (-3.0 * delay_s / decay_s).exp();
+        for (wet, dry) in samples.iter_mut().skip(delay).zip(&dry) {
+            *wet += gain * dry;
+        }
+    }
+}
+
+/// White or low-passed noise, 8 to 50 dB below the clip.
+fn add_noise(samples: &mut [f32], random: &mut Random) {
+    let power: f32 = samples.iter().map(|s| s * s).sum::<f32>() / samples.len().max(1) as f32;
+    let snr_db = random.uniform(8.0, 50.0);
+    let amplitude = (power * 10f32.powf(-snr_db / 10.0)).sqrt();
+    let smooth = random.uniform(0.0, 0.95);
+    // Keeps the noise's power while `smooth` colours it.
+    let gain = amplitude * (1.0 - smooth * smooth).sqrt();
+    let mut state = 0.0;
+    for sample in samples {
+        state = smooth * state + random.normal();
+        *sample += gain * state;
+    }
+}
+
+/// Level, tilt and two slow ripples over the bands, constant in time.
+fn equalise(mel: &mut [f32], random: &mut Random) {
+    let gain_db = random.uniform(-20.0, 12.0);
+    let tilt_db = random.uniform(-8.0, 8.0);
+    let ripples: Vec<(f32, f32, f32)> = (0..2)
+        .map(|_| (random.uniform(0.0, 4.0), random.uniform(0.5, 3.0), random.uniform(0.0, std::f32::consts::TAU)))
+        .collect();
+    let curve: Vec<f32> = (0..BANDS)
+        .map(|band| {
+            let x = band as f32 / BANDS as f32;
+            let ripple: f32 = ripples.iter().map(|(db, periods, phase)| db * (std::f32::consts::TAU * periods * x + phase).sin()).sum();
+            (gain_db + tilt_db * (x - 0.5) * 2.0 + ripple) * UNITS_PER_DB
+        })
+        .collect();
+    for row in mel.chunks_exact_mut(BANDS) {
+        for (value, offset) in row.iter_mut().zip(&curve) {
+            *value += offset;
+        }
+    }
+}
+
+/// Blanks up to two bands of time and one of frequency (SpecAugment, 1904.08779, mild).
+fn mask(mel: &mut [f32], frames: usize, random: &mut Random) {
+    for _ in 0..random.below(3) {
+        let width = random.below(12);
+        let first = random.below(frames.saturating_sub(width));
+        mel[first * BANDS..(first + width) * BANDS].fill(-1.5);
+    }
+    if random.chance(0.5) {
+        let width = random.below(10);
+        let first = random.below(BANDS - width);
+        for row in mel.chunks_exact_mut(BANDS) {
+            row[first..first + width].fill(-1.5);
+        }
+    }
+}

@@ -1,0 +1,6 @@
+//! Measures on held-out clips, and what a voice's certificate is made of.
+
+pub mod measures;
+mod report;
+
+pub use report::{ClipReport, Report, ReportOptions, SpeakerReport, evaluate, machine_name};

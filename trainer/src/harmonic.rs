@@ -1,0 +1,15 @@
+//! Training voices of the family `harmonic`.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`clips`] | prepared features to training clips |
+//! | [`dataset`] | clips of features and audio, and random crops of them |
+//! | [`loss`] | multi-resolution spectral distance |
+//! | [`critic`] | a small discriminator on mel spectrograms, against smeared detail |
+//! | [`fit`] | the training loop |
+
+pub mod clips;
+pub mod critic;
+pub mod dataset;
+pub mod fit;
+pub mod loss;

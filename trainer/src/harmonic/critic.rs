@@ -1,0 +1,119 @@
+//! A small discriminator on log-mel spectrograms.
+//!
+//! A spectral distance alone settles on the average of what could be there,
+//! which sounds dull and buzzy. The critics look at patches of the mel
+//! spectrogram at each resolution and learn to tell recordings from renderings.
+//!
+//! Source: Mao et al., least-squares GAN (1611.04076); patches over spectrogram
+//! resolutions after Jang et al., UnivNet (2106.07889), here on mel bands so
+//! that it fits a CPU.
+
+use burn::module::Module;
+use burn::nn::PaddingConfig2d;
+use burn::nn::conv::{Conv2d, Conv2dConfig};
+use burn::tensor::activation::leaky_relu;
+use burn::tensor::backend::Backend;
+use burn::tensor::{ElementConversion as _, Tensor};
+
+use super::loss::LogSpectra;
+
+/// Channels, kernel (time, band), stride (time, band) of each layer.
+const LAYERS: [(usize, [usize; 2], [usize; 2]); 4] = [(24, [3, 7], [1, 2]), (32, [3, 5], [2, 2]), (48, [3, 5], [1, 2]), (64, [3, 3], [1, 2])];
+/// Brings log amplitudes (about −9…0 nepers) to about −1…1.
+const CENTRE: f32 = 5.0;
+const SCALE: f32 = 0.3;
+
+/// One stack of convolutions over `[B, 1, frames, bands]`.
+#[derive(Module, Debug)]
+pub struct PatchCritic<B: Backend> {
+    layers: Vec<Conv2d<B>>,
+    verdict: Conv2d<B>,
+}
+
+impl<B: Backend> PatchCritic<B> {
+    fn new(device: &B::Device) -> Self {
+        let mut channels = 1;
+        let layers = LAYERS
+            .iter()
+            .map(|&(out, kernel, stride)| {
+                let layer = Conv2dConfig::new([channels, out], kernel)
+                    .with_stride(stride)
+                    .with_padding(PaddingConfig2d::Explicit(kernel[0] / 2, kernel[1] / 2, kernel[0] / 2, kernel[1] / 2))
+                    .init(device);
+                channels = out;
+                layer
+            })
+            .collect();
+        let verdict = Conv2dConfig::new([channels, 1], [3, 3]).with_padding(PaddingConfig2d::Explicit(1, 1, 1, 1)).init(device);
+        Self { layers, verdict }
+    }
+
+    /// Feature maps of every layer, the verdict last.
+    fn forward(&self, bands: Tensor<B, 3>) -> Vec<Tensor<B, 4>> {
+        let mut x = bands.add_scalar(CENTRE).mul_scalar(SCALE).unsqueeze_dim::<4>(1);
+        let mut maps = Vec::new();
+        for layer in &self.layers {
+            x = leaky_relu(layer.forward(x), 0.1);
+            maps.push(x.clone());
+        }
+        maps.push(self.verdict.forward(x));
+        maps
+    }
+}
+
+/// One critic per resolution.
+#[derive(Module, Debug)]
+pub struct Critics<B: Backend> {
+    critics: Vec<PatchCritic<B>>,
+}
+
+impl<B: Backend> Critics<B> {
+    /// `count` fresh critics.
+    pub fn new(count: usize, device: &B::Device) -> Self {
+        Self { critics: (0..count).map(|_| PatchCritic::new(device)).collect() }
+    }
+
+    fn maps(&self, spectra: &[LogSpectra<B>]) -> Vec<Vec<Tensor<B, 4>>> {
+        self.critics.iter().zip(spectra).map(|(critic, s)| critic.forward(s.bands.clone())).collect()
+    }
+
+    /// The critics' own loss: 1 for recordings, 0 for renderings.
+    pub fn judge(&self, recorded: &[LogSpectra<B>], rendered: &[LogSpectra<B>]) -> Tensor<B, 1> {
+        let terms: Vec<Tensor<B, 1>> = self
+            .maps(recorded)
+            .iter()
+            .zip(&self.maps(rendered))
+            .map(|(real, fake)| {
+                let real = real[real.len() - 1].clone().sub_scalar(1.0);
+                let fake = fake[fake.len() - 1].clone();
+                (real.clone() * real).mean() + (fake.clone() * fake).mean()
+            })
+            .collect();
+        mean(terms)
+    }
+
+    /// What a rendering should lower: (distance of the verdict from 1, distance of the feature maps).
+    pub fn persuade(&self, recorded: &[LogSpectra<B>], rendered: &[LogSpectra<B>]) -> (Tensor<B, 1>, Tensor<B, 1>) {
+        let mut verdicts = Vec::new();
+        let mut maps = Vec::new();
+        for (real, fake) in self.maps(recorded).iter().zip(&self.maps(rendered)) {
+            let last = fake.len() - 1;
+            let verdict = fake[last].clone().sub_scalar(1.0);
+            verdicts.push((verdict.clone() * verdict).mean());
+            for (real, fake) in real[..last].iter().zip(&fake[..last]) {
+                maps.push((real.clone().detach() - fake.clone()).abs().mean());
+            }
+        }
+        (mean(verdicts), mean(maps))
+    }
+}
+
+fn mean<B: Backend>(terms: Vec<Tensor<B, 1>>) -> Tensor<B, 1> {
+    let count = terms.len() as f32;
+    Tensor::cat(terms, 0).sum().div_scalar(count)
+}
+
+/// The value of a one-element tensor.
+pub fn value<B: Backend>(tensor: &Tensor<B, 1>) -> f32 {
+    tensor.clone().into_scalar().elem::<f32>()
+}

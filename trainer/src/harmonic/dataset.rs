@@ -1,0 +1,121 @@
+//! What a harmonic voice is trained on.
+
+use crate::model::excitation::{Analyser, pulses};
+use crate::model::harmonic::{BINS, HALVES, HOP_SAMPLES, REFERENCE_F0_HZ};
+use crate::random::Random;
+
+/// Standard deviation of the noise added to content in training: other singers'
+/// content never matches the target's exactly.
+const CONTENT_NOISE: f32 = 0.08;
+/// The network's view of F0 is moved by up to this much, so that it does not
+/// bind a timbre to a pitch and sings outside the range of the recordings.
+const F0_VIEW_OCTAVES: f32 = 0.25;
+/// Recordings are made louder or softer by up to this much.
+const GAIN_DB: f32 = 8.0;
+
+/// One recording with its features; frame `k` is at sample `480·k`.
+#[derive(Debug, Clone)]
+pub struct VoiceClip {
+    /// Speaker index.
+    pub speaker: usize,
+    /// Name for messages.
+    pub name: String,
+    /// One or more readings of the content, `[frames, C]` each: of the recording as it is, and of
+    /// the recording played faster or slower (other pitch and formants), so that what is left of
+    /// the speaker in the content carries no information.
+    pub contents: Vec<Vec<f32>>,
+    /// F0 per frame, 0 = unvoiced.
+    pub f0_hz: Vec<f32>,
+    /// dBFS per frame.
+    pub loudness_db: Vec<f32>,
+    /// 48 kHz mono.
+    pub audio: Vec<f32>,
+    /// Only for validation.
+    pub held_out: bool,
+}
+
+impl VoiceClip {
+    /// Number of frames.
+    #[must_use]
+    pub fn frames(&self) -> usize {
+        self.f0_hz.len()
+    }
+}
+
+/// A batch as flat arrays; shapes as in [`crate::model::harmonic`].
+#[derive(Debug, Clone, Default)]
+pub struct VoiceBatch {
+    /// Number of crops.
+    pub size: usize,
+    /// Frames per crop.
+    pub frames: usize,
+    /// `[B, T, C]`.
+    pub content: Vec<f32>,
+    /// `[B, T, 2]`.
+    pub pitch: Vec<f32>,
+    /// `[B, T, 1]`.
+    pub loudness_db: Vec<f32>,
+    /// Speaker of each crop.
+    pub speakers: Vec<usize>,
+    /// `[B, 2T, BINS]`.
+    pub pulse_re: Vec<f32>,
+    /// `[B, 2T, BINS]`.
+    pub pulse_im: Vec<f32>,
+    /// `[B, 2T, BINS]`.
+    pub noise_re: Vec<f32>,
+    /// `[B, 2T, BINS]`.
+    pub noise_im: Vec<f32>,
+    /// `[B, T·HOP_SAMPLES]`.
+    pub audio: Vec<f32>,
+}
+
+impl VoiceBatch {
+    /// Appends a crop of `clip` that starts at frame `first`; `plain` turns augmentation off.
+    pub fn push(&mut self, clip: &VoiceClip, first: usize, analyser: &Analyser, random: &mut Random, plain: bool) {
+        let frames = self.frames;
+        let channels = clip.contents[0].len() / clip.frames().max(1);
+        let gain_db = if plain { 0.0 } else { random.uniform(-GAIN_DB, GAIN_DB) };
+        let gain = 10f32.powf(gain_db / 20.0);
+        let f0_shift = if plain { 0.0 } else { random.uniform(-F0_VIEW_OCTAVES, F0_VIEW_OCTAVES) };
+        let reading = if plain { 0 } else { random.below(clip.contents.len()) };
+        let mut f0 = Vec::with_capacity(frames);
+        for k in first..first + frames {
+            let row = clip.contents[reading].get(k * channels..(k + 1) * channels);
+            for c in 0..channels {
+                let noise = if plain { 0.0 } else { CONTENT_NOISE * random.normal() };
+                self.content.push(row.map_or(0.0, |row| row[c]) + noise);
+            }
+            let f0_hz = clip.f0_hz.get(k).copied().unwrap_or(0.0);
+            let voiced = f0_hz > 0.0;
+            self.pitch.push(if voiced { (f0_hz / REFERENCE_F0_HZ).log2() + f0_shift } else { 0.0 });
+            self.pitch.push(f32::from(voiced));
+            self.loudness_db.push(clip.loudness_db.get(k).map_or(-100.0, |db| db + gain_db));
+            f0.push(f0_hz);
+        }
+        self.speakers.push(clip.speaker);
+        let samples = frames * HOP_SAMPLES;
+        // Sample 0 of the crop is frame `first`; pulses of frame k fill the hop that ends there.
+        let pulses = pulses(&f0, f64::from(random.unit()));
+        let noise: Vec<f32> = (0..samples).map(|_| random.uniform(-1.0, 1.0) * 3f32.sqrt()).collect();
+        let (re, im) = analyser.spectra(&pulses);
+        self.pulse_re.extend(re);
+        self.pulse_im.extend(im);
+        let (re, im) = analyser.spectra(&noise);
+        self.noise_re.extend(re);
+        self.noise_im.extend(im);
+        // The excitation of crop frame i covers time (first + i − 1 … first + i)·10 ms.
+        let start = (first * HOP_SAMPLES) as isize - HOP_SAMPLES as isize;
+        self.audio.extend((0..samples as isize).map(|i| {
+            let position = start + i;
+            usize::try_from(position).ok().and_then(|p| clip.audio.get(p)).copied().unwrap_or(0.0) * gain
+        }));
+        self.size += 1;
+        debug_assert_eq!(self.pulse_re.len(), self.size * frames * HALVES * BINS);
+    }
+
+    /// An empty batch for crops of `frames`.
+    #[must_use]
+    pub fn new(frames: usize) -> Self {
+        Self { frames, ..Self::default() }
+    }
+}

@@ -1,0 +1,316 @@
+//! The training loop of a harmonic voice.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::time::Instant;
+
+use anyhow::{Result, bail};
+use burn::grad_clipping::GradientClippingConfig;
+use burn::module::AutodiffModule;
+use burn::optim::{AdamWConfig, GradientsParams, Optimizer};
+use burn::tensor::Tensor;
+use burn::tensor::backend::{AutodiffBackend, Backend};
+use serde::{Deserialize, Serialize};
+
+use super::critic::{Critics, value};
+use super::dataset::{VoiceBatch, VoiceClip};
+use super::loss::SpectralLoss;
+use crate::model::causal::from_vec;
+use crate::model::excitation::Analyser;
+use crate::model::harmonic::{BINS, Excitation, HALVES, HOP_SAMPLES, HarmonicConfig, HarmonicVoice, Renderer};
+use crate::random::Random;
+use crate::training::checkpoint::{Checkpoints, load_module, load_optimizer, module_bytes, optimizer_bytes, read_position};
+use crate::training::progress::{Figures, bar};
+use crate::training::schedule::cosine;
+
+/// Frames at the start of a crop that only give the network its past.
+const WARM_UP_FRAMES: usize = 16;
+/// Weight of the critics' verdict against the spectral distance in nepers.
+const VERDICT_WEIGHT: f32 = 0.1;
+/// Weight of the distance of the critics' feature maps.
+const MAPS_WEIGHT: f32 = 0.5;
+/// Crops in a validation.
+const HELD_OUT_CROPS: usize = 24;
+
+/// What decides a run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct VoiceFitConfig {
+    /// Network sizes.
+    pub network: HarmonicConfig,
+    /// Optimiser steps.
+    pub steps: u64,
+    /// Crops per step.
+    pub batch: usize,
+    /// Frames per crop.
+    pub frames: usize,
+    /// Peak learning rate.
+    pub learning_rate: f64,
+    /// First step of the critics; from `steps` on, never.
+    pub critics_from: u64,
+    /// Seed of sampling and augmentation.
+    pub seed: u64,
+    /// Steps between checkpoints and validations.
+    pub save_every: u64,
+    /// Share of batches per speaker; empty = equal.
+    pub speaker_weights: Vec<f32>,
+}
+
+impl VoiceFitConfig {
+    /// The shipped settings for `speakers` speakers.
+    #[must_use]
+    pub fn standard(content_channels: usize, speakers: usize) -> Self {
+        Self {
+            network: HarmonicConfig::standard(content_channels, speakers),
+            steps: 4000,
+            batch: 12,
+            frames: 96,
+            learning_rate: 1.0e-3,
+            critics_from: 1500,
+            seed: 1,
+            save_every: 200,
+            speaker_weights: Vec::new(),
+        }
+    }
+}
+
+/// Where a run stands.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct VoicePosition {
+    /// Steps done.
+    pub step: u64,
+    /// Wall seconds spent.
+    pub seconds: f64,
+    /// Held-out spectral distance at this step, in nepers.
+    pub held_out: f64,
+    /// Lowest held-out distance so far.
+    pub best_held_out: f64,
+    /// The run's settings.
+    pub config: VoiceFitConfig,
+    /// Minutes of recordings.
+    pub minutes: f64,
+}
+
+/// Trains until `config.steps`, resuming from the newest checkpoint in `work`; returns the newest checkpoint's folder.
+///
+/// # Errors
+/// When files cannot be read or written, there is nothing to train on, or the loss stops being a number.
+pub fn fit<B: AutodiffBackend>(clips: Vec<VoiceClip>, work: &Path, config: &VoiceFitConfig, device: &B::Device) -> Result<PathBuf> {
+    if !clips.iter().any(|clip| !clip.held_out && clip.frames() > 0) {
+        bail!("{}: expected at least one prepared clip to train on, found none; run `trainer prepare` first", work.display());
+    }
+    let checkpoints = Checkpoints::open(&work.join("checkpoints"))?;
+    let mut figures = Figures::open(&work.join("figures.csv"), &["distance", "held_out", "verdict", "critic"])?;
+    let loss = SpectralLoss::<B>::new(device);
+    let renderer = Renderer::<B>::new(device);
+    let mut model = HarmonicVoice::<B>::new(&config.network, device);
+    let mut critics = Critics::<B>::new(3, device);
+    let optimizer_config = AdamWConfig::new().with_beta_1(0.8).with_beta_2(0.99).with_weight_decay(0.01);
+    let mut optimizer = optimizer_config.clone().with_grad_clipping(Some(GradientClippingConfig::Norm(1.0))).init::<B, HarmonicVoice<B>>();
+    let mut critic_optimizer = optimizer_config.with_grad_clipping(Some(GradientClippingConfig::Norm(1.0))).init::<B, Critics<B>>();
+    let minutes = clips.iter().map(|c| c.audio.len() as f64).sum::<f64>() / 48_000.0 / 60.0;
+    let mut position =
+        VoicePosition { step: 0, seconds: 0.0, held_out: f64::INFINITY, best_held_out: f64::INFINITY, config: config.clone(), minutes };
+    if let Some(folder) = checkpoints.newest()? {
+        let saved: VoicePosition = read_position(&folder)?;
+        if saved.config.network != config.network {
+            bail!("{}: was made with other sizes; use another work folder", folder.display());
+        }
+        model = load_module(model, &folder, "model.bin", device)?;
+        critics = load_module(critics, &folder, "critics.bin", device)?;
+        optimizer = load_optimizer::<B, HarmonicVoice<B>, _>(optimizer, &folder, "optimizer.bin", device)?;
+        critic_optimizer = load_optimizer::<B, Critics<B>, _>(critic_optimizer, &folder, "critic_optimizer.bin", device)?;
+        position = VoicePosition { config: config.clone(), ..saved };
+        tracing::info!("resumed at step {}", position.step);
+    }
+    let clips = Arc::new(clips);
+    let batches = batch_stream(Arc::clone(&clips), config.clone(), position.step);
+    let progress = bar(config.steps, "steps");
+    progress.set_position(position.step);
+    let started = Instant::now();
+    let seconds_before = position.seconds;
+    let mut sums = [0.0f64; 3];
+    let mut count = 0.0;
+    while position.step < config.steps {
+        let Ok(batch) = batches.recv() else { bail!("the batch thread stopped") };
+        let adversarial = position.step >= config.critics_from;
+        let rate = cosine(config.learning_rate, position.step, 100, config.steps);
+        let rendered = render(&model, &renderer, &batch, device);
+        let recorded = loss.spectra(&heard(from_vec(batch.audio.clone(), [batch.size, batch.frames * HOP_SAMPLES], device)));
+        if adversarial {
+            let fake = loss.spectra(&rendered.clone().detach());
+            let judged = critics.judge(&recorded, &fake);
+            sums[2] += f64::from(value(&judged));
+            let grads = GradientsParams::from_grads(judged.backward(), &critics);
+            critics = critic_optimizer.step(rate * 0.5, critics, grads);
+        }
+        let spectra = loss.spectra(&rendered);
+        let distance = loss.distance(&spectra, &recorded);
+        let figure = value(&distance);
+        if !figure.is_finite() {
+            bail!("the loss is {figure} at step {}: lower --learning-rate; the last good checkpoint is kept", position.step);
+        }
+        sums[0] += f64::from(figure);
+        let mut total = distance;
+        if adversarial {
+            let (verdict, maps) = critics.persuade(&recorded, &spectra);
+            sums[1] += f64::from(value(&verdict));
+            total = total + verdict.mul_scalar(VERDICT_WEIGHT) + maps.mul_scalar(MAPS_WEIGHT);
+        }
+        let grads = GradientsParams::from_grads(total.backward(), &model);
+        model = optimizer.step(rate, model, grads);
+        count += 1.0;
+        position.step += 1;
+        progress.set_position(position.step);
+        if position.step % 10 == 0 {
+            progress.set_message(format!("distance {:.3} held-out {:.3}", sums[0] / count, position.held_out));
+        }
+        if position.step % config.save_every == 0 || position.step == config.steps {
+            position.held_out = held_out_distance(&model.valid(), &clips, config, device);
+            position.seconds = seconds_before + started.elapsed().as_secs_f64();
+            let better = position.held_out < position.best_held_out;
+            position.best_held_out = position.best_held_out.min(position.held_out);
+            figures.row(position.step, &[sums[0] / count, position.held_out, sums[1] / count, sums[2] / count])?;
+            println!(
+                "step {} distance {:.4} verdict {:.3} critic {:.3} held-out {:.4} after {:.0} s",
+                position.step,
+                sums[0] / count,
+                sums[1] / count,
+                sums[2] / count,
+                position.held_out,
+                position.seconds
+            );
+            sums = [0.0; 3];
+            count = 0.0;
+            let weights = module_bytes(&model)?;
+            if better {
+                checkpoints.save_best(&position, &[("model.bin", weights.clone())])?;
+            }
+            checkpoints.save(
+                position.step,
+                &position,
+                &[
+                    ("model.bin", weights),
+                    ("critics.bin", module_bytes(&critics)?),
+                    ("optimizer.bin", optimizer_bytes::<B, HarmonicVoice<B>, _>(&optimizer)?),
+                    ("critic_optimizer.bin", optimizer_bytes::<B, Critics<B>, _>(&critic_optimizer)?),
+                ],
+            )?;
+        }
+    }
+    progress.finish();
+    checkpoints.newest()?.ok_or_else(|| anyhow::anyhow!("no checkpoint was written"))
+}
+
+/// The voice of a checkpoint folder, with its position.
+///
+/// # Errors
+/// When the folder is not a checkpoint of a harmonic voice.
+pub fn load<B: Backend>(folder: &Path, device: &B::Device) -> Result<(HarmonicVoice<B>, VoicePosition)> {
+    let position: VoicePosition = read_position(folder)?;
+    let model = HarmonicVoice::new(&position.config.network, device);
+    Ok((load_module(model, folder, "model.bin", device)?, position))
+}
+
+/// `[B, samples]` of a batch, without the warm-up.
+fn render<B: Backend>(model: &HarmonicVoice<B>, renderer: &Renderer<B>, batch: &VoiceBatch, device: &B::Device) -> Tensor<B, 2> {
+    let (size, frames) = (batch.size, batch.frames);
+    let feature = |values: &[f32]| {
+        let channels = values.len() / (size * frames);
+        from_vec::<B, 3>(values.to_vec(), [size, frames, channels], device).swap_dims(1, 2)
+    };
+    let speakers = model.speakers.val().dims()[0];
+    let mix: Vec<f32> = batch.speakers.iter().flat_map(|&own| (0..speakers).map(move |s| f32::from(s == own))).collect();
+    let mix = from_vec::<B, 3>(mix, [size, speakers, 1], device).repeat_dim(2, frames);
+    let curves = model.curves(feature(&batch.content), feature(&batch.pitch), feature(&batch.loudness_db), mix);
+    let window = |values: &[f32]| from_vec::<B, 3>(values.to_vec(), [size, frames * HALVES, BINS], device);
+    let excitation = Excitation {
+        pulse_re: window(&batch.pulse_re),
+        pulse_im: window(&batch.pulse_im),
+        noise_re: window(&batch.noise_re),
+        noise_im: window(&batch.noise_im),
+    };
+    let audio = renderer.render(curves, excitation);
+    heard(audio.slice([0..size, 0..frames * HOP_SAMPLES]))
+}
+
+/// The part of a crop that counts: the network knows its past, and no window is missing.
+fn heard<B: Backend>(audio: Tensor<B, 2>) -> Tensor<B, 2> {
+    let [size, samples] = audio.dims();
+    audio.slice([0..size, WARM_UP_FRAMES * HOP_SAMPLES..samples - HOP_SAMPLES])
+}
+
+fn held_out_distance<B: Backend>(model: &HarmonicVoice<B>, clips: &[VoiceClip], config: &VoiceFitConfig, device: &B::Device) -> f64 {
+    let loss = SpectralLoss::<B>::new(device);
+    let renderer = Renderer::<B>::new(device);
+    let analyser = Analyser::default();
+    let mut held: Vec<&VoiceClip> = clips.iter().filter(|clip| clip.held_out && clip.frames() > config.frames).collect();
+    if held.is_empty() {
+        held = clips.iter().filter(|clip| clip.frames() > config.frames).collect();
+    }
+    if held.is_empty() {
+        return f64::INFINITY;
+    }
+    let crops = HELD_OUT_CROPS.div_ceil(config.batch);
+    let mut sum = 0.0;
+    for group in 0..crops {
+        let mut batch = VoiceBatch::new(config.frames);
+        for row in 0..config.batch {
+            let index = group * config.batch + row;
+            let mut random = Random::new(0, index as u64);
+            let clip = held[index % held.len()];
+            batch.push(clip, random.below(clip.frames() - config.frames), &analyser, &mut random, true);
+        }
+        let recorded = loss.spectra(&heard(from_vec(batch.audio.clone(), [batch.size, batch.frames * HOP_SAMPLES], device)));
+        sum += f64::from(value(&loss.distance(&loss.spectra(&render(model, &renderer, &batch, device)), &recorded)));
+    }
+    sum / crops as f64
+}
+
+/// Batches from `first_step` on, made ahead by a thread; batch `n` depends only on the seed and `n`.
+fn batch_stream(clips: Arc<Vec<VoiceClip>>, config: VoiceFitConfig, first_step: u64) -> Receiver<VoiceBatch> {
+    let (sender, receiver) = sync_channel(2);
+    std::thread::spawn(move || {
+        let analyser = Analyser::default();
+        let speakers = config.network.speakers;
+        // Clips of each speaker by cumulative length.
+        let tables: Vec<Vec<(usize, usize)>> = (0..speakers)
+            .map(|speaker| {
+                let mut sum = 0;
+                clips
+                    .iter()
+                    .enumerate()
+                    .filter(|(_, clip)| clip.speaker == speaker && !clip.held_out && clip.frames() > 0)
+                    .map(|(i, clip)| {
+                        sum += clip.frames();
+                        (i, sum)
+                    })
+                    .collect()
+            })
+            .collect();
+        let weights: Vec<f32> = (0..speakers)
+            .map(|s| if tables[s].is_empty() { 0.0 } else { config.speaker_weights.get(s).copied().unwrap_or(1.0) })
+            .collect();
+        let total: f32 = weights.iter().sum();
+        for step in first_step.. {
+            let mut batch = VoiceBatch::new(config.frames);
+            for row in 0..config.batch as u64 {
+                let mut random = Random::new(config.seed, step * config.batch as u64 + row);
+                let mut pick = random.unit() * total;
+                let speaker = weights.iter().position(|&w| {
+                    pick -= w;
+                    w > 0.0 && pick < 0.0
+                });
+                let table = &tables[speaker.unwrap_or_else(|| weights.iter().position(|&w| w > 0.0).expect("some speaker has clips"))];
+                let place = random.below(table.last().map_or(1, |t| t.1));
+                let clip = &clips[table[table.partition_point(|t| t.1 <= place)].0];
+                let first = random.below(clip.frames().saturating_sub(config.frames) + 1);
+                batch.push(clip, first, &analyser, &mut random, false);
+            }
+            if sender.send(batch).is_err() {
+                return;
+            }
+        }
+    });
+    receiver
+}

@@ -1,0 +1,15 @@
+//! The networks: what the trainer optimises and exports.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`causal`] | causal convolutions and residual blocks, and their streaming export |
+//! | [`content`] | the content encoder |
+//! | [`harmonic`], [`harmonic_graph`], [`excitation`] | the harmonic voice, its streaming graph, its source in training |
+//! | [`mel`] | the log-mel front end, in Rust and as a graph |
+
+pub mod causal;
+pub mod content;
+pub mod excitation;
+pub mod harmonic;
+pub mod harmonic_graph;
+pub mod mel;

@@ -1,0 +1,333 @@
+//! The streaming graph `synthesis.onnx` of the harmonic family.
+//!
+//! One step of `T` frames: the network's curves, the excitation of the same
+//! frames, the filter bank, overlap-add; all state carried. The large DFT
+//! matrices are written as expressions of small constants; the runtime folds
+//! them when it loads the graph, so the file holds little but weights.
+
+use burn::tensor::backend::Backend;
+use timbra_voice::manifest::GraphSpec;
+use timbra_voice::onnx_writer::Attr;
+
+use super::causal::{StreamingGraph, to_vec};
+use super::excitation::{IDLE_F0_HZ, PULSE_CENTRE_CYCLES, hann};
+use super::harmonic::{
+    BINS, CURVE_RANGE, CURVE_SCALE, CURVE_START, FFT_SAMPLES, HALVES, HARMONIC_POINTS, HOP_SAMPLES, HarmonicVoice, LOUDNESS_FLOOR_DB, MODEL_RATE_HZ,
+    NEPERS_PER_DB, NOISE_POINTS, OVERLAP_STEPS, REFERENCE_F0_HZ, STEP_SAMPLES, WINDOW_SAMPLES, mel,
+};
+
+const POINTS: usize = HARMONIC_POINTS + NOISE_POINTS;
+/// Carried curves are stored this many nepers up, so that the zeros of a fresh
+/// stream mean silence.
+const CARRY_OFFSET: f32 = 20.0;
+/// Uniform noise in −1…1 times this has unit power.
+const UNIT_NOISE: f32 = 1.732_050_8;
+
+impl<B: Backend> HarmonicVoice<B> {
+    /// The graph and what the manifest says of it.
+    pub fn export(&self) -> (Vec<u8>, GraphSpec) {
+        let [speakers, _] = self.speakers.val().dims();
+        let content_channels = self.entry.conv.weight.val().dims()[1] - super::harmonic::EXTRA_INPUTS;
+        let mut graph = StreamingGraph::new("synthesis");
+        let inputs = ["content", "f0_hz", "loudness", "speaker_mix", "formant_semitones", "noise"];
+        for input in inputs {
+            match input {
+                "content" => graph.builder.input(input, &[1.into(), "frames".into(), content_channels.into()]),
+                "speaker_mix" => graph.builder.input(input, &[1.into(), "frames".into(), speakers.into()]),
+                "noise" => graph.builder.input(input, &[1.into(), "samples".into()]),
+                _ => graph.builder.input(input, &[1.into(), "frames".into()]),
+            };
+        }
+        let curves = self.export_curves(&mut graph);
+        let (gain, phase) = export_filters(&mut graph, &curves);
+        let excitation = export_excitation(&mut graph);
+        export_render(&mut graph, &excitation, &gain, &phase);
+        graph.builder.output("audio", &[1.into(), "samples".into()]);
+        let spec = GraphSpec {
+            file: "synthesis.onnx".to_owned(),
+            inputs: inputs.map(str::to_owned).to_vec(),
+            outputs: vec!["audio".to_owned()],
+            states: graph.states.clone(),
+        };
+        (graph.builder.finish(), spec)
+    }
+
+    /// Curves and the formant ratio's semitones of the half-frames to render, `[1, 2T, POINTS + 1]`,
+    /// one half-frame late.
+    fn export_curves(&self, graph: &mut StreamingGraph) -> String {
+        let g = &mut graph.builder;
+        let column = g.i64s(&[1, -1, 1]);
+        let zero = g.f32s(&[1], &[0.0]);
+        let f0 = g.op("Reshape", &["f0_hz", &column], vec![]);
+        let is_voiced = g.op("Greater", &[&f0, &zero], vec![]);
+        let voiced = g.op("Cast", &[&is_voiced], vec![Attr::Int("to", 1)]);
+        let reference = g.f32s(&[1], &[REFERENCE_F0_HZ]);
+        let safe = g.op("Where", &[&is_voiced, &f0, &reference], vec![]);
+        let ratio = g.op("Div", &[&safe, &reference], vec![]);
+        let log = g.op("Log", &[&ratio], vec![]);
+        let to_octaves = g.f32s(&[1], &[std::f32::consts::LOG2_E]);
+        let octaves = g.op("Mul", &[&log, &to_octaves], vec![]);
+        let loudness = g.op("Reshape", &["loudness", &column], vec![]);
+        let floor = g.f32s(&[1], &[LOUDNESS_FLOOR_DB]);
+        let loudness = g.op("Max", &[&loudness, &floor], vec![]);
+        let (forty, twentieth) = (g.f32s(&[1], &[40.0]), g.f32s(&[1], &[1.0 / 20.0]));
+        let level_in = g.op("Add", &[&loudness, &forty], vec![]);
+        let level_in = g.op("Mul", &[&level_in, &twentieth], vec![]);
+        let x = g.op("Concat", &["content", &octaves, &voiced, &level_in], vec![Attr::Int("axis", 2)]);
+        let embeddings = to_vec(self.speakers.val());
+        let embeddings = g.f32s(&self.speakers.val().dims(), &embeddings);
+        let speaker = g.op("MatMul", &["speaker_mix", &embeddings], vec![]);
+
+        let mut x = self.entry.export(graph, &x);
+        for block in &self.blocks {
+            x = block.export(graph, &x, Some(&speaker));
+        }
+        let x = self.norm.export(graph, &x);
+        let raw = self.curves.export(graph, &x);
+        let g = &mut graph.builder;
+        let halves = g.i64s(&[1, -1, POINTS as i64]);
+        let raw = g.op("Reshape", &[&raw, &halves], vec![]);
+        let scale = g.f32s(&[1], &[CURVE_SCALE]);
+        let raw = g.op("Mul", &[&raw, &scale], vec![]);
+        let mut start = vec![CURVE_START[0]; HARMONIC_POINTS];
+        start.resize(POINTS, CURVE_START[1]);
+        let start = g.f32s(&[POINTS], &start);
+        let raw = g.op("Add", &[&raw, &start], vec![]);
+        let (low, high) = (g.f32s(&[], &[CURVE_RANGE.0]), g.f32s(&[], &[CURVE_RANGE.1]));
+        let curve = g.op("Clip", &[&raw, &low, &high], vec![]);
+        let nepers = g.f32s(&[1], &[NEPERS_PER_DB]);
+        let level = g.op("Mul", &[&loudness, &nepers], vec![]);
+        let level = g.op("Concat", &[&level, &level], vec![Attr::Int("axis", 2)]);
+        let level = g.op("Reshape", &[&level, &column], vec![]);
+        let curve = g.op("Add", &[&curve, &level], vec![]);
+        let offset = g.f32s(&[1], &[CARRY_OFFSET]);
+        let curve = g.op("Add", &[&curve, &offset], vec![]);
+        let formant = g.op("Reshape", &["formant_semitones", &column], vec![]);
+        let formant = g.op("Concat", &[&formant, &formant], vec![Attr::Int("axis", 2)]);
+        let formant = g.op("Reshape", &[&formant, &column], vec![]);
+        let all = g.op("Concat", &[&curve, &formant], vec![Attr::Int("axis", 2)]);
+        let joined = graph.carry(&all, 1, POINTS + 1);
+        graph.slice(&joined, 1, 0, -1)
+    }
+}
+
+/// Gain and phase at every bin, `[2, 2T, BINS]`: harmonic first, then noise.
+fn export_filters(graph: &mut StreamingGraph, curves: &str) -> (String, String) {
+    let harmonic = graph.slice(curves, 2, 0, HARMONIC_POINTS as i64);
+    let noise = graph.slice(curves, 2, HARMONIC_POINTS as i64, POINTS as i64);
+    let formant = graph.slice(curves, 2, POINTS as i64, i64::MAX);
+    let g = &mut graph.builder;
+    // A curve moved up by r is read at f / r.
+    let per_semitone = g.f32s(&[1], &[-std::f32::consts::LN_2 / 12.0]);
+    let exponent = g.op("Mul", &[&formant, &per_semitone], vec![]);
+    let stretch = g.op("Exp", &[&exponent], vec![]);
+    let bins_over_700: Vec<f32> = (0..BINS).map(|bin| (bin as f64 * MODEL_RATE_HZ as f64 / FFT_SAMPLES as f64 / 700.0) as f32).collect();
+    let bins = g.f32s(&[1, 1, BINS], &bins_over_700);
+    let hz = g.op("Mul", &[&bins, &stretch], vec![]);
+    let one = g.f32s(&[1], &[1.0]);
+    let hz = g.op("Add", &[&hz, &one], vec![]);
+    let log = g.op("Log", &[&hz], vec![]);
+    let top = mel(MODEL_RATE_HZ as f64 / 2.0) / 2595.0 * std::f64::consts::LN_10;
+    let mut logs = Vec::new();
+    for (curve, points) in [(&harmonic, HARMONIC_POINTS), (&noise, NOISE_POINTS)] {
+        let scale = g.f32s(&[1], &[((points - 1) as f64 / top) as f32]);
+        let position = g.op("Mul", &[&log, &scale], vec![]);
+        let (low, high) = (g.f32s(&[], &[0.0]), g.f32s(&[], &[points as f32 - 1.001]));
+        let position = g.op("Clip", &[&position, &low, &high], vec![]);
+        let whole = g.op("Floor", &[&position], vec![]);
+        let fraction = g.op("Sub", &[&position, &whole], vec![]);
+        let index = g.op("Cast", &[&whole], vec![Attr::Int("to", 7)]);
+        let step = g.i64s(&[1]);
+        let next = g.op("Add", &[&index, &step], vec![]);
+        let here = g.op("GatherElements", &[curve, &index], vec![Attr::Int("axis", 2)]);
+        let there = g.op("GatherElements", &[curve, &next], vec![Attr::Int("axis", 2)]);
+        let rise = g.op("Sub", &[&there, &here], vec![]);
+        let rise = g.op("Mul", &[&rise, &fraction], vec![]);
+        logs.push(g.op("Add", &[&here, &rise], vec![]));
+    }
+    let log = g.op("Concat", &[&logs[0], &logs[1]], vec![Attr::Int("axis", 0)]);
+    let offset = g.f32s(&[1], &[CARRY_OFFSET]);
+    let log = g.op("Sub", &[&log, &offset], vec![]);
+    let gain = g.op("Exp", &[&log], vec![]);
+    // Minimum phase: fold the cepstrum (cosines in, sines out).
+    let half = FFT_SAMPLES / 2;
+    let cosines = angles(graph, BINS, half - 1, 1, "Cos");
+    let sines = angles(graph, BINS, half - 1, 1, "Sin");
+    let g = &mut graph.builder;
+    let weights: Vec<f32> = (0..BINS).map(|k| (if k == 0 || k == half { -2.0 } else { -4.0 }) / FFT_SAMPLES as f32).collect();
+    let weights = g.f32s(&[BINS, 1], &weights);
+    let cosines = g.op("Mul", &[&cosines, &weights], vec![]);
+    let sines = g.op("Transpose", &[&sines], vec![Attr::Ints("perm", vec![1, 0])]);
+    let matrix = g.op("MatMul", &[&cosines, &sines], vec![]);
+    let phase = g.op("MatMul", &[&log, &matrix], vec![]);
+    (gain, phase)
+}
+
+/// `op(2π·row·(column + first) / FFT_SAMPLES)` as a `[rows, columns]` constant expression.
+fn angles(graph: &mut StreamingGraph, rows: usize, columns: usize, first: usize, op: &str) -> String {
+    let g = &mut graph.builder;
+    let row: Vec<i64> = (0..rows as i64).collect();
+    let column: Vec<i64> = (first as i64..(first + columns) as i64).collect();
+    let row_name = format!("rows_{rows}_{columns}_{op}");
+    let column_name = format!("columns_{rows}_{columns}_{op}");
+    g.constant_i64(&row_name, &[rows, 1], &row);
+    g.constant_i64(&column_name, &[1, columns], &column);
+    let product = g.op("Mul", &[&row_name, &column_name], vec![]);
+    let modulus = g.i64s(&[FFT_SAMPLES as i64]);
+    let wrapped = g.op("Mod", &[&product, &modulus], vec![]);
+    let wrapped = g.op("Cast", &[&wrapped], vec![Attr::Int("to", 1)]);
+    let scale = g.f32s(&[1], &[(std::f64::consts::TAU / FFT_SAMPLES as f64) as f32]);
+    let angle = g.op("Mul", &[&wrapped, &scale], vec![]);
+    g.op(op, &[&angle], vec![])
+}
+
+/// Pulses and noise, `[2, 2T, STEP_SAMPLES]`.
+fn export_excitation(graph: &mut StreamingGraph) -> String {
+    let rate = MODEL_RATE_HZ as f32;
+    let column = graph.builder.i64s(&[1, -1, 1]);
+    let now = graph.builder.op("Reshape", &["f0_hz", &column], vec![]);
+    let joined = graph.carry(&now, 1, 1);
+    let before = graph.slice(&joined, 1, 0, -1);
+    let phase_state = graph.state(&[1, 1, 1]);
+    let g = &mut graph.builder;
+    let zero = g.f32s(&[1], &[0.0]);
+    let now_voiced = g.op("Greater", &[&now, &zero], vec![]);
+    let before_voiced = g.op("Greater", &[&before, &zero], vec![]);
+    let idle = g.f32s(&[1], &[IDLE_F0_HZ]);
+    let fallback = g.op("Where", &[&now_voiced, &now, &idle], vec![]);
+    let start = g.op("Where", &[&before_voiced, &before, &fallback], vec![]);
+    let end = g.op("Where", &[&now_voiced, &now, &start], vec![]);
+    let ramp: Vec<f32> = (1..=HOP_SAMPLES).map(|i| i as f32 / HOP_SAMPLES as f32).collect();
+    let ramp = g.f32s(&[1, 1, HOP_SAMPLES], &ramp);
+    let glide = |g: &mut timbra_voice::onnx_writer::GraphBuilder, from: &str, to: &str| {
+        let span = g.op("Sub", &[to, from], vec![]);
+        let rise = g.op("Mul", &[&span, &ramp], vec![]);
+        g.op("Add", &[from, &rise], vec![])
+    };
+    let now_level = g.op("Cast", &[&now_voiced], vec![Attr::Int("to", 1)]);
+    let before_level = g.op("Cast", &[&before_voiced], vec![Attr::Int("to", 1)]);
+    let amplitude = glide(g, &before_level, &now_level);
+    // Phase inside a hop in closed form: after i samples of a glide from a to b it is
+    // (a·i + (b − a)·i·(i + 1)/(2·hop)) / rate. Only whole hops are accumulated, modulo
+    // one cycle, so that a long run is as exact as a step.
+    let hop = HOP_SAMPLES as f64;
+    let linear: Vec<f32> = (1..=HOP_SAMPLES).map(|i| (i as f64 / f64::from(rate)) as f32).collect();
+    let square: Vec<f32> = (1..=HOP_SAMPLES).map(|i| (i as f64 * (i as f64 + 1.0) / (2.0 * hop) / f64::from(rate)) as f32).collect();
+    let linear = g.f32s(&[1, 1, HOP_SAMPLES], &linear);
+    let square = g.f32s(&[1, 1, HOP_SAMPLES], &square);
+    let span = g.op("Sub", &[&end, &start], vec![]);
+    let steady = g.op("Mul", &[&start, &linear], vec![]);
+    let bend = g.op("Mul", &[&span, &square], vec![]);
+    let inside = g.op("Add", &[&steady, &bend], vec![]);
+    let whole = graph.slice(&inside, 2, -1, i64::MAX);
+    let g = &mut graph.builder;
+    let rounded = g.op("Round", &[&whole], vec![]);
+    let whole = g.op("Sub", &[&whole, &rounded], vec![]);
+    g.constant_i64("cumsum_axis", &[], &[1]);
+    let upto = g.op("CumSum", &[&whole, "cumsum_axis"], vec![]);
+    let earlier = g.op("Sub", &[&upto, &whole], vec![]);
+    let first = g.op("Add", &[&earlier, &phase_state], vec![]);
+    let phase = g.op("Add", &[&first, &inside], vec![]);
+    let rounded = g.op("Round", &[&phase], vec![]);
+    let theta = g.op("Sub", &[&phase, &rounded], vec![]);
+    let last = graph.slice(&theta, 1, -1, i64::MAX);
+    let last = graph.slice(&last, 2, -1, i64::MAX);
+    graph.keep(&phase_state, &last);
+    let g = &mut graph.builder;
+    let top = g.op("Max", &[&start, &end], vec![]);
+    let half_rate = g.f32s(&[1], &[0.5 * rate]);
+    let harmonics = g.op("Div", &[&half_rate, &top], vec![]);
+    let harmonics = g.op("Floor", &[&harmonics], vec![]);
+    let two = g.f32s(&[1], &[2.0]);
+    let scale = g.op("Div", &[&two, &harmonics], vec![]);
+    let scale = g.op("Sqrt", &[&scale], vec![]);
+    let amplitude = g.op("Mul", &[&amplitude, &scale], vec![]);
+    // sin(π(2K + 1)θ) / (2 sin πθ) − ½, and K where θ is 0.
+    let pi = g.f32s(&[1], &[std::f32::consts::PI]);
+    let angle = g.op("Mul", &[&theta, &pi], vec![]);
+    let one = g.f32s(&[1], &[1.0]);
+    let order = g.op("Mul", &[&harmonics, &two], vec![]);
+    let order = g.op("Add", &[&order, &one], vec![]);
+    let fast = g.op("Mul", &[&angle, &order], vec![]);
+    let fast = g.op("Sin", &[&fast], vec![]);
+    let slow = g.op("Sin", &[&angle], vec![]);
+    let slow = g.op("Mul", &[&slow, &two], vec![]);
+    let distance = g.op("Abs", &[&theta], vec![]);
+    let centre = g.f32s(&[1], &[PULSE_CENTRE_CYCLES]);
+    let at_centre = g.op("Less", &[&distance, &centre], vec![]);
+    let slow = g.op("Where", &[&at_centre, &one, &slow], vec![]);
+    let ratio = g.op("Div", &[&fast, &slow], vec![]);
+    let half = g.f32s(&[1], &[0.5]);
+    let pulse = g.op("Sub", &[&ratio, &half], vec![]);
+    let pulse = g.op("Where", &[&at_centre, &harmonics, &pulse], vec![]);
+    let pulse = g.op("Mul", &[&pulse, &amplitude], vec![]);
+    let steps = g.i64s(&[1, -1, STEP_SAMPLES as i64]);
+    let pulse = g.op("Reshape", &[&pulse, &steps], vec![]);
+    let noise = g.op("Reshape", &["noise", &steps], vec![]);
+    let unit = g.f32s(&[1], &[UNIT_NOISE]);
+    let noise = g.op("Mul", &[&noise, &unit], vec![]);
+    g.op("Concat", &[&pulse, &noise], vec![Attr::Int("axis", 0)])
+}
+
+/// Windows, filters and overlap-adds `excitation` into `audio`.
+fn export_render(graph: &mut StreamingGraph, excitation: &str, gain: &str, phase: &str) {
+    let state = graph.state(&[2, 1, STEP_SAMPLES]);
+    let g = &mut graph.builder;
+    let joined = g.op("Concat", &[&state, excitation], vec![Attr::Int("axis", 1)]);
+    let kept = graph.slice(&joined, 1, -1, i64::MAX);
+    graph.keep(&state, &kept);
+    let before = graph.slice(&joined, 1, 0, -1);
+    let cosines = angles(graph, WINDOW_SAMPLES, BINS, 0, "Cos");
+    let sines = angles(graph, WINDOW_SAMPLES, BINS, 0, "Sin");
+    let g = &mut graph.builder;
+    let windows = g.op("Concat", &[&before, excitation], vec![Attr::Int("axis", 2)]);
+    let window = g.f32s(&[WINDOW_SAMPLES, 1], &hann());
+    let cosines = g.op("Mul", &[&cosines, &window], vec![]);
+    let sines = g.op("Mul", &[&sines, &window], vec![]);
+    let sines = g.op("Neg", &[&sines], vec![]);
+    let basis = g.op("Concat", &[&cosines, &sines], vec![Attr::Int("axis", 1)]);
+    let spectrum = g.op("MatMul", &[&windows, &basis], vec![]);
+    let re = graph.slice(&spectrum, 2, 0, BINS as i64);
+    let im = graph.slice(&spectrum, 2, BINS as i64, i64::MAX);
+    let g = &mut graph.builder;
+    let (cos, sin) = (g.op("Cos", &[phase], vec![]), g.op("Sin", &[phase], vec![]));
+    let (h_re, h_im) = (g.op("Mul", &[gain, &cos], vec![]), g.op("Mul", &[gain, &sin], vec![]));
+    let products = [(&h_re, &re), (&h_im, &im), (&h_re, &im), (&h_im, &re)].map(|(a, b)| g.op("Mul", &[a, b], vec![]));
+    let out_re = g.op("Sub", &[&products[0], &products[1]], vec![]);
+    let out_im = g.op("Add", &[&products[2], &products[3]], vec![]);
+    let both = g.op("Concat", &[&out_re, &out_im], vec![Attr::Int("axis", 2)]);
+    // Harmonic plus noise: [2, 2T, 2·BINS] to [2T, 2·BINS].
+    let sum = g.op("ReduceSum", &[&both, "first_axis"], vec![Attr::Int("keepdims", 0)]);
+    g.constant_i64("first_axis", &[1], &[0]);
+    let inverse_cosines = angles(graph, BINS, FFT_SAMPLES, 0, "Cos");
+    let inverse_sines = angles(graph, BINS, FFT_SAMPLES, 0, "Sin");
+    let g = &mut graph.builder;
+    let weights: Vec<f32> = (0..BINS).map(|k| (if k == 0 || k == BINS - 1 { 1.0 } else { 2.0 }) / FFT_SAMPLES as f32).collect();
+    let weights = g.f32s(&[BINS, 1], &weights);
+    let inverse_cosines = g.op("Mul", &[&inverse_cosines, &weights], vec![]);
+    let inverse_sines = g.op("Mul", &[&inverse_sines, &weights], vec![]);
+    let inverse_sines = g.op("Neg", &[&inverse_sines], vec![]);
+    let inverse = g.op("Concat", &[&inverse_cosines, &inverse_sines], vec![Attr::Int("axis", 0)]);
+    let frames = g.op("MatMul", &[&sum, &inverse], vec![]);
+    let padding = g.i64s(&[0, 0, 0, (OVERLAP_STEPS * STEP_SAMPLES - FFT_SAMPLES) as i64]);
+    let frames = g.op("Pad", &[&frames, &padding], vec![]);
+    let pieces = g.i64s(&[-1, OVERLAP_STEPS as i64, STEP_SAMPLES as i64]);
+    let frames = g.op("Reshape", &[&frames, &pieces], vec![]);
+    let earlier = OVERLAP_STEPS - 1;
+    let state = graph.state(&[earlier, OVERLAP_STEPS, STEP_SAMPLES]);
+    let all = graph.builder.op("Concat", &[&state, &frames], vec![Attr::Int("axis", 0)]);
+    let kept = graph.slice(&all, 0, -(earlier as i64), i64::MAX);
+    graph.keep(&state, &kept);
+    let mut parts = Vec::new();
+    for piece in 0..OVERLAP_STEPS {
+        let end = if piece == 0 { i64::MAX } else { -(piece as i64) };
+        let rows = graph.slice(&all, 0, (earlier - piece) as i64, end);
+        parts.push(graph.slice(&rows, 1, piece as i64, piece as i64 + 1));
+    }
+    let names: Vec<&str> = parts.iter().map(String::as_str).collect();
+    let g = &mut graph.builder;
+    let sum = g.op("Sum", &names, vec![]);
+    let flat = g.i64s(&[1, -1]);
+    g.node("Reshape", &[&sum, &flat], &["audio"], vec![]);
+    debug_assert_eq!(HALVES * STEP_SAMPLES, HOP_SAMPLES);
+}

@@ -1,0 +1,153 @@
+//! The log-mel front end of the content encoder: 80 bands, 20 ms Hann, 10 ms hop, 16 kHz.
+//!
+//! Training computes it here with an FFT; the exported graph computes the same
+//! numbers with a matrix product. Frame `n` is centred on sample `160·n` and
+//! needs the hop that starts there.
+
+use std::f64::consts::PI;
+use std::sync::Arc;
+
+use realfft::{RealFftPlanner, RealToComplex};
+use timbra_voice::onnx_writer::Attr;
+
+use super::causal::StreamingGraph;
+
+/// Input rate.
+pub const RATE_HZ: f64 = 16_000.0;
+/// Samples per frame.
+pub const HOP_SAMPLES: usize = 160;
+/// Samples per window: two hops.
+pub const WINDOW_SAMPLES: usize = 320;
+/// Mel bands, 0 to 8 kHz.
+pub const BANDS: usize = 80;
+const FFT_SAMPLES: usize = 512;
+const BINS: usize = FFT_SAMPLES / 2 + 1;
+/// About the power of a band at −60 dBFS; below it the logarithm flattens.
+const FLOOR: f32 = 1e-4;
+/// Brings log power (about −9…9) to about −1.5…2.
+const SHIFT: f32 = 2.0;
+const SCALE: f32 = 0.25;
+
+/// Computes log-mel frames from samples.
+pub struct LogMel {
+    fft: Arc<dyn RealToComplex<f32>>,
+    window: Vec<f32>,
+    bank: Vec<f32>,
+}
+
+impl std::fmt::Debug for LogMel {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("LogMel")
+    }
+}
+
+impl Default for LogMel {
+    fn default() -> Self {
+        Self { fft: RealFftPlanner::new().plan_fft_forward(FFT_SAMPLES), window: window(), bank: mel_bank() }
+    }
+}
+
+impl LogMel {
+    /// `[frames, BANDS]` row by row; `samples.len() / 160` frames, zeros before the first sample.
+    pub fn frames(&self, samples: &[f32]) -> Vec<f32> {
+        let frames = samples.len() / HOP_SAMPLES;
+        let mut out = vec![0.0; frames * BANDS];
+        let mut input = self.fft.make_input_vec();
+        let mut spectrum = self.fft.make_output_vec();
+        let mut power = vec![0.0f32; BINS];
+        for (n, row) in out.chunks_exact_mut(BANDS).enumerate() {
+            input.fill(0.0);
+            for (i, slot) in input[..WINDOW_SAMPLES].iter_mut().enumerate() {
+                let position = n * HOP_SAMPLES + i;
+                if position >= HOP_SAMPLES {
+                    *slot = samples[position - HOP_SAMPLES] * self.window[i];
+                }
+            }
+            self.fft.process(&mut input, &mut spectrum).expect("buffers come from the plan");
+            for (power, bin) in power.iter_mut().zip(&spectrum) {
+                *power = bin.norm_sqr();
+            }
+            for (band, value) in row.iter_mut().enumerate() {
+                let weights = &self.bank[band * BINS..(band + 1) * BINS];
+                let sum: f32 = weights.iter().zip(&power).map(|(w, p)| w * p).sum();
+                *value = ((sum + FLOOR).ln() + SHIFT) * SCALE;
+            }
+        }
+        out
+    }
+}
+
+/// Log-mel units per decibel of level: what a gain adds to every band.
+pub const UNITS_PER_DB: f32 = SCALE * std::f32::consts::LN_10 / 10.0;
+
+/// Adds the front end to `graph`: `audio` is `[1, 160·T]`; returns a `[1, T, BANDS]` tensor.
+pub fn export(graph: &mut StreamingGraph, audio: &str) -> String {
+    let window = window();
+    // Columns: cosines, then sines, of the windowed DFT.
+    let mut basis = vec![0.0f32; WINDOW_SAMPLES * 2 * BINS];
+    for (i, w) in window.iter().enumerate() {
+        for bin in 0..BINS {
+            let angle = 2.0 * PI * (i * bin % FFT_SAMPLES) as f64 / FFT_SAMPLES as f64;
+            basis[i * 2 * BINS + bin] = (f64::from(*w) * angle.cos()) as f32;
+            basis[i * 2 * BINS + BINS + bin] = (f64::from(*w) * angle.sin()) as f32;
+        }
+    }
+    let bank = mel_bank();
+    let mut bank_t = vec![0.0f32; BINS * BANDS];
+    for band in 0..BANDS {
+        for bin in 0..BINS {
+            bank_t[bin * BANDS + band] = bank[band * BINS + bin];
+        }
+    }
+    let shape = graph.builder.i64s(&[1, -1, HOP_SAMPLES as i64]);
+    let hops = graph.builder.op("Reshape", &[audio, &shape], vec![]);
+    let joined = graph.carry(&hops, 1, HOP_SAMPLES);
+    let before = graph.slice(&joined, 1, 0, -1);
+    let g = &mut graph.builder;
+    let frames = g.op("Concat", &[&before, &hops], vec![Attr::Int("axis", 2)]);
+    let basis = g.f32s(&[WINDOW_SAMPLES, 2 * BINS], &basis);
+    let parts = g.op("MatMul", &[&frames, &basis], vec![]);
+    let squares = g.op("Mul", &[&parts, &parts], vec![]);
+    // The bank applied to cosines² and sines² alike sums them to power.
+    let mut bank_twice = bank_t.clone();
+    bank_twice.extend_from_slice(&bank_t);
+    let bank = g.f32s(&[2 * BINS, BANDS], &bank_twice);
+    let mel = g.op("MatMul", &[&squares, &bank], vec![]);
+    let floor = g.f32s(&[1], &[FLOOR]);
+    let mel = g.op("Add", &[&mel, &floor], vec![]);
+    let log = g.op("Log", &[&mel], vec![]);
+    let shift = g.f32s(&[1], &[SHIFT]);
+    let log = g.op("Add", &[&log, &shift], vec![]);
+    let scale = g.f32s(&[1], &[SCALE]);
+    g.op("Mul", &[&log, &scale], vec![])
+}
+
+/// Periodic Hann window.
+fn window() -> Vec<f32> {
+    (0..WINDOW_SAMPLES)
+        .map(|i| (0.5 - 0.5 * (2.0 * PI * i as f64 / WINDOW_SAMPLES as f64).cos()) as f32)
+        .collect()
+}
+
+/// Triangular filters, `[BANDS, BINS]`, centres equally spaced in mel (O'Shaughnessy: 2595·log10(1 + f/700)).
+fn mel_bank() -> Vec<f32> {
+    let mel = |hz: f64| 2595.0 * (1.0 + hz / 700.0).log10();
+    let hz = |mel: f64| 700.0 * (10f64.powf(mel / 2595.0) - 1.0);
+    let top = mel(RATE_HZ / 2.0);
+    let edges: Vec<f64> = (0..BANDS + 2).map(|i| hz(top * i as f64 / (BANDS + 1) as f64)).collect();
+    let mut bank = vec![0.0f32; BANDS * BINS];
+    for band in 0..BANDS {
+        let (low, centre, high) = (edges[band], edges[band + 1], edges[band + 2]);
+        for bin in 0..BINS {
+            let f = bin as f64 * RATE_HZ / FFT_SAMPLES as f64;
+            let weight = ((f - low) / (centre - low)).min((high - f) / (high - centre)).max(0.0);
+            bank[band * BINS + bin] = weight as f32;
+        }
+        // Bands narrower than a bin would be empty: give them their nearest bin.
+        if bank[band * BINS..(band + 1) * BINS].iter().all(|&w| w == 0.0) {
+            let nearest = (centre * FFT_SAMPLES as f64 / RATE_HZ).round() as usize;
+            bank[band * BINS + nearest] = 1.0;
+        }
+    }
+    bank
+}

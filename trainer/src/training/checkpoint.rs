@@ -1,0 +1,182 @@
+//! Checkpoints: weights, optimiser state and position, whole or not at all.
+//!
+//! A checkpoint is a folder `step-N` written under another name and renamed
+//! when complete, so a run killed at any moment leaves only whole ones.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, anyhow};
+use burn::module::{AutodiffModule, Module};
+use burn::optim::Optimizer;
+use burn::record::{BinBytesRecorder, FullPrecisionSettings, Record, Recorder};
+use burn::tensor::backend::{AutodiffBackend, Backend};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+type Bytes = BinBytesRecorder<FullPrecisionSettings>;
+
+/// How many of the newest checkpoints are kept besides the best.
+const KEEP: usize = 2;
+
+/// The checkpoints of one run.
+#[derive(Debug, Clone)]
+pub struct Checkpoints {
+    folder: PathBuf,
+}
+
+impl Checkpoints {
+    /// Checkpoints in `folder`, made if absent.
+    ///
+    /// # Errors
+    /// When the folder cannot be made.
+    pub fn open(folder: &Path) -> Result<Self> {
+        fs::create_dir_all(folder).with_context(|| format!("{}: cannot make the checkpoint folder", folder.display()))?;
+        Ok(Self { folder: folder.to_owned() })
+    }
+
+    /// Steps for which a whole checkpoint exists, ascending.
+    ///
+    /// # Errors
+    /// When the folder cannot be listed.
+    pub fn steps(&self) -> Result<Vec<u64>> {
+        let mut steps: Vec<u64> = fs::read_dir(&self.folder)
+            .with_context(|| self.folder.display().to_string())?
+            .filter_map(|entry| entry.ok()?.file_name().to_str()?.strip_prefix("step-")?.parse().ok())
+            .collect();
+        steps.sort_unstable();
+        Ok(steps)
+    }
+
+    /// Writes `parts` (file name, bytes) and `position` as checkpoint `step`, and removes old ones.
+    ///
+    /// # Errors
+    /// When a file cannot be written; the newest whole checkpoint stays.
+    pub fn save<P: Serialize>(&self, step: u64, position: &P, parts: &[(&str, Vec<u8>)]) -> Result<()> {
+        self.write(&format!("step-{step}"), position, parts)?;
+        let steps = self.steps()?;
+        for old in steps.iter().rev().skip(KEEP) {
+            fs::remove_dir_all(self.folder.join(format!("step-{old}"))).ok();
+        }
+        Ok(())
+    }
+
+    /// Writes the best checkpoint so far, replacing the one before.
+    ///
+    /// # Errors
+    /// When a file cannot be written.
+    pub fn save_best<P: Serialize>(&self, position: &P, parts: &[(&str, Vec<u8>)]) -> Result<()> {
+        self.write("best", position, parts)
+    }
+
+    fn write<P: Serialize>(&self, name: &str, position: &P, parts: &[(&str, Vec<u8>)]) -> Result<()> {
+        let target = self.folder.join(name);
+        let part = self.folder.join(format!(".{name}.part"));
+        let work = || -> Result<()> {
+            if part.exists() {
+                fs::remove_dir_all(&part)?;
+            }
+            fs::create_dir_all(&part)?;
+            for (file, bytes) in parts {
+                write_synced(&part.join(file), bytes)?;
+            }
+            write_synced(&part.join("position.json"), &serde_json::to_vec_pretty(position)?)?;
+            // The old one goes only once the new one is whole.
+            let old = self.folder.join(format!(".{name}.old"));
+            if target.exists() {
+                fs::rename(&target, &old)?;
+            }
+            fs::rename(&part, &target)?;
+            if old.exists() {
+                fs::remove_dir_all(&old)?;
+            }
+            Ok(())
+        };
+        work().with_context(|| format!("{}: cannot write the checkpoint", target.display()))
+    }
+
+    /// The folder of the newest checkpoint, if there is one.
+    ///
+    /// # Errors
+    /// When the folder cannot be listed.
+    pub fn newest(&self) -> Result<Option<PathBuf>> {
+        Ok(self.steps()?.last().map(|step| self.folder.join(format!("step-{step}"))))
+    }
+
+    /// The folder of the best checkpoint, if there is one.
+    #[must_use]
+    pub fn best(&self) -> Option<PathBuf> {
+        let best = self.folder.join("best");
+        best.join("position.json").exists().then_some(best)
+    }
+}
+
+fn write_synced(path: &Path, bytes: &[u8]) -> Result<()> {
+    use std::io::Write as _;
+    let mut file = fs::File::create(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    Ok(())
+}
+
+/// Reads `position.json` of a checkpoint folder.
+///
+/// # Errors
+/// When it is missing or not what this version writes.
+pub fn read_position<P: DeserializeOwned>(folder: &Path) -> Result<P> {
+    let path = folder.join("position.json");
+    let text = fs::read(&path).with_context(|| path.display().to_string())?;
+    serde_json::from_slice(&text).with_context(|| format!("{}: not a checkpoint of this version", path.display()))
+}
+
+/// The weights of `module` as bytes.
+///
+/// # Errors
+/// When a parameter cannot be serialised.
+pub fn module_bytes<B: Backend, M: Module<B>>(module: &M) -> Result<Vec<u8>> {
+    record_bytes::<B, _>(module.clone().into_record())
+}
+
+/// `module` with the weights of `folder/file`.
+///
+/// # Errors
+/// When the file is missing or does not fit the module.
+pub fn load_module<B: Backend, M: Module<B>>(module: M, folder: &Path, file: &str, device: &B::Device) -> Result<M> {
+    Ok(module.load_record(read_record::<B, _>(folder, file, device)?))
+}
+
+/// The state of `optimizer` as bytes.
+///
+/// # Errors
+/// When it cannot be serialised.
+pub fn optimizer_bytes<B, M, O>(optimizer: &O) -> Result<Vec<u8>>
+where
+    B: AutodiffBackend,
+    M: AutodiffModule<B>,
+    O: Optimizer<M, B>,
+{
+    record_bytes::<B, _>(optimizer.to_record())
+}
+
+/// `optimizer` with the state of `folder/file`.
+///
+/// # Errors
+/// When the file is missing or does not fit the optimiser.
+pub fn load_optimizer<B, M, O>(optimizer: O, folder: &Path, file: &str, device: &B::Device) -> Result<O>
+where
+    B: AutodiffBackend,
+    M: AutodiffModule<B>,
+    O: Optimizer<M, B>,
+{
+    Ok(optimizer.load_record(read_record::<B, _>(folder, file, device)?))
+}
+
+fn record_bytes<B: Backend, R: Record<B>>(record: R) -> Result<Vec<u8>> {
+    Recorder::<B>::record(&Bytes::new(), record, ()).map_err(|error| anyhow!("cannot serialise the weights: {error}"))
+}
+
+fn read_record<B: Backend, R: Record<B>>(folder: &Path, file: &str, device: &B::Device) -> Result<R> {
+    let path = folder.join(file);
+    let bytes = fs::read(&path).with_context(|| path.display().to_string())?;
+    Recorder::<B>::load(&Bytes::new(), bytes, device).map_err(|error| anyhow!("{}: does not fit this network: {error}", path.display()))
+}
