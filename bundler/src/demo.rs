@@ -1,0 +1,53 @@
+//! From nothing to a converted vocal: bundles, then has a separate host process
+//! send a file through the plugin as a studio would.
+
+use std::env;
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::run::run;
+use crate::{bundle, project, runtime};
+
+/// `cargo xtask demo`.
+///
+/// # Errors
+/// When a step fails.
+pub fn command(vocal: Option<PathBuf>, settings: &[String], format: &str) -> Result<()> {
+    ensure!(["clap", "vst3"].contains(&format), "unknown format {format:?}; clap or vst3");
+    let here = env::current_dir()?;
+    let bundled = bundle::bundle(true)?;
+    run(Command::new(project::cargo())
+        .current_dir(project::root())
+        .args(["build", "--release", "--package", "timbra-tests", "--bin", "host"]))?;
+    let name = format!("host{}", env::consts::EXE_SUFFIX);
+    let host = project::target().join("release").join(name);
+
+    let vocal = match vocal {
+        Some(path) => here.join(path),
+        None => {
+            let path = project::target().join("vocal.wav");
+            run(Command::new(&host).arg("sing").arg(&path))?;
+            path
+        }
+    };
+    let (out, picture) = (here.join("out.wav"), here.join("out.png"));
+    let mut convert = Command::new(&host);
+    convert.arg(format).arg(bundled.join(format!("timbra.{format}")));
+    convert.arg("--in").arg(&vocal).arg("--out").arg(&out).arg("--compensate");
+    for setting in settings {
+        convert.args(["--set", setting]);
+    }
+    // What the bundle cannot do by itself it must not do here either.
+    for name in [runtime::VARIABLE, "TIMBRA_VOICES", "TIMBRA_PRESETS"] {
+        convert.env_remove(name);
+    }
+    run(&mut convert).context("the plugin did not convert the file")?;
+    run(Command::new(&host).arg("picture").arg(&picture).arg(&vocal).arg(&out))?;
+    println!("\nvocal:     {}", vocal.display());
+    println!("converted: {}", out.display());
+    println!("picture:   {}", picture.display());
+    println!("plugins:   {}  (`cargo xtask install` copies them to your hosts)", bundled.display());
+    Ok(())
+}

@@ -1,0 +1,279 @@
+//! The window: reads snapshots, sends parameter gestures.
+//!
+//! Each opening builds a fresh window on the instance's [`Session`], so any
+//! number of instances may have theirs open, and size and zoom are taken from
+//! the saved state every time.
+
+pub mod browser;
+pub mod chooser;
+pub mod controls;
+pub mod header;
+pub mod meters;
+pub mod notices;
+pub mod pitch;
+pub mod slider;
+pub mod status_bar;
+pub mod theme;
+pub mod voice_card;
+
+use std::error::Error;
+use std::sync::Arc;
+use std::time::Duration;
+
+use egui::{CentralPanel, Frame, Margin, Panel, Ui, Vec2};
+use nice_plug::context::gui::GuiContext;
+use nice_plug::editor::dpi::{LogicalSize, NativeSize, Size as DpiSize};
+use nice_plug::editor::{HostMethods, SpawnedEditor};
+use nice_plug::prelude::{Editor, ParentWindowHandle, ResizeHint};
+use nice_plug_egui::baseview::{HandlerError, WindowSize};
+use nice_plug_egui::resizable_window::ResizableWindow;
+use nice_plug_egui::{
+    EguiEditor, EguiEditorHandle, EguiEditorState, EguiNiceSettings, NiceEguiApp, RepaintNotifier,
+    create_egui_editor,
+};
+use parking_lot::Mutex;
+use timbra_engine::StatusSnapshot;
+
+use crate::params::TimbraParams;
+use crate::state::{MIN_SIZE, Size};
+use crate::steward::{Session, Steward};
+
+/// Pause between two pictures while nothing is touched.
+const FRAME: Duration = Duration::from_millis(33);
+
+/// Opens the window of one instance.
+pub struct TimbraEditor {
+    steward: Arc<Steward>,
+    /// Size and scale of the window opened last.
+    window: Mutex<Option<Arc<EguiEditorState>>>,
+}
+
+impl TimbraEditor {
+    /// An editor for the instance `steward` looks after; no window yet.
+    pub fn new(steward: Arc<Steward>) -> Self {
+        Self {
+            steward,
+            window: Mutex::new(None),
+        }
+    }
+
+    fn saved_size(&self) -> Size {
+        self.steward.session().params.editor.get()
+    }
+
+}
+
+fn resize_hint() -> ResizeHint {
+    ResizeHint::RESIZABLE.with_min_logical_size(LogicalSize::new(MIN_SIZE.0, MIN_SIZE.1))
+}
+
+impl Editor for TimbraEditor {
+    type Handle = EguiEditorHandle;
+
+    fn spawn(
+        &self,
+        parent: Option<ParentWindowHandle>,
+        wait_for_parent: bool,
+        fallback_scale_factor: Option<f64>,
+        gui_context: GuiContext,
+        host: Option<HostMethods>,
+    ) -> Result<SpawnedEditor<Self::Handle>, Box<dyn Error>> {
+        self.steward.search_voices();
+        let size = self.saved_size();
+        let state = EguiEditorState::from_size(
+            DpiSize::Logical(LogicalSize::new(size.width, size.height).cast()),
+            size.zoom,
+        );
+        *self.window.lock() = Some(state.clone());
+        let settings = EguiNiceSettings::new()
+            .with_tile("Timbra")
+            .with_resize_hint(resize_hint());
+        let window: EguiEditor<TimbraWindow> = create_egui_editor(
+            state,
+            RepaintNotifier::new(),
+            settings,
+            TimbraWindow::new(self.steward.clone()),
+        )
+        .ok_or("the editor could not be built")?;
+        window.spawn(
+            parent,
+            wait_for_parent,
+            fallback_scale_factor,
+            gui_context,
+            host,
+        )
+    }
+
+    fn size(&self) -> NativeSize<u32> {
+        // An open window knows the system's scale; before, hosts are told the
+        // size at scale 1 and follow when the window asks for more.
+        if let Some(window) = &*self.window.lock()
+            && window.is_open()
+        {
+            let size = if cfg!(target_os = "macos") {
+                DpiSize::Logical(window.logical_size().cast())
+            } else {
+                DpiSize::Physical(window.physical_size())
+            };
+            return NativeSize::from_size(size, 1.0);
+        }
+        let size = self.saved_size();
+        let points = LogicalSize::new(size.width * size.zoom, size.height * size.zoom);
+        NativeSize::from_size(DpiSize::Logical(points.cast()), 1.0)
+    }
+
+    fn resize_hint(&self) -> ResizeHint {
+        resize_hint()
+    }
+}
+
+/// What one open window remembers between two pictures.
+pub struct TimbraWindow {
+    steward: Arc<Steward>,
+    host: Option<GuiContext>,
+    size: Size,
+    browser: browser::Browser,
+    card: voice_card::VoiceCard,
+    presets: header::PresetMenu,
+    meters: meters::Meters,
+    pitch: pitch::PitchView,
+    /// What the last action of the user came to, when it failed.
+    failure: String,
+}
+
+/// What every part of the window is given.
+pub struct Scene<'a> {
+    /// The instance.
+    pub steward: &'a Steward,
+    /// Its parameters.
+    pub params: &'a TimbraParams,
+    /// The way to the host.
+    pub host: &'a GuiContext,
+    /// The stream's state; `None` while the host has not activated the plugin.
+    pub status: Option<&'a StatusSnapshot>,
+}
+
+impl Scene<'_> {
+    /// What the instance's parts share.
+    pub fn session(&self) -> &Session {
+        self.steward.session()
+    }
+}
+
+impl TimbraWindow {
+    fn new(steward: Arc<Steward>) -> Self {
+        let size = steward.session().params.editor.get();
+        Self {
+            steward,
+            host: None,
+            size,
+            browser: browser::Browser::default(),
+            card: voice_card::VoiceCard::default(),
+            presets: header::PresetMenu::default(),
+            meters: meters::Meters::default(),
+            pitch: pitch::PitchView::default(),
+            failure: String::new(),
+        }
+    }
+
+    fn remember_size(&self) {
+        self.steward.session().params.editor.store(self.size);
+    }
+
+    fn draw(&mut self, ui: &mut Ui, host: &GuiContext) {
+        let steward = self.steward.clone();
+        let session = steward.session();
+        let status = session.status();
+        let scene = Scene {
+            steward: &steward,
+            params: &session.params,
+            host,
+            status: status.as_ref(),
+        };
+
+        let bar = |margin: Margin| Frame::new().fill(theme::BACKGROUND).inner_margin(margin);
+        Panel::top("header")
+            .resizable(false)
+            .show_separator_line(false)
+            .frame(bar(Margin { left: 14, right: 14, top: 10, bottom: 6 }))
+            .show(ui, |ui| {
+                header::show(
+                    ui,
+                    &scene,
+                    &mut self.browser,
+                    &mut self.card,
+                    &mut self.presets,
+                    &mut self.failure,
+                );
+                notices::show(ui, &scene, &mut self.failure);
+            });
+        Panel::bottom("status")
+            .resizable(false)
+            .show_separator_line(false)
+            .frame(bar(Margin { left: 14, right: 22, top: 4, bottom: 8 }))
+            .show(ui, |ui| status_bar::show(ui, &scene));
+        Panel::left("voice")
+            .resizable(false)
+            .show_separator_line(false)
+            .exact_size(252.0)
+            .frame(bar(Margin { left: 14, right: 0, top: 4, bottom: 4 }))
+            .show(ui, |ui| controls::left(ui, &scene));
+        Panel::right("meters")
+            .resizable(false)
+            .show_separator_line(false)
+            .exact_size(108.0)
+            .frame(bar(Margin { left: 0, right: 14, top: 4, bottom: 4 }))
+            .show(ui, |ui| self.meters.show(ui, &scene));
+        CentralPanel::default()
+            .frame(bar(Margin { left: 10, right: 10, top: 4, bottom: 4 }))
+            .show(ui, |ui| {
+                Panel::bottom("sound")
+                    .resizable(false)
+                    .show_separator_line(false)
+                    .frame(bar(Margin { left: 0, right: 0, top: 10, bottom: 0 }))
+                    .show(ui, |ui| controls::below(ui, &scene));
+                CentralPanel::no_frame().show(ui, |ui| self.pitch.show(ui, &scene));
+            });
+
+        if let Some(path) = self.browser.show(ui.ctx())
+            && let Err(problem) = steward.open_voice(path)
+        {
+            self.failure = problem;
+        }
+        self.card.show(ui.ctx(), &scene);
+    }
+}
+
+impl NiceEguiApp for TimbraWindow {
+    fn build(
+        &mut self,
+        context: egui::Context,
+        host: GuiContext,
+        _frame: &mut nice_plug_egui::Frame,
+    ) -> Result<(), HandlerError> {
+        theme::apply(&context);
+        self.host = Some(host);
+        Ok(())
+    }
+
+    fn ui(&mut self, ui: &mut Ui, _frame: &mut nice_plug_egui::Frame) {
+        ui.ctx().request_repaint_after(FRAME);
+        let Some(host) = self.host.clone() else {
+            return;
+        };
+        ResizableWindow::new("timbra")
+            .min_size(Vec2::new(MIN_SIZE.0, MIN_SIZE.1))
+            .show(ui, |ui| self.draw(ui, &host));
+    }
+
+    fn resized(&mut self, size: WindowSize) {
+        self.size.width = size.logical.width as f32;
+        self.size.height = size.logical.height as f32;
+        self.remember_size();
+    }
+
+    fn zoom_factor_changed(&mut self, zoom: f32) {
+        self.size.zoom = zoom;
+        self.remember_size();
+    }
+}

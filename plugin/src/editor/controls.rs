@@ -1,0 +1,134 @@
+//! The parameters: pitch and speakers at the left, sound below the curves.
+
+use egui::{ScrollArea, Ui};
+use nice_plug::prelude::{BoolParam, Enum, EnumParam, Param, ParamSetter};
+
+use super::slider::Slider;
+use super::{Scene, theme};
+use crate::params::ClusterMethod;
+
+/// Pitch, formant and the speakers of the voice.
+pub fn left(ui: &mut Ui, scene: &Scene) {
+    let params = scene.params;
+    let setter = scene.host.param_setter();
+    theme::panel().show(ui, |ui| {
+        theme::title(ui, "REGISTER");
+        Slider::new(&params.pitch, &setter).bipolar().show(ui);
+        Slider::new(&params.formant, &setter)
+            .bipolar()
+            .relevant(scene.status.is_none_or(|status| status.has_formant))
+            .show(ui);
+        switch(
+            ui,
+            &setter,
+            &params.auto_pitch,
+            "Shifts the source into the speakers' register, in whole semitones.",
+        );
+    });
+    ui.add_space(10.0);
+    theme::panel().show(ui, |ui| {
+        ui.set_min_size(ui.available_size());
+        theme::title(ui, "SPEAKERS");
+        let names = scene
+            .status
+            .map(|status| status.speakers.as_slice())
+            .unwrap_or_default();
+        ScrollArea::vertical()
+            .auto_shrink([false, false])
+            .show(ui, |ui| {
+                ui.set_width(ui.available_width());
+                for (index, weight) in params.mix.all().into_iter().enumerate() {
+                    let mut slider = Slider::new(weight, &setter);
+                    match names.get(index) {
+                        Some(name) => slider = slider.named(name),
+                        None if names.is_empty() => slider = slider.relevant(false),
+                        None => continue,
+                    }
+                    slider.show(ui);
+                }
+            });
+    });
+}
+
+/// Everything else that changes sound.
+pub fn below(ui: &mut Ui, scene: &Scene) {
+    let params = scene.params;
+    let setter = scene.host.param_setter();
+    let (clusters, retrieval) = scene
+        .status
+        .map_or((true, true), |status| status.has_tables);
+    let table = match params.cluster_method.value() {
+        ClusterMethod::KMeans => clusters,
+        ClusterMethod::Retrieval => retrieval,
+    };
+    theme::panel().show(ui, |ui| {
+        ui.spacing_mut().item_spacing.x = 18.0;
+        ui.columns(3, |columns| {
+            for column in columns.iter_mut() {
+                column.spacing_mut().item_spacing.x = 8.0;
+            }
+            if let [likeness, level, output] = columns {
+                theme::title(likeness, "LIKENESS");
+                Slider::new(&params.cluster_ratio, &setter)
+                    .relevant(table)
+                    .show(likeness);
+                likeness.add_space(2.0);
+                segments(likeness, &setter, &params.cluster_method);
+                likeness.add_space(2.0);
+                Slider::new(&params.seed, &setter).show(likeness);
+
+                theme::title(level, "LEVEL");
+                Slider::new(&params.loudness_match, &setter).show(level);
+                Slider::new(&params.gate, &setter).show(level);
+                Slider::new(&params.output_gain, &setter)
+                    .bipolar()
+                    .show(level);
+
+                theme::title(output, "OUTPUT");
+                Slider::new(&params.dry_wet, &setter).show(output);
+                output.add_space(2.0);
+                output
+                    .label(
+                        egui::RichText::new("Without a voice")
+                            .size(13.0)
+                            .color(theme::TEXT),
+                    )
+                    .on_hover_text("What is heard while no voice can sound.");
+                segments(output, &setter, &params.fallback);
+            }
+        });
+    });
+}
+
+/// Buttons side by side for the variants of `param`.
+pub fn segments<T: Enum + PartialEq + Copy + 'static>(
+    ui: &mut Ui,
+    setter: &ParamSetter,
+    param: &EnumParam<T>,
+) {
+    ui.horizontal(|ui| {
+        ui.spacing_mut().item_spacing.x = 3.0;
+        let chosen = T::to_index(param.value());
+        for (index, name) in T::variants().iter().enumerate() {
+            if ui.selectable_label(index == chosen, *name).clicked() && index != chosen {
+                setter.begin_set_parameter(param);
+                setter.set_parameter(param, T::from_index(index));
+                setter.end_set_parameter(param);
+            }
+        }
+    });
+}
+
+/// A check box for `param`.
+pub fn switch(ui: &mut Ui, setter: &ParamSetter, param: &BoolParam, help: &str) {
+    let mut on = param.value();
+    if ui
+        .checkbox(&mut on, param.name())
+        .on_hover_text(help)
+        .changed()
+    {
+        setter.begin_set_parameter(param);
+        setter.set_parameter(param, on);
+        setter.end_set_parameter(param);
+    }
+}

@@ -1,0 +1,92 @@
+//! The bottom line: latency, load, gaps, where the networks run.
+
+use egui::{Align, Color32, Layout, RichText, Ui};
+
+use super::{Scene, theme};
+
+/// Draws the line.
+pub fn show(ui: &mut Ui, scene: &Scene) {
+    ui.horizontal(|ui| {
+        ui.spacing_mut().item_spacing.x = 5.0;
+        let Some(status) = scene.status else {
+            ui.label(
+                RichText::new("Not active: the host has not started the plugin.").color(theme::WEAK),
+            );
+            return;
+        };
+        entry(
+            ui,
+            "Latency",
+            &format!(
+                "{:.1} ms \u{b7} {} samples at {} kHz",
+                status.latency_ms,
+                status.latency_samples,
+                f64::from(status.host_rate_hz) / 1000.0
+            ),
+            theme::TEXT,
+            "The delay the host was told; it compensates for it on playback.",
+        );
+        let load_colour = match status.load {
+            load if load > 0.9 => theme::ERROR,
+            load if load > 0.6 => theme::WARNING,
+            _ => theme::TEXT,
+        };
+        entry(
+            ui,
+            "Load",
+            &format!("{:.0} %", status.load * 100.0),
+            load_colour,
+            "Compute time over audio time of this instance, of one core. Above 100 % it cannot keep up.",
+        );
+        let gaps_colour = if status.gaps > 0 {
+            theme::WARNING
+        } else {
+            theme::TEXT
+        };
+        entry(
+            ui,
+            "Gaps",
+            &status.gaps.to_string(),
+            gaps_colour,
+            &format!(
+                "Times the voice was late: {} samples were filled, {} frames left out. \
+                 A longer tier or a larger block helps.",
+                status.gap_samples, status.skipped_frames
+            ),
+        );
+        if status.replaced_frames > 0 || status.bad_input_samples > 0 {
+            entry(
+                ui,
+                "Repaired",
+                &(status.replaced_frames + status.bad_input_samples).to_string(),
+                theme::WARNING,
+                &format!(
+                    "{} frames in which the voice gave no number, {} input samples that were none.",
+                    status.replaced_frames, status.bad_input_samples
+                ),
+            );
+        }
+        ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
+            let doing = match (status.free_wheeling, status.asleep) {
+                (true, _) => "rendering",
+                (_, true) => "asleep",
+                _ => "",
+            };
+            if !doing.is_empty() {
+                ui.label(RichText::new(doing).color(theme::OUTPUT));
+            }
+            if !status.provider.is_empty() {
+                ui.label(RichText::new(&status.provider).color(theme::WEAK))
+                    .on_hover_text("Where the networks run.");
+            }
+        });
+    });
+}
+
+fn entry(ui: &mut Ui, name: &str, value: &str, colour: Color32, help: &str) {
+    ui.label(RichText::new(name).color(theme::WEAK))
+        .on_hover_text(help);
+    ui.label(RichText::new(value).color(colour))
+        .on_hover_text(help);
+    ui.add_space(12.0);
+}

@@ -1,0 +1,221 @@
+//! Singing voice conversion as a CLAP and VST3 effect.
+//!
+//! This crate is glue: it hands the host's blocks and parameter values to the
+//! engine, keeps what a project saves, and draws the editor. `process` reaches
+//! nothing but the engine's [`AudioPort`] and atomics.
+
+pub mod editor;
+pub mod folders;
+pub mod params;
+pub mod presets;
+pub mod state;
+pub mod steward;
+pub mod voices;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use nice_plug::context::gui::AsyncExecutor;
+use nice_plug::prelude::*;
+use timbra_engine::{AudioPort, Service, StreamConfig};
+
+use crate::editor::TimbraEditor;
+use crate::params::{Fallback, Tier, TimbraParams};
+use crate::steward::{OpenStream, Steward};
+
+/// Longest wait for the voice on activation in real time: hosts freeze meanwhile.
+const REALTIME_WAIT: Duration = Duration::from_secs(3);
+/// The same for a bounce, where a gap is worse than a wait.
+const OFFLINE_WAIT: Duration = Duration::from_secs(60);
+
+/// The plugin.
+pub struct Timbra {
+    params: Arc<TimbraParams>,
+    steward: Arc<Steward>,
+    port: Option<AudioPort>,
+    /// The tier the port was opened for.
+    tier: Tier,
+    /// The host was asked to restart because the tier has changed.
+    tier_restart_asked: bool,
+}
+
+impl Default for Timbra {
+    fn default() -> Self {
+        let params = Arc::new(TimbraParams::default());
+        Self {
+            steward: Arc::new(Steward::new(params.clone())),
+            tier: params.tier.value(),
+            params,
+            port: None,
+            tier_restart_asked: false,
+        }
+    }
+}
+
+const fn layout(channels: u32, name: &'static str) -> AudioIOLayout {
+    AudioIOLayout {
+        main_input_channels: NonZeroU32::new(channels),
+        main_output_channels: NonZeroU32::new(channels),
+        names: PortNames {
+            layout: Some(name),
+            ..PortNames::const_default()
+        },
+        ..AudioIOLayout::const_default()
+    }
+}
+
+impl Plugin for Timbra {
+    const NAME: &'static str = "Timbra";
+    const VENDOR: &'static str = "Timbra";
+    const URL: &'static str = "https://timbra.audio";
+    const EMAIL: &'static str = "";
+    const VERSION: &'static str = env!("CARGO_PKG_VERSION");
+    const AUDIO_IO_LAYOUTS: &'static [AudioIOLayout] = &[layout(2, "Stereo"), layout(1, "Mono")];
+    const SAMPLE_ACCURATE_AUTOMATION: bool = true;
+
+    type Editor = TimbraEditor;
+    type SysExMessage = ();
+    type BackgroundTask = ();
+
+    fn params(&self) -> Arc<dyn Params> {
+        self.params.clone()
+    }
+
+    fn editor(&mut self, _async_executor: AsyncExecutor<Self>) -> Option<TimbraEditor> {
+        Some(TimbraEditor::new(self.steward.clone()))
+    }
+
+    fn filter_state(state: &mut PluginState) {
+        state::filter(state);
+    }
+
+    fn activate(
+        &mut self,
+        audio_io_layout: &AudioIOLayout,
+        buffer_config: &BufferConfig,
+        context: &mut impl ActivateContext<Self>,
+    ) -> bool {
+        let channels = audio_io_layout
+            .main_input_channels
+            .map_or(2, |channels| channels.get() as usize);
+        self.tier = self.params.tier.value();
+        self.tier_restart_asked = false;
+        let generation = self.params.voice.generation();
+        let config = StreamConfig {
+            host_rate_hz: buffer_config.sample_rate.round() as u32,
+            max_block_samples: buffer_config.max_buffer_size.max(1) as usize,
+            channels,
+            tier: self.tier.into(),
+        };
+        match Service::global().open(config, self.params.voice.get()) {
+            Ok((mut port, handle)) => {
+                let offline = buffer_config.process_mode == ProcessMode::Offline;
+                port.set_offline(offline);
+                context.set_latency_samples(port.latency_samples());
+                handle.wait_ready(if offline { OFFLINE_WAIT } else { REALTIME_WAIT });
+                let stream = OpenStream {
+                    handle,
+                    tier: self.tier,
+                };
+                self.steward.session().opened(stream, generation);
+                self.port = Some(port);
+            }
+            Err(error) => {
+                // The plugin stays loaded: the project keeps its settings and the editor says why it is silent.
+                context.set_latency_samples(0);
+                self.port = None;
+                self.steward.session().closed(error.to_string());
+            }
+        }
+        self.steward.wake();
+        true
+    }
+
+    fn reset(&mut self) {
+        if let Some(port) = &mut self.port {
+            port.reset();
+        }
+    }
+
+    fn process(
+        &mut self,
+        buffer: &mut Buffer,
+        _aux: &mut AuxiliaryBuffers,
+        context: &mut impl ProcessContext<Self>,
+    ) -> ProcessStatus {
+        let Some(port) = &mut self.port else {
+            if self.params.fallback.value() == Fallback::Silence && !self.params.bypass.value() {
+                for channel in buffer.as_slice() {
+                    channel.fill(0.0);
+                }
+            }
+            return ProcessStatus::Normal;
+        };
+        if self.params.tier.value() == self.tier {
+            self.tier_restart_asked = false;
+        } else if !self.tier_restart_asked {
+            self.tier_restart_asked = true;
+            context.request_restart();
+        }
+        if self.steward.session().take_restart_request() {
+            context.request_restart();
+        }
+        port.process(buffer.as_slice(), &self.params.controls());
+        ProcessStatus::Tail(port.tail_samples())
+    }
+
+    fn deactivate(&mut self) {
+        self.port = None;
+        self.steward.session().closed(String::new());
+    }
+}
+
+impl ClapPlugin for Timbra {
+    // Frozen: projects find the plugin by it.
+    const CLAP_ID: &'static str = "audio.timbra.timbra";
+    const CLAP_DESCRIPTION: Option<&'static str> =
+        Some("Sings a vocal track again in another voice");
+    const CLAP_MANUAL_URL: Option<&'static str> = None;
+    const CLAP_SUPPORT_URL: Option<&'static str> = None;
+    const CLAP_FEATURES: &'static [ClapFeature] = &[
+        ClapFeature::AudioEffect,
+        ClapFeature::PitchShifter,
+        ClapFeature::Stereo,
+        ClapFeature::Mono,
+        ClapFeature::Custom("timbra:voice-conversion"),
+    ];
+
+    fn remote_controls(&self, context: &mut impl RemoteControlsContext) {
+        context.add_section("Timbra", |section| {
+            section.add_page("Voice", |page| {
+                page.add_param(&self.params.pitch);
+                page.add_param(&self.params.formant);
+                page.add_param(&self.params.auto_pitch);
+                page.add_param(&self.params.cluster_ratio);
+                page.add_param(&self.params.loudness_match);
+                page.add_param(&self.params.gate);
+                page.add_param(&self.params.dry_wet);
+                page.add_param(&self.params.output_gain);
+            });
+            section.add_page("Speakers", |page| {
+                for weight in self.params.mix.all() {
+                    page.add_param(weight);
+                }
+            });
+        });
+    }
+}
+
+impl Vst3Plugin for Timbra {
+    // Frozen: projects find the plugin by it.
+    const VST3_CLASS_ID: [u8; 16] = *b"TimbraVoiceConv1";
+    const VST3_SUBCATEGORIES: &'static [Vst3SubCategory] = &[
+        Vst3SubCategory::Fx,
+        Vst3SubCategory::PitchShift,
+        Vst3SubCategory::Mono,
+        Vst3SubCategory::Stereo,
+    ];
+}
+
+nice_export_clap!(Timbra);
+nice_export_vst3!(Timbra);

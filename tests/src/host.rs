@@ -1,0 +1,364 @@
+//! A plugin host for tests: one trait, a CLAP and a VST3 implementation.
+//!
+//! It behaves as a studio host does: the thread that made it is the main
+//! thread, blocks are processed on another one, restart requests lead to a
+//! deactivation and a new activation, and outputs are handed over filled with
+//! NaN so that an unwritten sample shows. Parameter values are normalised
+//! (0..1) everywhere; each format's own units stay inside its file.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+
+pub mod clap;
+pub mod vst3;
+mod vst3_objects;
+
+/// A plugin standard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// CLAP, through clack-host.
+    Clap,
+    /// VST3, through the vst3 crate's interfaces.
+    Vst3,
+}
+
+/// Both formats, for loops.
+pub const FORMATS: [Format; 2] = [Format::Clap, Format::Vst3];
+
+impl Format {
+    /// Lower-case name, as on the command line.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Clap => "clap",
+            Self::Vst3 => "vst3",
+        }
+    }
+
+    /// Loads the bundle at `path` and makes one instance of its first plugin.
+    ///
+    /// # Errors
+    /// When the file cannot be loaded or holds no plugin of this format.
+    pub fn open(self, path: &Path) -> Result<Box<dyn Host>> {
+        Ok(match self {
+            Self::Clap => Box::new(clap::ClapHost::open(path)?),
+            Self::Vst3 => Box::new(vst3::Vst3Host::open(path)?),
+        })
+    }
+}
+
+/// What a plugin says about one parameter.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Parameter {
+    /// The id the host stores in projects.
+    pub id: u32,
+    /// Name on screen.
+    pub name: String,
+    /// Steps between the ends; 0 for a continuous parameter.
+    pub steps: u32,
+    /// Normalised default.
+    pub default: f64,
+    /// The host may record automation for it.
+    pub automatable: bool,
+    /// The host's bypass button is wired to it.
+    pub bypass: bool,
+}
+
+/// A parameter value that applies from one input sample on.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Change {
+    /// Position in the job's input.
+    pub at_samples: usize,
+    /// Which parameter.
+    pub id: u32,
+    /// Normalised value.
+    pub value: f64,
+}
+
+/// What the host tells the plugin about the time it has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// "Real time", whether it is true or not.
+    Realtime,
+    /// A bounce.
+    Offline,
+}
+
+/// How a plugin is activated.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Setup {
+    /// Host rate.
+    pub rate_hz: f64,
+    /// Longest block that will be processed.
+    pub max_block_samples: usize,
+    /// 1 or 2.
+    pub channels: usize,
+    /// What the plugin is told.
+    pub mode: Mode,
+}
+
+impl Setup {
+    /// Stereo, offline.
+    #[must_use]
+    pub fn offline(rate_hz: u32, max_block_samples: usize) -> Self {
+        Self { rate_hz: f64::from(rate_hz), max_block_samples, channels: 2, mode: Mode::Offline }
+    }
+
+    /// The same in mono.
+    #[must_use]
+    pub fn mono(self) -> Self {
+        Self { channels: 1, ..self }
+    }
+
+    /// The same with another mode.
+    #[must_use]
+    pub fn mode(self, mode: Mode) -> Self {
+        Self { mode, ..self }
+    }
+}
+
+/// How fast blocks follow each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pace {
+    /// As fast as they are processed.
+    Free,
+    /// As a sound card would ask for them.
+    RealTime,
+}
+
+/// One stretch of audio to send through an active plugin.
+#[derive(Debug, Clone, Copy)]
+pub struct Job<'a> {
+    /// Channels of equal length.
+    pub input: &'a [Vec<f32>],
+    /// Block lengths, repeated until the input is used up.
+    pub blocks: &'a [usize],
+    /// Sorted by position.
+    pub changes: &'a [Change],
+    /// Speed.
+    pub pace: Pace,
+}
+
+/// One loaded plugin instance.
+pub trait Host {
+    /// The standard spoken.
+    fn format(&self) -> Format;
+    /// All parameters in the plugin's order.
+    fn parameters(&self) -> &[Parameter];
+    /// Normalised value now.
+    ///
+    /// # Errors
+    /// When the plugin does not know the id.
+    fn value(&mut self, id: u32) -> Result<f64>;
+    /// Sets a value outside of processing.
+    ///
+    /// # Errors
+    /// When the plugin does not know the id.
+    fn set(&mut self, id: u32, value: f64) -> Result<()>;
+    /// The plugin's text for a normalised value.
+    ///
+    /// # Errors
+    /// When the plugin refuses.
+    fn text_of(&mut self, id: u32, value: f64) -> Result<String>;
+    /// The normalised value for a text.
+    ///
+    /// # Errors
+    /// When the plugin cannot read the text.
+    fn value_of(&mut self, id: u32, text: &str) -> Result<f64>;
+    /// The state a host writes into its project.
+    ///
+    /// # Errors
+    /// When the plugin refuses.
+    fn save(&mut self) -> Result<Vec<u8>>;
+    /// Restores a state.
+    ///
+    /// # Errors
+    /// When the plugin refuses.
+    fn load(&mut self, state: &[u8]) -> Result<()>;
+    /// Prepares for processing.
+    ///
+    /// # Errors
+    /// When the plugin refuses the set-up.
+    fn activate(&mut self, setup: Setup) -> Result<()>;
+    /// Ends processing; nothing happens when inactive.
+    fn deactivate(&mut self);
+    /// The set-up of the running activation.
+    fn setup(&self) -> Option<Setup>;
+    /// Latency as reported now.
+    fn latency_samples(&mut self) -> usize;
+    /// Tail as reported now; `usize::MAX` for an endless one.
+    fn tail_samples(&mut self) -> usize;
+    /// Clears the sound in flight as a transport stop does.
+    ///
+    /// # Errors
+    /// When the plugin is not active.
+    fn reset(&mut self) -> Result<()>;
+    /// Processes a job on an audio thread while the main thread serves callbacks.
+    ///
+    /// # Errors
+    /// When the plugin is not active, reports an error or leaves samples unwritten.
+    fn render(&mut self, job: &Job) -> Result<Vec<Vec<f32>>>;
+    /// Serves pending main-thread callbacks; true once per restart request.
+    fn take_restart_request(&mut self) -> bool;
+
+    /// Lets `duration` pass as an idle host does and obeys restart requests.
+    ///
+    /// # Errors
+    /// When an asked-for activation fails.
+    fn idle(&mut self, duration: Duration) -> Result<()> {
+        let end = Instant::now() + duration;
+        loop {
+            if self.take_restart_request() {
+                if let Some(setup) = self.setup() {
+                    self.deactivate();
+                    self.activate(setup)?;
+                }
+            }
+            if Instant::now() >= end {
+                return Ok(());
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    /// The parameter whose id is the hash of `key`, or that is called `key`.
+    ///
+    /// # Errors
+    /// When there is none.
+    fn find(&self, key: &str) -> Result<Parameter> {
+        let wanted = key.to_lowercase();
+        let hash = parameter_id(key);
+        let all = self.parameters();
+        all.iter()
+            .find(|p| p.id == hash)
+            .or_else(|| all.iter().find(|p| p.name.to_lowercase() == wanted))
+            .cloned()
+            .with_context(|| {
+                let names: Vec<_> = all.iter().map(|p| p.name.as_str()).collect();
+                format!("no parameter {key:?}; the plugin has: {}", names.join(", "))
+            })
+    }
+
+    /// Sets a parameter from text, as a user typing into the host would.
+    ///
+    /// # Errors
+    /// When the name or the text is not understood.
+    fn set_text(&mut self, key: &str, text: &str) -> Result<()> {
+        let parameter = self.find(key)?;
+        let value = self.value_of(parameter.id, text)?;
+        self.set(parameter.id, value)
+    }
+}
+
+/// The number a string id becomes in both formats: the polynomial hash with
+/// factor 31 over its bytes, without the top bit, which VST3 keeps for hosts.
+#[must_use]
+pub fn parameter_id(key: &str) -> u32 {
+    key.bytes().fold(0u32, |hash, byte| hash.wrapping_mul(31).wrapping_add(u32::from(byte)))
+        & 0x7fff_ffff
+}
+
+/// What an implementation gets for one block.
+struct Block<'a> {
+    position_samples: usize,
+    input: &'a mut [Vec<f32>],
+    output: &'a mut [Vec<f32>],
+    /// Positions relative to the block.
+    changes: &'a [Change],
+}
+
+/// Cuts a job into blocks and checks what comes back.
+fn drive(
+    job: &Job,
+    setup: Setup,
+    mut process: impl FnMut(Block) -> Result<()>,
+) -> Result<Vec<Vec<f32>>> {
+    let total = job.input.first().map_or(0, Vec::len);
+    ensure!(job.input.len() == setup.channels, "job has {} channels", job.input.len());
+    ensure!(job.input.iter().all(|c| c.len() == total), "channels differ in length");
+    ensure!(!job.blocks.contains(&0) && !job.blocks.is_empty(), "a block of 0 samples");
+    let mut output = vec![Vec::with_capacity(total); setup.channels];
+    let mut block_in = vec![Vec::new(); setup.channels];
+    let mut block_out = vec![Vec::new(); setup.channels];
+    let mut changes = Vec::new();
+    let mut next_change = 0;
+    let mut position = 0;
+    let start = Instant::now();
+    for &wanted in job.blocks.iter().cycle() {
+        if position == total {
+            break;
+        }
+        let length = wanted.min(total - position);
+        ensure!(length <= setup.max_block_samples, "block of {length} samples is too long");
+        if job.pace == Pace::RealTime {
+            let due = start + Duration::from_secs_f64(position as f64 / setup.rate_hz);
+            // Waking for less than a millisecond would only measure the timer.
+            let ahead = due.saturating_duration_since(Instant::now());
+            if ahead >= Duration::from_millis(1) {
+                std::thread::sleep(ahead);
+            }
+        }
+        for (channel, source) in block_in.iter_mut().zip(job.input) {
+            channel.clear();
+            channel.extend_from_slice(&source[position..position + length]);
+        }
+        for channel in &mut block_out {
+            channel.clear();
+            channel.resize(length, f32::NAN);
+        }
+        changes.clear();
+        while let Some(change) = job.changes.get(next_change) {
+            if change.at_samples >= position + length {
+                break;
+            }
+            ensure!(change.at_samples >= position, "changes are not sorted");
+            changes.push(Change { at_samples: change.at_samples - position, ..*change });
+            next_change += 1;
+        }
+        process(Block {
+            position_samples: position,
+            input: &mut block_in,
+            output: &mut block_out,
+            changes: &changes,
+        })?;
+        for (all, channel) in output.iter_mut().zip(&block_out) {
+            if let Some(at) = channel.iter().position(|s| !s.is_finite()) {
+                bail!("sample {} is {} (or was not written)", position + at, channel[at]);
+            }
+            all.extend_from_slice(channel);
+        }
+        position += length;
+    }
+    Ok(output)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blocks_cover_the_input_once_and_carry_changes_at_their_sample() {
+        let input = vec![(0..1000).map(|n| n as f32).collect::<Vec<_>>()];
+        let changes =
+            [0, 63, 64, 999].map(|at_samples| Change { at_samples, id: 7, value: 0.5 }).to_vec();
+        let mut seen = Vec::new();
+        let job = Job { input: &input, blocks: &[64, 1, 37], changes: &changes, pace: Pace::Free };
+        let output = drive(&job, Setup::offline(48_000, 64).mono(), |block| {
+            seen.extend(block.changes.iter().map(|c| c.at_samples + block.position_samples));
+            block.output[0].copy_from_slice(&block.input[0]);
+            Ok(())
+        });
+        assert_eq!(output.expect("drive"), input);
+        assert_eq!(seen, [0, 63, 64, 999]);
+    }
+
+    #[test]
+    fn an_unwritten_sample_is_an_error() {
+        let input = vec![vec![0.0; 8]];
+        let job = Job { input: &input, blocks: &[8], changes: &[], pace: Pace::Free };
+        let result = drive(&job, Setup::offline(48_000, 8).mono(), |_| Ok(()));
+        assert!(result.is_err());
+    }
+}

@@ -1,0 +1,14 @@
+//! Claims about the whole product, and the hosts they are tested in.
+//!
+//! `src/` is a library of instruments (two plugin hosts, measurements, a
+//! synthetic singer) and the command `host`; `tests/` holds the claims; `hosts/`
+//! drives other people's hosts.
+
+pub mod bundles;
+pub mod host;
+pub mod measure;
+pub mod picture;
+pub mod singer;
+pub mod state;
+pub mod voices;
+pub mod wav;
