@@ -17,12 +17,16 @@ use crate::{bundle, project, runtime};
 pub fn command(vocal: Option<PathBuf>, settings: &[String], format: &str) -> Result<()> {
     ensure!(["clap", "vst3"].contains(&format), "unknown format {format:?}; clap or vst3");
     let here = env::current_dir()?;
-    let bundled = bundle::bundle(true)?;
+    // One build for all: the plugin, the host that plays it, the trainer that draws.
     run(Command::new(project::cargo())
         .current_dir(project::root())
-        .args(["build", "--release", "--package", "timbra-tests", "--bin", "host"]))?;
-    let name = format!("host{}", env::consts::EXE_SUFFIX);
-    let host = project::target().join("release").join(name);
+        .args(["build", "--release", "--package", "timbra", "--package", "timbra-tests"])
+        .args(["--package", "timbra-trainer", "--lib", "--bins"]))?;
+    let bundled = bundle::stage(true)?;
+    let program = |name: &str| {
+        project::target().join("release").join(format!("{name}{}", env::consts::EXE_SUFFIX))
+    };
+    let (host, trainer) = (program("host"), program("trainer"));
 
     let vocal = match vocal {
         Some(path) => here.join(path),
@@ -44,10 +48,15 @@ pub fn command(vocal: Option<PathBuf>, settings: &[String], format: &str) -> Res
         convert.env_remove(name);
     }
     run(&mut convert).context("the plugin did not convert the file")?;
-    run(Command::new(&host).arg("picture").arg(&picture).arg(&vocal).arg(&out))?;
+    run(Command::new(&trainer)
+        .arg("plot")
+        .args([&vocal, &out])
+        .args(["--title", "vocal", "--title", "through Timbra", "--output"])
+        .arg(&picture))?;
     println!("\nvocal:     {}", vocal.display());
     println!("converted: {}", out.display());
     println!("picture:   {}", picture.display());
     println!("plugins:   {}  (`cargo xtask install` copies them to your hosts)", bundled.display());
+    println!("trainer:   {}", trainer.display());
     Ok(())
 }

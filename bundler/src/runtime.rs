@@ -4,7 +4,7 @@
 use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
 use sha2::{Digest, Sha256};
@@ -17,6 +17,9 @@ pub const VARIABLE: &str = "ORT_DYLIB_PATH";
 
 const PYPI: &str = "onnxruntime==1.31.1";
 const NPM: &str = "onnxruntime-node@1.30.0";
+const NPM_PROGRAM: &str = if cfg!(windows) { "npm.cmd" } else { "npm" };
+/// Licence texts in the wheel, which travel with the library.
+const NOTICES: [&str; 2] = ["LICENSE", "ThirdPartyNotices.txt"];
 
 /// One platform's library in both registries, with the hashes measured when the
 /// versions were chosen (2026-11).
@@ -120,7 +123,7 @@ pub fn get() -> Result<Runtime> {
     // Beside, then renamed: a kill while copying leaves no half library.
     let whole = work.join("whole");
     copy(&work.join("library"), &whole)?;
-    for name in ["LICENSE", "ThirdPartyNotices.txt"] {
+    for name in NOTICES {
         let notice = work.join(name);
         if notice.is_file() {
             copy(&notice, &folder.join(format!("onnxruntime-{name}")))?;
@@ -146,42 +149,53 @@ fn notices(folder: &Path) -> Result<Vec<PathBuf>> {
 /// Leaves `library` and the notices in `work`.
 fn fetch(platform: &Platform, work: &Path) -> Result<()> {
     let mut tried = Vec::new();
-    for (program, first) in [("python3", Some("-m")), ("pip3", None), ("pip", None), ("python", Some("-m"))] {
-        let mut words: Vec<&str> = first.into_iter().collect();
-        if first.is_some() {
-            words.push("pip");
-        }
-        let version = [&words[..], &["--version"]].concat();
-        if !works(program, &version) {
-            continue;
-        }
-        match from_wheel(platform, work, program, &words) {
+    if let Some(python) = ["python3", "python"].into_iter().find(|p| works(p, &["-m", "pip", "--version"])) {
+        match from_wheel(platform, work, Path::new(python)) {
             Ok(()) => return Ok(()),
-            Err(error) => tried.push(format!("{program}: {error:#}")),
+            Err(error) => tried.push(format!("{python}: {error:#}")),
         }
-        break;
     }
-    if works("npm", &["--version"]) {
+    if works(NPM_PROGRAM, &["--version"]) {
         match from_npm(platform, work) {
             Ok(()) => return Ok(()),
             Err(error) => tried.push(format!("npm: {error:#}")),
         }
     }
-    if tried.is_empty() {
-        bail!(
-            "neither pip nor npm is here to fetch ONNX Runtime with. On Debian: \
-             apt-get install python3-pip. Or set {VARIABLE} to a library you have."
-        );
+    match environment(work).and_then(|python| from_wheel(platform, work, &python)) {
+        Ok(()) => return Ok(()),
+        Err(error) => tried.push(format!("python3 -m venv: {error:#}")),
     }
-    bail!("ONNX Runtime could not be fetched: {}", tried.join("; "))
+    bail!(
+        "ONNX Runtime could not be fetched ({}). Install pip or npm, or set {VARIABLE} to a library of 1.24 or newer",
+        tried.join("; ")
+    )
 }
 
-fn from_wheel(platform: &Platform, work: &Path, program: &str, words: &[&str]) -> Result<()> {
-    println!("fetching {PYPI} with {program} …");
+/// A Python with pip of its own; on a bare Debian the package for it is installed first.
+fn environment(work: &Path) -> Result<PathBuf> {
+    if !works("python3", &["-c", "import venv, ensurepip"]) {
+        ensure!(works("apt-get", &["--version"]), "there is no python3 with venv");
+        let root = works("sh", &["-c", "test \"$(id -u)\" = 0"]);
+        ensure!(root || works("sudo", &["-n", "true"]), "needs root for: apt-get install python3-venv");
+        println!("installing Debian's python3-venv …");
+        for arguments in [&["update", "-qq"][..], &["install", "-qq", "-y", "--no-install-recommends", "python3-venv"]] {
+            let mut command = Command::new(if root { "apt-get" } else { "sudo" });
+            if !root {
+                command.args(["-n", "apt-get"]);
+            }
+            run(command.args(arguments).env("DEBIAN_FRONTEND", "noninteractive").stdout(Stdio::null()))?;
+        }
+    }
+    let folder = work.join("environment");
+    run(Command::new("python3").args(["-m", "venv"]).arg(&folder))?;
+    Ok(folder.join("bin").join("python"))
+}
+
+fn from_wheel(platform: &Platform, work: &Path, python: &Path) -> Result<()> {
+    println!("fetching {PYPI} with pip …");
     // The interpreter's version is given so that every machine gets the same file.
-    run(Command::new(program)
-        .args(words)
-        .args(["download", PYPI, "--quiet", "--disable-pip-version-check", "--no-deps"])
+    run(Command::new(python)
+        .args(["-m", "pip", "download", PYPI, "--quiet", "--disable-pip-version-check", "--no-deps"])
         .args(["--only-binary=:all:", "--implementation", "cp", "--python-version", "3.11"])
         .args(["--abi", "cp311", "--platform", platform.wheel_platform, "--dest"])
         .arg(work))?;
@@ -189,11 +203,10 @@ fn from_wheel(platform: &Platform, work: &Path, program: &str, words: &[&str]) -
         .filter_map(|entry| Some(entry.ok()?.path()))
         .find(|path| path.extension().is_some_and(|e| e == "whl"))
         .context("pip left no wheel")?;
-    // A wheel is a zip, and where there is pip there is Python's own unzip.
-    let python = if works("python3", &["--version"]) { "python3" } else { "python" };
+    // A wheel is a zip, and Python brings an unzip of its own.
     run(Command::new(python).args(["-m", "zipfile", "-e"]).arg(&wheel).arg(work))?;
     take(work, platform.wheel_member, platform.wheel_sha256)?;
-    for name in ["LICENSE", "ThirdPartyNotices.txt"] {
+    for name in NOTICES {
         let notice = work.join("onnxruntime").join(name);
         if notice.is_file() {
             copy(&notice, &work.join(name))?;
@@ -204,8 +217,7 @@ fn from_wheel(platform: &Platform, work: &Path, program: &str, words: &[&str]) -
 
 fn from_npm(platform: &Platform, work: &Path) -> Result<()> {
     println!("fetching {NPM} with npm …");
-    let npm = if cfg!(windows) { "npm.cmd" } else { "npm" };
-    run(Command::new(npm).args(["pack", "--silent", NPM]).current_dir(work))?;
+    run(Command::new(NPM_PROGRAM).args(["pack", "--silent", NPM]).current_dir(work))?;
     let archive = fs::read_dir(work)?
         .filter_map(|entry| Some(entry.ok()?.path()))
         .find(|path| path.extension().is_some_and(|e| e == "tgz"))

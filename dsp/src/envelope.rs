@@ -69,7 +69,8 @@ mod tests {
         let mut follower = EnvelopeFollower::new(20.0, 20.0, 48_000);
         let mut level = 0.0;
         for i in 0..48_000 {
-            level = follower.push(0.5 * (i as f32 * std::f32::consts::TAU * 440.0 / 48_000.0).sin());
+            level =
+                follower.push(0.5 * (i as f32 * std::f32::consts::TAU * 440.0 / 48_000.0).sin());
         }
         let expected = 0.5 / 2f32.sqrt();
         assert!((20.0 * (level / expected).log10()).abs() < 0.5);

@@ -156,7 +156,12 @@ mod tests {
             fade_out(&mut falling, shape);
             assert!(rising[0] < 0.01 && falling[479] < 0.01);
             assert!(rising.windows(2).all(|w| w[1] >= w[0]));
-            assert!(rising.iter().zip(falling.iter().rev()).all(|(a, b)| (a - b).abs() < 1e-6));
+            assert!(
+                rising
+                    .iter()
+                    .zip(falling.iter().rev())
+                    .all(|(a, b)| (a - b).abs() < 1e-6)
+            );
         }
     }
 
@@ -167,7 +172,10 @@ mod tests {
         let values: Vec<f32> = (0..600).map(|_| ramp.advance()).collect();
         assert_eq!(values[479], 1.0);
         assert!(values[478] < 1.0 && ramp.is_settled());
-        let steepest = values.windows(2).map(|w| (w[1] - w[0]).abs()).fold(0.0, f32::max);
+        let steepest = values
+            .windows(2)
+            .map(|w| (w[1] - w[0]).abs())
+            .fold(0.0, f32::max);
         assert!(steepest < 1.1 / 480.0);
     }
 }

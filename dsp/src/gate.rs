@@ -125,6 +125,7 @@ impl Gate {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests {
     use super::*;
 
@@ -140,18 +141,39 @@ mod tests {
 
     #[test]
     fn opens_above_shuts_below_and_hysteresis_holds_between() {
-        let mut gate = Gate::new(GateConfig { open_db: -40.0, ..GateConfig::default() }, RATE_HZ);
-        let last = |gate: &mut Gate, block: &[f32]| block.iter().map(|&s| gate.push(s)).last().unwrap();
+        let mut gate = Gate::new(
+            GateConfig {
+                open_db: -40.0,
+                ..GateConfig::default()
+            },
+            RATE_HZ,
+        );
+        let last =
+            |gate: &mut Gate, block: &[f32]| block.iter().map(|&s| gate.push(s)).last().unwrap();
         assert_eq!(last(&mut gate, &tone(-46.0, 0.3)), 0.0, "below: shut");
         assert_eq!(last(&mut gate, &tone(-36.0, 0.3)), 1.0, "above: open");
-        assert_eq!(last(&mut gate, &tone(-43.0, 0.5)), 1.0, "inside the hysteresis: stays open");
+        assert_eq!(
+            last(&mut gate, &tone(-43.0, 0.5)),
+            1.0,
+            "inside the hysteresis: stays open"
+        );
         assert_eq!(last(&mut gate, &tone(-52.0, 0.5)), 0.0, "far below: shuts");
-        assert_eq!(last(&mut gate, &tone(-43.0, 0.5)), 0.0, "inside the hysteresis: stays shut");
+        assert_eq!(
+            last(&mut gate, &tone(-43.0, 0.5)),
+            0.0,
+            "inside the hysteresis: stays shut"
+        );
     }
 
     #[test]
     fn gain_moves_no_faster_than_attack_and_release() {
-        let mut gate = Gate::new(GateConfig { open_db: -40.0, ..GateConfig::default() }, RATE_HZ);
+        let mut gate = Gate::new(
+            GateConfig {
+                open_db: -40.0,
+                ..GateConfig::default()
+            },
+            RATE_HZ,
+        );
         let signal = [tone(-20.0, 0.2), vec![0.0; 20_000]].concat();
         let gains: Vec<f32> = signal.iter().map(|&s| gate.push(s)).collect();
         let up = gains.windows(2).map(|w| w[1] - w[0]).fold(0.0, f32::max);
@@ -163,7 +185,13 @@ mod tests {
 
     #[test]
     fn off_passes_everything() {
-        let mut gate = Gate::new(GateConfig { open_db: -100.0, ..GateConfig::default() }, RATE_HZ);
+        let mut gate = Gate::new(
+            GateConfig {
+                open_db: -100.0,
+                ..GateConfig::default()
+            },
+            RATE_HZ,
+        );
         for _ in 0..1000 {
             gate.push(0.0);
         }

@@ -4,6 +4,14 @@ use crate::CONTENT_HOP_SAMPLES;
 
 /// Length of the Hann window, in samples at 16 kHz (30 ms).
 const WINDOW_SAMPLES: usize = 480;
+/// The window and what has come in after its end: hops are longer than what the look-ahead needs of the last one.
+const HISTORY_SAMPLES: usize = 560;
+const _: () = assert!(
+    HISTORY_SAMPLES
+        == WINDOW_SAMPLES / 2
+            + LoudnessMeter::LOOKAHEAD_SAMPLES.next_multiple_of(CONTENT_HOP_SAMPLES)
+);
+
 /// Added to the mean square: silence reads −100 dBFS.
 const FLOOR: f64 = 1e-10;
 
@@ -16,7 +24,7 @@ const FLOOR: f64 = 1e-10;
 #[derive(Debug, Clone)]
 pub struct LoudnessMeter {
     weights: [f64; WINDOW_SAMPLES],
-    history: [f32; WINDOW_SAMPLES],
+    history: [f32; HISTORY_SAMPLES],
     received_hops: u8,
 }
 
@@ -37,7 +45,7 @@ impl LoudnessMeter {
         }
         Self {
             weights,
-            history: [0.0; WINDOW_SAMPLES],
+            history: [0.0; HISTORY_SAMPLES],
             received_hops: 0,
         }
     }
@@ -47,7 +55,7 @@ impl LoudnessMeter {
     /// Samples that are not finite count as silence.
     pub fn push(&mut self, hop: &[f32; CONTENT_HOP_SAMPLES]) -> Option<f32> {
         self.history.copy_within(CONTENT_HOP_SAMPLES.., 0);
-        self.history[WINDOW_SAMPLES - CONTENT_HOP_SAMPLES..].copy_from_slice(hop);
+        self.history[HISTORY_SAMPLES - CONTENT_HOP_SAMPLES..].copy_from_slice(hop);
         if self.received_hops < Self::PRIMING_HOPS {
             self.received_hops += 1;
             return None;
@@ -78,6 +86,7 @@ impl Default for LoudnessMeter {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests {
     use super::*;
 
@@ -98,7 +107,9 @@ mod tests {
 
     #[test]
     fn sine_reads_its_rms_and_silence_the_floor() {
-        let sine: Vec<f32> = (0..16_000).map(|i| (i as f32 * std::f32::consts::TAU * 437.0 / 16_000.0).sin()).collect();
+        let sine: Vec<f32> = (0..16_000)
+            .map(|i| (i as f32 * std::f32::consts::TAU * 437.0 / 16_000.0).sin())
+            .collect();
         let levels = frames(&sine);
         assert_eq!(levels.len(), 100);
         for level in &levels[3..97] {
@@ -113,7 +124,9 @@ mod tests {
         let mut signal = vec![0.0; 3200];
         signal[1600] = 1.0;
         let levels = frames(&signal);
-        let loudest = (0..levels.len()).max_by(|&a, &b| levels[a].total_cmp(&levels[b])).unwrap();
+        let loudest = (0..levels.len())
+            .max_by(|&a, &b| levels[a].total_cmp(&levels[b]))
+            .unwrap();
         assert_eq!(loudest, 10);
         assert!((levels[9] - levels[11]).abs() < 1e-4);
         assert!((levels[10] - 10.0 * (1.0f32 / 240.0).log10()).abs() < 1e-4);
@@ -121,6 +134,10 @@ mod tests {
 
     #[test]
     fn nan_counts_as_silence() {
-        assert!(frames(&[f32::NAN; 1600]).iter().all(|&level| level == -100.0));
+        assert!(
+            frames(&[f32::NAN; 1600])
+                .iter()
+                .all(|&level| level == -100.0)
+        );
     }
 }

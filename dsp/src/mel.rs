@@ -43,7 +43,11 @@ impl MelFilterbank {
         assert_eq!(spectrum.len(), self.bins, "bins of the spectrum");
         assert_eq!(bands.len(), self.bands(), "bands of the filterbank");
         for (band, weights) in bands.iter_mut().zip(self.weights.chunks_exact(self.bins)) {
-            *band = weights.iter().zip(spectrum).map(|(weight, bin)| weight * bin).sum();
+            *band = weights
+                .iter()
+                .zip(spectrum)
+                .map(|(weight, bin)| weight * bin)
+                .sum();
         }
     }
 }
@@ -55,7 +59,13 @@ impl MelFilterbank {
 /// always silent.
 ///
 /// Panics when `bands` is zero or the range is empty or above half the rate.
-pub fn mel_filterbank(rate_hz: u32, fft_samples: usize, bands: usize, low_hz: f32, high_hz: f32) -> MelFilterbank {
+pub fn mel_filterbank(
+    rate_hz: u32,
+    fft_samples: usize,
+    bands: usize,
+    low_hz: f32,
+    high_hz: f32,
+) -> MelFilterbank {
     let nyquist_hz = rate_hz as f32 / 2.0;
     assert!(bands > 0, "a filterbank needs a band");
     assert!(
@@ -65,7 +75,9 @@ pub fn mel_filterbank(rate_hz: u32, fft_samples: usize, bands: usize, low_hz: f3
     let bins = fft_samples / 2 + 1;
     let bin_hz = rate_hz as f32 / fft_samples as f32;
     let (low_mel, high_mel) = (hz_to_mel(low_hz), hz_to_mel(high_hz));
-    let edge_hz = |index: usize| mel_to_hz(low_mel + (high_mel - low_mel) * index as f32 / (bands + 1) as f32);
+    let edge_hz = |index: usize| {
+        mel_to_hz(low_mel + (high_mel - low_mel) * index as f32 / (bands + 1) as f32)
+    };
     let mut weights = vec![0.0; bands * bins];
     let mut centres_hz = Vec::with_capacity(bands);
     for (band, row) in weights.chunks_exact_mut(bins).enumerate() {
@@ -86,10 +98,15 @@ pub fn mel_filterbank(rate_hz: u32, fft_samples: usize, bands: usize, low_hz: f3
         }
         centres_hz.push(centre_hz);
     }
-    MelFilterbank { weights, bins, centres_hz }
+    MelFilterbank {
+        weights,
+        bins,
+        centres_hz,
+    }
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests {
     use super::*;
 
@@ -128,9 +145,15 @@ mod tests {
         spectrum[64] = 1.0; // 1000 Hz
         let mut bands = vec![0.0; 80];
         bank.apply(&spectrum, &mut bands);
-        let top = (0..80).max_by(|&a, &b| bands[a].total_cmp(&bands[b])).unwrap();
+        let top = (0..80)
+            .max_by(|&a, &b| bands[a].total_cmp(&bands[b]))
+            .unwrap();
         let nearest = (0..80)
-            .min_by(|&a, &b| (bank.centres_hz[a] - 1000.0).abs().total_cmp(&(bank.centres_hz[b] - 1000.0).abs()))
+            .min_by(|&a, &b| {
+                (bank.centres_hz[a] - 1000.0)
+                    .abs()
+                    .total_cmp(&(bank.centres_hz[b] - 1000.0).abs())
+            })
             .unwrap();
         assert_eq!(top, nearest);
     }

@@ -77,7 +77,10 @@ mod tests {
             [0x408f_276d, 0x41c8_3b0e, 0xa20b_c7c6, 0x6d54_51fd]
         );
         assert_eq!(
-            philox([0x243f_6a88, 0x85a3_08d3, 0x1319_8a2e, 0x0370_7344], [0xa409_3822, 0x299f_31d0]),
+            philox(
+                [0x243f_6a88, 0x85a3_08d3, 0x1319_8a2e, 0x0370_7344],
+                [0xa409_3822, 0x299f_31d0]
+            ),
             [0xd16c_fe09, 0x94fd_cceb, 0x5001_e420, 0x2412_6ea1]
         );
     }
@@ -114,16 +117,25 @@ mod tests {
         for lag in 1..=8 {
             let pairs = noise.iter().zip(&noise[lag..]);
             let correlation = mean_of(&mut pairs.map(|(&a, &b)| f64::from(a) * f64::from(b)));
-            assert!(correlation.abs() < 5.0 / 3.0 / 1024.0, "lag {lag}: {correlation}");
+            assert!(
+                correlation.abs() < 5.0 / 3.0 / 1024.0,
+                "lag {lag}: {correlation}"
+            );
         }
         let pairs = noise.iter().zip(&other);
-        assert!(mean_of(&mut pairs.map(|(&a, &b)| f64::from(a) * f64::from(b))).abs() < 5.0 / 3.0 / 1024.0);
+        assert!(
+            mean_of(&mut pairs.map(|(&a, &b)| f64::from(a) * f64::from(b))).abs()
+                < 5.0 / 3.0 / 1024.0
+        );
         let mut histogram = [0u32; 64];
         for sample in &noise {
             histogram[((sample + 1.0) * 32.0) as usize] += 1;
         }
         let expected = COUNT as f64 / 64.0;
-        let chi_squared: f64 = histogram.iter().map(|&n| (f64::from(n) - expected).powi(2) / expected).sum();
+        let chi_squared: f64 = histogram
+            .iter()
+            .map(|&n| (f64::from(n) - expected).powi(2) / expected)
+            .sum();
         // 63 degrees of freedom: mean 63, standard deviation 11.2.
         assert!((20.0..120.0).contains(&chi_squared), "{chi_squared}");
     }

@@ -4,14 +4,19 @@
 //! depend on how the input is cut.
 
 use audioadapter_buffers::direct::InterleavedSlice;
-use rubato::{Async, FixedAsync, Resampler, SincInterpolationParameters, SincInterpolationType, WindowFunction};
+use rubato::{
+    Async, FixedAsync, Resampler, SincInterpolationParameters, SincInterpolationType,
+    WindowFunction,
+};
 
 /// Why a resampler could not be made.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ResampleError {
     /// A rate outside the range that is supported.
-    #[error("cannot resample from {input_rate_hz} Hz to {output_rate_hz} Hz: rates from {MIN_RATE_HZ} to {MAX_RATE_HZ} Hz are supported")]
+    #[error(
+        "cannot resample from {input_rate_hz} Hz to {output_rate_hz} Hz: rates from {MIN_RATE_HZ} to {MAX_RATE_HZ} Hz are supported"
+    )]
     Rate {
         /// Rate asked for on the input side.
         input_rate_hz: u32,
@@ -73,14 +78,24 @@ impl Plan {
         // A Blackman window of 2.6 ms falls from the pass band to −74 dB within 2.1 kHz. Below 12 kHz the window is
         // lengthened to 16 periods of the slower rate on each side.
         let (half_s, cutoff) = match purpose {
-            Purpose::Stream => (1.3e-3_f64.max(16.0 / slower_hz), ((nyquist_hz - 550.0) / nyquist_hz).max(0.85)),
-            Purpose::Offline => (OFFLINE_TAPS as f64 / 2.0 / slower_hz, rubato::calculate_cutoff(OFFLINE_TAPS, OFFLINE_WINDOW)),
+            Purpose::Stream => (
+                1.3e-3_f64.max(16.0 / slower_hz),
+                ((nyquist_hz - 550.0) / nyquist_hz).max(0.85),
+            ),
+            Purpose::Offline => (
+                OFFLINE_TAPS as f64 / 2.0 / slower_hz,
+                rubato::calculate_cutoff(OFFLINE_TAPS, OFFLINE_WINDOW),
+            ),
         };
         Self {
             numerator,
             denominator,
             taps: ((2.0 * half_s * f64::from(input_rate_hz)).round() as usize).next_multiple_of(8),
-            phases: if exact { numerator as usize } else { INTERPOLATED_PHASES },
+            phases: if exact {
+                numerator as usize
+            } else {
+                INTERPOLATED_PHASES
+            },
             exact,
             cutoff: cutoff as f32,
             chunk_samples: match purpose {
@@ -95,18 +110,27 @@ impl Plan {
             sinc_len: self.taps,
             f_cutoff: Some(self.cutoff),
             oversampling_factor: self.phases,
-            interpolation: if self.exact { SincInterpolationType::Nearest } else { SincInterpolationType::Cubic },
+            interpolation: if self.exact {
+                SincInterpolationType::Nearest
+            } else {
+                SincInterpolationType::Cubic
+            },
             window: match purpose {
                 Purpose::Stream => WindowFunction::Blackman,
                 Purpose::Offline => OFFLINE_WINDOW,
             },
         };
         let ratio = self.numerator as f64 / self.denominator as f64;
-        Async::new_sinc(ratio, 1.0, &parameters, self.chunk_samples, 1, FixedAsync::Input)
+        Async::new_sinc(
+            ratio,
+            1.0,
+            &parameters,
+            self.chunk_samples,
+            1,
+            FixedAsync::Input,
+        )
     }
 
-    /// Delay in input samples times `phases`, which is a whole number but for the step (see [`Plan::delay_input_samples`]).
-    ///
     /// rubato reads output `m` at `(m + 1)·step − (taps − 1)` and its filter of phase `s` is centred
     /// `taps/2 − 1 + (s + 1)/phases` after that, so that output `m` lies at `m·step − delay`.
     fn delay_input_samples(&self) -> f64 {
@@ -141,7 +165,10 @@ pub struct StreamResampler {
 
 impl std::fmt::Debug for StreamResampler {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("StreamResampler").field("plan", &self.plan).finish_non_exhaustive()
+        formatter
+            .debug_struct("StreamResampler")
+            .field("plan", &self.plan)
+            .finish_non_exhaustive()
     }
 }
 
@@ -153,10 +180,17 @@ impl StreamResampler {
         Self::with_purpose(input_rate_hz, output_rate_hz, Purpose::Stream)
     }
 
-    fn with_purpose(input_rate_hz: u32, output_rate_hz: u32, purpose: Purpose) -> Result<Self, ResampleError> {
+    fn with_purpose(
+        input_rate_hz: u32,
+        output_rate_hz: u32,
+        purpose: Purpose,
+    ) -> Result<Self, ResampleError> {
         let supported = MIN_RATE_HZ..=MAX_RATE_HZ;
         if !supported.contains(&input_rate_hz) || !supported.contains(&output_rate_hz) {
-            return Err(ResampleError::Rate { input_rate_hz, output_rate_hz });
+            return Err(ResampleError::Rate {
+                input_rate_hz,
+                output_rate_hz,
+            });
         }
         let plan = Plan::new(input_rate_hz, output_rate_hz, purpose);
         let converter = if input_rate_hz == output_rate_hz {
@@ -181,7 +215,11 @@ impl StreamResampler {
     /// Panics when `output` is shorter than [`Self::max_output_samples`] of the input's length.
     pub fn push(&mut self, input: &[f32], output: &mut [f32]) -> usize {
         let needed = self.max_output_samples(input.len());
-        assert!(output.len() >= needed, "the output needs room for {needed} samples, it has {}", output.len());
+        assert!(
+            output.len() >= needed,
+            "the output needs room for {needed} samples, it has {}",
+            output.len()
+        );
         let Some(converter) = &mut self.converter else {
             output[..input.len()].copy_from_slice(input);
             return input.len();
@@ -220,12 +258,20 @@ impl StreamResampler {
     /// How much later, in output samples, an event lies in the output than in the input. Measured by impulse in the
     /// tests.
     pub fn delay_output_samples(&self) -> f64 {
-        if self.converter.is_none() { 0.0 } else { self.plan.delay_output_samples() }
+        if self.converter.is_none() {
+            0.0
+        } else {
+            self.plan.delay_output_samples()
+        }
     }
 
     /// The same delay in input samples.
     pub fn delay_input_samples(&self) -> f64 {
-        if self.converter.is_none() { 0.0 } else { self.plan.delay_input_samples() }
+        if self.converter.is_none() {
+            0.0
+        } else {
+            self.plan.delay_input_samples()
+        }
     }
 
     /// How many output samples are certain to have been written, in all, once `input_samples` have been taken in all.
@@ -239,17 +285,19 @@ impl StreamResampler {
         let chunk_samples = self.plan.chunk_samples as u64;
         // Output m is written when the chunk with input (m + 1)·step + 2 is complete; one input more covers rounding.
         let seen = (input_samples / chunk_samples * chunk_samples).saturating_sub(3);
-        (u128::from(seen) * u128::from(self.plan.numerator) / u128::from(self.plan.denominator)) as u64
+        (u128::from(seen) * u128::from(self.plan.numerator) / u128::from(self.plan.denominator))
+            as u64
     }
 
-    /// The longest wait, in input samples, from the input of an event until the output that describes it has been
-    /// written: filter, chunk and all.
+    /// How far, in input samples, the last output written may describe a time before the last input taken: filter,
+    /// chunk and all. At every moment the output is complete up to that long ago.
     pub fn latency_input_samples(&self) -> usize {
         if self.converter.is_none() {
             return 0;
         }
+        // Output m is out once input (m + 1)·step + 2 is in, and the next follows a step later.
         let step = self.plan.denominator as f64 / self.plan.numerator as f64;
-        (self.plan.delay_input_samples() + step).ceil() as usize + 3 + self.plan.chunk_samples
+        (self.plan.delay_input_samples() + 2.0 * step).ceil() as usize + 2 + self.plan.chunk_samples
     }
 
     /// Back to the start of a stream.
@@ -264,8 +312,10 @@ impl StreamResampler {
 /// Runs one chunk; the caller made sure of the room.
 fn convert(converter: &mut Async<f32>, chunk: &[f32], output: &mut [f32]) -> usize {
     let room = output.len();
-    let source = InterleavedSlice::new(chunk, 1, chunk.len()).expect("one channel as long as the chunk");
-    let mut target = InterleavedSlice::new_mut(output, 1, room).expect("one channel as long as the slice");
+    let source =
+        InterleavedSlice::new(chunk, 1, chunk.len()).expect("one channel as long as the chunk");
+    let mut target =
+        InterleavedSlice::new_mut(output, 1, room).expect("one channel as long as the slice");
     let (_, written) = converter
         .process_into_buffer(&source, &mut target, None)
         .expect("the chunk has the fixed length and the caller left room");
@@ -275,22 +325,32 @@ fn convert(converter: &mut Async<f32>, chunk: &[f32], output: &mut [f32]) -> usi
 /// Converts a whole signal: long filter, delay removed, `round(n·output_rate/input_rate)` samples.
 ///
 /// Errors: a rate outside [`MIN_RATE_HZ`]..=[`MAX_RATE_HZ`].
-pub fn resample_all(samples: &[f32], input_rate_hz: u32, output_rate_hz: u32) -> Result<Vec<f32>, ResampleError> {
-    let mut resampler = StreamResampler::with_purpose(input_rate_hz, output_rate_hz, Purpose::Offline)?;
+pub fn resample_all(
+    samples: &[f32],
+    input_rate_hz: u32,
+    output_rate_hz: u32,
+) -> Result<Vec<f32>, ResampleError> {
+    let mut resampler =
+        StreamResampler::with_purpose(input_rate_hz, output_rate_hz, Purpose::Offline)?;
     if resampler.converter.is_none() {
         return Ok(samples.to_vec());
     }
     let plan = resampler.plan;
-    let total = (samples.len() as u128 * u128::from(plan.numerator) * 2 + u128::from(plan.denominator))
+    let total = (samples.len() as u128 * u128::from(plan.numerator) * 2
+        + u128::from(plan.denominator))
         / (2 * u128::from(plan.denominator));
     let total = total as usize;
     // Silence in front turns the delay into a whole number of output samples.
     let delay_with = |silence: u64| {
-        plan.delay_output_samples() + silence as f64 * plan.numerator as f64 / plan.denominator as f64
+        plan.delay_output_samples()
+            + silence as f64 * plan.numerator as f64 / plan.denominator as f64
     };
     let off_grid = |silence: u64| (delay_with(silence) - delay_with(silence).round()).abs();
-    let silence = (0..plan.denominator.min(4096))
-        .min_by(|&a, &b| off_grid(a).total_cmp(&off_grid(b)))
+    let lengths = 0..plan.denominator.min(1 << 16);
+    let silence = lengths
+        .clone()
+        .find(|&silence| off_grid(silence) < 1e-4)
+        .or_else(|| lengths.min_by(|&a, &b| off_grid(a).total_cmp(&off_grid(b))))
         .unwrap_or(0);
     let skipped = delay_with(silence).round() as usize;
 
@@ -298,7 +358,10 @@ pub fn resample_all(samples: &[f32], input_rate_hz: u32, output_rate_hz: u32) ->
     let mut buffer = vec![0.0; resampler.max_output_samples(plan.chunk_samples)];
     let mut converted = Vec::with_capacity(skipped + total + buffer.len());
     let front = vec![0.0; silence as usize];
-    for piece in front.chunks(plan.chunk_samples).chain(samples.chunks(plan.chunk_samples)) {
+    for piece in front
+        .chunks(plan.chunk_samples)
+        .chain(samples.chunks(plan.chunk_samples))
+    {
         let written = resampler.push(piece, &mut buffer);
         converted.extend_from_slice(&buffer[..written]);
     }
@@ -312,5 +375,9 @@ pub fn resample_all(samples: &[f32], input_rate_hz: u32, output_rate_hz: u32) ->
 }
 
 fn greatest_common_divisor(a: u32, b: u32) -> u32 {
-    if b == 0 { a } else { greatest_common_divisor(b, a % b) }
+    if b == 0 {
+        a
+    } else {
+        greatest_common_divisor(b, a % b)
+    }
 }

@@ -28,7 +28,9 @@ impl Spectrogram {
 /// Hann window of `window_samples`, periodic: `0.5 − 0.5·cos(2πn/N)`.
 pub fn hann_window(window_samples: usize) -> Vec<f32> {
     (0..window_samples)
-        .map(|n| (0.5 - 0.5 * (std::f64::consts::TAU * n as f64 / window_samples as f64).cos()) as f32)
+        .map(|n| {
+            (0.5 - 0.5 * (std::f64::consts::TAU * n as f64 / window_samples as f64).cos()) as f32
+        })
         .collect()
 }
 
@@ -39,7 +41,10 @@ pub fn hann_window(window_samples: usize) -> Vec<f32> {
 ///
 /// Panics when `fft_samples` is odd or zero or `hop_samples` is zero.
 pub fn stft_magnitude(samples: &[f32], fft_samples: usize, hop_samples: usize) -> Spectrogram {
-    assert!(fft_samples > 0 && fft_samples % 2 == 0, "the transform's length must be even, got {fft_samples}");
+    assert!(
+        fft_samples > 0 && fft_samples.is_multiple_of(2),
+        "the transform's length must be even, got {fft_samples}"
+    );
     assert!(hop_samples > 0, "the hop must be at least one sample");
     let transform = RealFftPlanner::<f32>::new().plan_fft_forward(fft_samples);
     let window = hann_window(fft_samples);
@@ -52,7 +57,9 @@ pub fn stft_magnitude(samples: &[f32], fft_samples: usize, hop_samples: usize) -
     for frame in 0..frame_count {
         let centre = frame * hop_samples;
         for (n, (slot, weight)) in input.iter_mut().zip(&window).enumerate() {
-            let sample = (centre + n).checked_sub(fft_samples / 2).and_then(|at| samples.get(at));
+            let sample = (centre + n)
+                .checked_sub(fft_samples / 2)
+                .and_then(|at| samples.get(at));
             *slot = sample.map_or(0.0, |sample| sample * weight);
         }
         transform
@@ -64,20 +71,28 @@ pub fn stft_magnitude(samples: &[f32], fft_samples: usize, hop_samples: usize) -
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests {
     use super::*;
 
     #[test]
     fn sine_peaks_in_its_bin_with_half_the_window_sum() {
         let frequency_hz = 1000.0;
-        let sine: Vec<f32> = (0..16_000).map(|i| (i as f32 * std::f32::consts::TAU * frequency_hz / 16_000.0).cos()).collect();
+        let sine: Vec<f32> = (0..16_000)
+            .map(|i| (i as f32 * std::f32::consts::TAU * frequency_hz / 16_000.0).cos())
+            .collect();
         let spectrogram = stft_magnitude(&sine, 512, 160);
         assert_eq!((spectrogram.frames(), spectrogram.bins), (101, 257));
         let frame = spectrogram.frame(50);
-        let top = (0..frame.len()).max_by(|&a, &b| frame[a].total_cmp(&frame[b])).unwrap();
+        let top = (0..frame.len())
+            .max_by(|&a, &b| frame[a].total_cmp(&frame[b]))
+            .unwrap();
         assert_eq!(top, 32);
         assert!((frame[32] - 128.0).abs() < 0.1);
-        assert!(frame[40] < 1e-2, "a Hann window leaks no further than its lobe");
+        assert!(
+            frame[40] < 1e-2,
+            "a Hann window leaks no further than its lobe"
+        );
     }
 
     #[test]

@@ -8,6 +8,8 @@ use timbra_voice::manifest::MAX_SPEAKERS;
 /// as a ramp over the 64 samples before it.
 pub const GRID_SAMPLES: u64 = 64;
 
+const _: () = assert!(MAX_SPEAKERS == 8, "Controls::speaker_mix has eight weights");
+
 /// Gate threshold at and below which the gate is off, in dBFS.
 pub const GATE_OFF_DB: f32 = -100.0;
 
@@ -57,7 +59,8 @@ pub struct Controls {
     /// Which table it is pulled towards.
     pub cluster_method: ClusterMethod,
     /// Weights of the voice's speakers, 0..1 each; divided by their sum. All zero means the first speaker.
-    pub speaker_mix: [f32; MAX_SPEAKERS],
+    // A literal length: rustc 1.95 fails on `..controls` inside closures of other crates when it is a constant.
+    pub speaker_mix: [f32; 8],
     /// Shift the source into the register of the mixed speakers, in whole semitones.
     pub auto_pitch: bool,
     /// 0 = loudness as the voice makes it, 1 = the output follows the input's envelope.

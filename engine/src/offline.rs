@@ -10,7 +10,7 @@ use crate::latency::LatencyPlan;
 use crate::model::LoadedVoice;
 use crate::pipeline::Pipeline;
 use crate::port::{AudioPort, StreamConfig};
-use crate::ring;
+use crate::ring::{self, Change};
 use crate::status::StatusSnapshot;
 use crate::worker::{Step, Worker};
 
@@ -46,7 +46,7 @@ impl Joined {
             LatencyPlan::new(&voice.timing(), config.tier, config.host_rate_hz, config.max_block_samples)?;
         let (shared, port_ends, worker_ends) = ring::stream(config, plan.latency_samples);
         let pipeline = Pipeline::new(voice, &config, plan.latency_samples)?;
-        shared.install(Box::new(pipeline));
+        shared.install(Change::Voice(Box::new(pipeline)));
         let mut port = AudioPort::new(Arc::clone(&shared), port_ends, plan, None);
         port.set_offline(true);
         port.never_wait();

@@ -84,6 +84,7 @@ pub(crate) struct Outcome {
 pub(crate) struct Pipeline {
     voice: Arc<LoadedVoice>,
     host_rate_hz: u32,
+    latency_samples: u32,
     /// Added to a position of the output to place it in the stream.
     padding_samples: u64,
     into: StreamResampler,
@@ -98,6 +99,8 @@ pub(crate) struct Pipeline {
 
     /// Input position at which it began.
     base: u64,
+    /// Position from which on it is heard.
+    audible_from: u64,
     /// 16 kHz samples that do not fill a hop yet.
     waiting: Vec<f32>,
     converted: Vec<f32>,
@@ -137,6 +140,7 @@ impl Pipeline {
         Ok(Self {
             voice: Arc::clone(voice),
             host_rate_hz: config.host_rate_hz,
+            latency_samples,
             padding_samples: u64::from(latency_samples - plan.chain_delay_samples),
             extractor: FeatureExtractor::new(Arc::clone(voice.encoder()))?,
             synthesis: Synthesis::new(voice)?,
@@ -146,6 +150,7 @@ impl Pipeline {
             envelope: EnvelopeMatch::new(manifest.delay_samples, manifest.hop_samples),
             gains: GainLine::new(manifest.delay_samples, manifest.hop_samples),
             base: 0,
+            audible_from: 0,
             waiting: Vec::new(),
             converted: Vec::new(),
             hop: [0.0; CONTENT_HOP_SAMPLES],
@@ -165,14 +170,10 @@ impl Pipeline {
         })
     }
 
-    /// The voice.
-    pub fn voice(&self) -> &Arc<LoadedVoice> {
-        &self.voice
-    }
-
     /// Starts over with the sample at input position `base`: everything before counts as silence.
     pub fn begin(&mut self, base: u64) -> Result<(), EngineError> {
         self.base = base;
+        self.audible_from = base + u64::from(self.latency_samples);
         self.into.reset();
         self.out_of.reset();
         self.waiting.clear();
@@ -183,6 +184,21 @@ impl Pipeline {
         self.fades_in = false;
         self.auto_pitch = AutoPitch::default();
         self.fall_asleep()
+    }
+
+    /// Begins in the middle of a signal: `history` is the input before position `now`, and sound is wanted from position
+    /// `heard_from` on. The past is listened to but not sung, and the first hop is faded in.
+    pub fn join(&mut self, now: u64, history: &[f32], heard_from: u64) -> Result<(), EngineError> {
+        self.begin(now - history.len() as u64)?;
+        self.audible_from = self.audible_from.max(heard_from);
+        let mut unheard = ControlTrack::default();
+        for piece in history.chunks(self.feed_samples()) {
+            self.feed(piece);
+            while self.has_hop() && self.next_start() < heard_from {
+                self.advance(&mut unheard, 1, false)?;
+            }
+        }
+        Ok(())
     }
 
     /// Takes host samples; ask [`Self::has_hop`] afterwards.
@@ -215,14 +231,18 @@ impl Pipeline {
         self.base + self.padding_samples + self.emitted
     }
 
-    /// From this position on sound is owed: the input at which it began, heard.
-    pub fn first_audible(&self, latency_samples: u32) -> u64 {
-        self.base + u64::from(latency_samples)
+    /// From this position on sound is owed.
+    pub fn audible_from(&self) -> u64 {
+        self.audible_from
     }
 
-    /// Host samples per hop, rounded down.
-    pub fn hop_samples(&self) -> u64 {
-        u64::from(self.host_rate_hz) / 100
+    /// How many hops ago the next hop should have been there, when everything before `played` has been played.
+    pub fn late_hops(&self, played: u64) -> u64 {
+        if played <= self.audible_from {
+            return 0;
+        }
+        let hop_samples = u64::from(self.host_rate_hz) / 100;
+        played.saturating_sub(self.next_start()) / hop_samples.max(1)
     }
 
     /// What the last hop gave.

@@ -266,7 +266,9 @@ impl AudioPort {
                     && shared.decided_until.load(Ordering::Acquire) < end
             } else {
                 // A rendering host that begins while the voice is being loaded.
-                shared.loading.load(Ordering::Acquire) && self.pace.free_wheels()
+                let coming =
+                    shared.loading.load(Ordering::Acquire) || shared.has_incoming.load(Ordering::Acquire);
+                coming && self.pace.free_wheels()
             }
         };
         if !owed(shared) {

@@ -48,6 +48,14 @@ pub(crate) struct Hop {
     pub samples: u32,
 }
 
+/// What takes over from the voice that plays.
+pub(crate) enum Change {
+    /// This voice.
+    Voice(Box<Pipeline>),
+    /// No voice.
+    Nothing,
+}
+
 /// What both ends and the watchers see.
 pub(crate) struct Shared {
     pub config: StreamConfig,
@@ -69,9 +77,9 @@ pub(crate) struct Shared {
     pub port_waits: AtomicBool,
     /// The port is gone.
     pub closed: AtomicBool,
-    /// A voice that is ready to take over.
-    pub incoming: Mutex<Option<Box<Pipeline>>>,
-    /// Set with `incoming`, so that the worker locks only when there is something.
+    /// What is to take over from the voice that plays.
+    pub incoming: Mutex<Option<Change>>,
+    /// A change waits or is about to take over.
     pub has_incoming: AtomicBool,
 }
 
@@ -125,19 +133,27 @@ impl Shared {
         }
     }
 
-    /// Hands the worker a voice; one that was waiting there is given back.
-    pub fn install(&self, pipeline: Box<Pipeline>) -> Option<Box<Pipeline>> {
-        let before = self.incoming.lock().replace(pipeline);
+    /// Hands the worker a change; one that was waiting there is given back.
+    pub fn install(&self, change: Change) -> Option<Change> {
+        let mut incoming = self.incoming.lock();
         self.has_incoming.store(true, Ordering::Release);
-        before
+        incoming.replace(change)
     }
 
-    /// The voice that waits to take over, if any.
-    pub fn take_incoming(&self) -> Option<Box<Pipeline>> {
-        if !self.has_incoming.swap(false, Ordering::Acquire) {
+    /// The change that waits, if any; [`Self::settle_incoming`] is to follow once it has taken over.
+    pub fn take_incoming(&self) -> Option<Change> {
+        if !self.has_incoming.load(Ordering::Acquire) {
             return None;
         }
         self.incoming.lock().take()
+    }
+
+    /// The change that was taken has taken over (unless another one waits already).
+    pub fn settle_incoming(&self) {
+        let incoming = self.incoming.lock();
+        if incoming.is_none() {
+            self.has_incoming.store(false, Ordering::Release);
+        }
     }
 }
 

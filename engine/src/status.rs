@@ -18,9 +18,11 @@ pub enum VoiceState {
     Ready = 2,
     /// A voice is playing while another one is being loaded.
     Replacing = 3,
-    /// The voice needs a longer latency than the host was told; the fallback is heard until the plugin is restarted.
+    /// The voice asked for needs a longer latency than the host was told: the plugin must be restarted. What played
+    /// before goes on.
     NeedsRestart = 4,
-    /// The voice could not be loaded or has stopped; the fallback is heard.
+    /// The voice could not be loaded or has stopped; the fallback is heard. (When another voice was playing, that one
+    /// goes on, the state is [`VoiceState::Ready`], and the message says why the new one was refused.)
     Failed = 5,
 }
 
@@ -34,11 +36,6 @@ impl VoiceState {
             5 => Self::Failed,
             _ => Self::Empty,
         }
-    }
-
-    /// Whether the worker makes sound in this state.
-    pub fn sounds(self) -> bool {
-        matches!(self, Self::Ready | Self::Replacing)
     }
 }
 

@@ -13,7 +13,7 @@ use crate::controls::GATE_OFF_DB;
 ///
 /// The source's register is a running mean of log F0 over voiced frames: an ordinary mean over the first three
 /// seconds of voice, then one that forgets with that time constant. The shift follows when it is wrong by more than
-/// 0.7 semitones, so that it does not flutter between two steps, and glides there.
+/// 0.6 semitones, so that it does not flutter between two steps, and glides there.
 #[derive(Debug, Clone, Default)]
 pub struct AutoPitch {
     mean_octaves: f32,
@@ -27,7 +27,7 @@ impl AutoPitch {
     const MEMORY_FRAMES: f32 = 300.0;
     /// A first shift is made once 100 ms of voice have been heard.
     const FIRST_FRAMES: u32 = 10;
-    const HYSTERESIS_SEMITONES: f32 = 0.7;
+    const HYSTERESIS_SEMITONES: f32 = 0.6;
     /// An octave takes 200 ms.
     const GLIDE_SEMITONES: f32 = 0.6;
 

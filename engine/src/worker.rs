@@ -1,5 +1,6 @@
 //! The worker's side of a stream: from ring to ring.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
@@ -10,8 +11,13 @@ use crate::controls::ControlFrame;
 use crate::denormals::FlushDenormals;
 use crate::error::EngineError;
 use crate::pipeline::{ControlTrack, Pipeline};
-use crate::ring::{Event, Shared, WorkerEnds};
+use crate::ring::{Change, Event, Shared, WorkerEnds};
 use crate::status::{Counters, VoiceState};
+
+/// Input that is kept for a voice that joins: enough for the look-ahead and context of our own encoder.
+const HISTORY_S: f64 = 0.15;
+/// Samples passed over at a time.
+const PASSED_OVER_SAMPLES: usize = 4096;
 
 /// What a step has done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,19 +33,25 @@ pub struct Worker {
     shared: Arc<Shared>,
     ends: WorkerEnds,
     pipeline: Option<Box<Pipeline>>,
-    next: Option<Box<Pipeline>>,
+    next: Option<Change>,
     /// A voice that has left, to be freed where time does not matter.
     left: Option<Box<Pipeline>>,
     controls: ControlTrack,
     /// Input position up to which samples were taken.
     position: u64,
+    /// The last samples that were taken, for a voice that joins.
+    history: VecDeque<f32>,
+    history_samples: usize,
     piece: Vec<f32>,
     load: f32,
 }
 
 impl Worker {
     pub(crate) fn new(shared: Arc<Shared>, ends: WorkerEnds) -> Self {
+        let history_samples = (f64::from(shared.config.host_rate_hz) * HISTORY_S) as usize;
         Self {
+            history: VecDeque::with_capacity(history_samples),
+            history_samples,
             shared,
             ends,
             pipeline: None,
@@ -69,6 +81,7 @@ impl Worker {
     pub(crate) fn fail(&mut self, error: &EngineError) {
         self.left = self.pipeline.take();
         self.next = None;
+        self.shared.settle_incoming();
         self.shared.sounding.store(false, Ordering::Release);
         self.shared.counters.set_voice_state(VoiceState::Failed);
         let mut words = self.shared.words.lock();
@@ -86,28 +99,26 @@ impl Worker {
     }
 
     fn work(&mut self) -> Result<Step, EngineError> {
-        if let Some(pipeline) = self.shared.take_incoming() {
+        if let Some(change) = self.shared.take_incoming() {
             // One that was about to take over and is itself replaced never sounded.
-            self.next = Some(pipeline);
+            self.next = Some(change);
         }
         if self.pipeline.is_none()
-            && let Some(mut pipeline) = self.next.take()
+            && let Some(change) = self.next.take()
         {
             self.pass_over_late()?;
-            pipeline.begin(self.position)?;
-            self.take_over(pipeline);
+            self.take_over(change, self.shared.played_until.load(Ordering::Acquire))?;
         }
         let Some(mut pipeline) = self.pipeline.take() else {
             return self.pass_over_late();
         };
-        let outcome = self.advance(&mut pipeline);
-        match outcome {
-            // The voice has faded out; the next one begins here.
+        match self.advance(&mut pipeline) {
+            // The voice has faded out; what comes next goes on from there.
             Ok((step, true)) => {
+                let left_at = pipeline.next_start();
                 self.left = Some(pipeline);
-                if let Some(mut next) = self.next.take() {
-                    next.begin(self.position)?;
-                    self.take_over(next);
+                if let Some(change) = self.next.take() {
+                    self.take_over(change, left_at)?;
                 }
                 Ok(step)
             }
@@ -122,10 +133,37 @@ impl Worker {
         }
     }
 
-    fn take_over(&mut self, pipeline: Box<Pipeline>) {
-        self.shared.sound_from.store(pipeline.first_audible(self.shared.latency_samples), Ordering::Release);
-        self.shared.sounding.store(true, Ordering::Release);
-        self.pipeline = Some(pipeline);
+    /// Makes the change; a voice is to be heard from position `heard_from` on.
+    fn take_over(&mut self, change: Change, heard_from: u64) -> Result<(), EngineError> {
+        match change {
+            Change::Voice(mut pipeline) => {
+                let history = self.history.make_contiguous();
+                if history.is_empty() {
+                    pipeline.begin(self.position)?;
+                } else {
+                    pipeline.join(self.position, history, heard_from)?;
+                }
+                self.shared.sound_from.store(pipeline.audible_from(), Ordering::Release);
+                self.shared.decided_until.store(pipeline.next_start(), Ordering::Release);
+                self.shared.sounding.store(true, Ordering::Release);
+                self.pipeline = Some(pipeline);
+            }
+            Change::Nothing => self.shared.sounding.store(false, Ordering::Release),
+        }
+        self.shared.settle_incoming();
+        Ok(())
+    }
+
+    /// Takes samples from the ring, into `self.piece` and the history.
+    fn take(&mut self, count: usize) {
+        self.piece.resize(count, 0.0);
+        let taken = self.ends.audio_in.pop_slice(&mut self.piece);
+        self.piece.truncate(taken);
+        self.position += taken as u64;
+        let forgotten = (self.history.len() + taken).saturating_sub(self.history_samples).min(self.history.len());
+        self.history.drain(..forgotten);
+        let kept = taken.min(self.history_samples);
+        self.history.extend(&self.piece[taken - kept..]);
     }
 
     /// Takes events that are due, and says how many samples may be taken before the next restart.
@@ -137,11 +175,11 @@ impl Worker {
                 }
                 Event::Restart { resume } if placed.position <= self.position => {
                     self.controls.clear();
+                    self.history.clear();
                     self.position = resume;
                     if let Some(pipeline) = pipeline.as_deref_mut() {
                         pipeline.begin(resume)?;
-                        let audible = pipeline.first_audible(self.shared.latency_samples);
-                        self.shared.sound_from.store(audible, Ordering::Release);
+                        self.shared.sound_from.store(pipeline.audible_from(), Ordering::Release);
                     }
                 }
                 Event::Restart { .. } => return Ok(placed.position - self.position),
@@ -164,8 +202,7 @@ impl Worker {
                 self.controls.forget_before(self.position as f64);
                 return Ok(step);
             }
-            self.ends.audio_in.skip(count as usize);
-            self.position += count;
+            self.take((count as usize).min(PASSED_OVER_SAMPLES));
             step = Step::Worked;
         }
     }
@@ -179,16 +216,14 @@ impl Worker {
             if count == 0 {
                 return Ok((Step::Idle, false));
             }
-            self.piece.resize(count, 0.0);
-            let count = self.ends.audio_in.pop_slice(&mut self.piece);
-            pipeline.feed(&self.piece[..count]);
-            self.position += count as u64;
+            self.take(count);
+            pipeline.feed(&self.piece);
         }
         if !self.ends.has_room(pipeline.max_output_samples()) {
             return Ok((Step::Idle, false));
         }
         let played = self.shared.played_until.load(Ordering::Acquire);
-        let late_hops = played.saturating_sub(pipeline.next_start()) / pipeline.hop_samples().max(1);
+        let late_hops = pipeline.late_hops(played);
         let leaving = self.next.is_some();
         let outcome = pipeline.advance(&mut self.controls, late_hops, leaving)?;
         let output = pipeline.output();

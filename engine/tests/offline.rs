@@ -2,8 +2,8 @@
 
 mod support;
 
-use timbra_engine::offline::{self, Converter, Joined};
-use timbra_engine::{Controls, StreamConfig, Tier};
+use timbra_engine::Controls;
+use timbra_engine::offline;
 
 #[test]
 fn identity_voice_gives_back_the_input_at_16_khz() {

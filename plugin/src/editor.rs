@@ -16,7 +16,9 @@ pub mod status_bar;
 pub mod theme;
 pub mod voice_card;
 
+use std::cell::Cell;
 use std::error::Error;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,6 +26,7 @@ use egui::{CentralPanel, Frame, Margin, Panel, Ui, Vec2};
 use nice_plug::context::gui::GuiContext;
 use nice_plug::editor::dpi::{LogicalSize, NativeSize, Size as DpiSize};
 use nice_plug::editor::{HostMethods, SpawnedEditor};
+use nice_plug::params::internals::ParamPtr;
 use nice_plug::prelude::{Editor, ParentWindowHandle, ResizeHint};
 use nice_plug_egui::baseview::{HandlerError, WindowSize};
 use nice_plug_egui::resizable_window::ResizableWindow;
@@ -60,7 +63,6 @@ impl TimbraEditor {
     fn saved_size(&self) -> Size {
         self.steward.session().params.editor.get()
     }
-
 }
 
 fn resize_hint() -> ResizeHint {
@@ -137,6 +139,7 @@ pub struct TimbraWindow {
     presets: header::PresetMenu,
     meters: meters::Meters,
     pitch: pitch::PitchView,
+    gesture: Cell<Option<ParamPtr>>,
     /// What the last action of the user came to, when it failed.
     failure: String,
 }
@@ -151,12 +154,26 @@ pub struct Scene<'a> {
     pub host: &'a GuiContext,
     /// The stream's state; `None` while the host has not activated the plugin.
     pub status: Option<&'a StatusSnapshot>,
+    /// The parameter that is being dragged.
+    pub gesture: &'a Cell<Option<ParamPtr>>,
 }
 
 impl Scene<'_> {
     /// What the instance's parts share.
     pub fn session(&self) -> &Session {
         self.steward.session()
+    }
+
+    /// Lets the host know that what it would save has changed.
+    ///
+    /// The framework has no call for it, so a gesture sets the tier to what it
+    /// is: the one parameter that no host writes into an automation lane.
+    pub fn mark_changed(&self) {
+        let setter = self.host.param_setter();
+        let tier = &self.params.tier;
+        setter.begin_set_parameter(tier);
+        setter.set_parameter(tier, tier.value());
+        setter.end_set_parameter(tier);
     }
 }
 
@@ -172,6 +189,7 @@ impl TimbraWindow {
             presets: header::PresetMenu::default(),
             meters: meters::Meters::default(),
             pitch: pitch::PitchView::default(),
+            gesture: Cell::new(None),
             failure: String::new(),
         }
     }
@@ -189,13 +207,19 @@ impl TimbraWindow {
             params: &session.params,
             host,
             status: status.as_ref(),
+            gesture: &self.gesture,
         };
 
         let bar = |margin: Margin| Frame::new().fill(theme::BACKGROUND).inner_margin(margin);
         Panel::top("header")
             .resizable(false)
             .show_separator_line(false)
-            .frame(bar(Margin { left: 14, right: 14, top: 10, bottom: 6 }))
+            .frame(bar(Margin {
+                left: 14,
+                right: 14,
+                top: 10,
+                bottom: 6,
+            }))
             .show(ui, |ui| {
                 header::show(
                     ui,
@@ -210,37 +234,76 @@ impl TimbraWindow {
         Panel::bottom("status")
             .resizable(false)
             .show_separator_line(false)
-            .frame(bar(Margin { left: 14, right: 22, top: 4, bottom: 8 }))
+            .frame(bar(Margin {
+                left: 14,
+                right: 22,
+                top: 4,
+                bottom: 8,
+            }))
             .show(ui, |ui| status_bar::show(ui, &scene));
         Panel::left("voice")
             .resizable(false)
             .show_separator_line(false)
             .exact_size(252.0)
-            .frame(bar(Margin { left: 14, right: 0, top: 4, bottom: 4 }))
+            .frame(bar(Margin {
+                left: 14,
+                right: 0,
+                top: 4,
+                bottom: 4,
+            }))
             .show(ui, |ui| controls::left(ui, &scene));
         Panel::right("meters")
             .resizable(false)
             .show_separator_line(false)
             .exact_size(108.0)
-            .frame(bar(Margin { left: 0, right: 14, top: 4, bottom: 4 }))
+            .frame(bar(Margin {
+                left: 0,
+                right: 14,
+                top: 4,
+                bottom: 4,
+            }))
             .show(ui, |ui| self.meters.show(ui, &scene));
         CentralPanel::default()
-            .frame(bar(Margin { left: 10, right: 10, top: 4, bottom: 4 }))
+            .frame(bar(Margin {
+                left: 10,
+                right: 10,
+                top: 4,
+                bottom: 4,
+            }))
             .show(ui, |ui| {
                 Panel::bottom("sound")
                     .resizable(false)
                     .show_separator_line(false)
-                    .frame(bar(Margin { left: 0, right: 0, top: 10, bottom: 0 }))
+                    .frame(bar(Margin {
+                        left: 0,
+                        right: 0,
+                        top: 10,
+                        bottom: 0,
+                    }))
                     .show(ui, |ui| controls::below(ui, &scene));
                 CentralPanel::no_frame().show(ui, |ui| self.pitch.show(ui, &scene));
             });
 
-        if let Some(path) = self.browser.show(ui.ctx())
-            && let Err(problem) = steward.open_voice(path)
-        {
-            self.failure = problem;
+        if let Some(path) = self.browser.show(ui.ctx()) {
+            match steward.open_voice(path) {
+                Ok(()) => scene.mark_changed(),
+                Err(problem) => self.failure = problem,
+            }
         }
         self.card.show(ui.ctx(), &scene);
+    }
+}
+
+impl Drop for TimbraWindow {
+    fn drop(&mut self) {
+        // Closed in the middle of a drag: a host must not wait for its end forever.
+        if let Some((pointer, host)) = self.gesture.take().zip(self.host.take()) {
+            // The framework panics when the plugin went first; then nobody waits.
+            let _ = catch_unwind(AssertUnwindSafe(|| {
+                // SAFETY: the steward holds the parameters.
+                unsafe { host.raw_end_set_parameter(pointer) }
+            }));
+        }
     }
 }
 
@@ -263,7 +326,20 @@ impl NiceEguiApp for TimbraWindow {
         };
         ResizableWindow::new("timbra")
             .min_size(Vec2::new(MIN_SIZE.0, MIN_SIZE.1))
-            .show(ui, |ui| self.draw(ui, &host));
+            .show(ui, |ui| {
+                let room = ui.available_size();
+                if room.x + 1.0 < MIN_SIZE.0 || room.y + 1.0 < MIN_SIZE.1 {
+                    // A host may give less than was asked for; then one scrolls.
+                    egui::ScrollArea::both().show(ui, |ui| {
+                        let size = room.max(Vec2::new(MIN_SIZE.0, MIN_SIZE.1));
+                        let (rect, _) = ui.allocate_exact_size(size, egui::Sense::hover());
+                        let mut inside = ui.new_child(egui::UiBuilder::new().max_rect(rect));
+                        self.draw(&mut inside, &host);
+                    });
+                } else {
+                    self.draw(ui, &host);
+                }
+            });
     }
 
     fn resized(&mut self, size: WindowSize) {

@@ -21,7 +21,7 @@ use timbra_engine::{AudioPort, Service, StreamConfig};
 
 use crate::editor::TimbraEditor;
 use crate::params::{Fallback, Tier, TimbraParams};
-use crate::steward::{OpenStream, Steward};
+use crate::steward::{OpenStream, Session, Steward};
 
 /// Longest wait for the voice on activation in real time: hosts freeze meanwhile.
 const REALTIME_WAIT: Duration = Duration::from_secs(3);
@@ -49,6 +49,13 @@ impl Default for Timbra {
             port: None,
             tier_restart_asked: false,
         }
+    }
+}
+
+impl Timbra {
+    /// What the instance's parts share.
+    pub fn session(&self) -> &Session {
+        self.steward.session()
     }
 }
 

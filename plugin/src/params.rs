@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use nice_plug::prelude::*;
 use timbra_engine::Controls;
+use timbra_engine::controls::GATE_OFF_DB;
 use timbra_voice::manifest::MAX_SPEAKERS;
 
 use crate::state::{EditorSize, StateNotice, VoiceSlot};
@@ -179,12 +180,14 @@ fn semitones(name: &str, range: f32) -> FloatParam {
             max: range,
         },
     )
+    .with_unit(" st")
     .with_value_to_string(Arc::new(text::semitones_to_text))
     .with_string_to_value(Arc::new(text::text_to_semitones))
 }
 
 fn ratio(name: impl Into<String>, default: f32) -> FloatParam {
     FloatParam::new(name, default, FloatRange::Linear { min: 0.0, max: 1.0 })
+        .with_unit(" %")
         .with_value_to_string(Arc::new(text::ratio_to_text))
         .with_string_to_value(Arc::new(text::text_to_ratio))
 }
@@ -263,13 +266,14 @@ impl Default for TimbraParams {
             loudness_match: ratio("Loudness match", 0.0),
             gate: FloatParam::new(
                 "Gate",
-                text::GATE_OFF_DB,
+                GATE_OFF_DB,
                 FloatRange::Linear {
-                    min: text::GATE_OFF_DB,
+                    min: GATE_OFF_DB,
                     max: 0.0,
                 },
             )
-            .with_value_to_string(Arc::new(text::gate_to_text))
+            .with_unit(" dB")
+            .with_value_to_string(Arc::new(text::decibels_to_text))
             .with_string_to_value(Arc::new(text::text_to_gate)),
             dry_wet: ratio("Dry/wet", 1.0),
             output_gain: FloatParam::new(
@@ -280,6 +284,7 @@ impl Default for TimbraParams {
                     max: 12.0,
                 },
             )
+            .with_unit(" dB")
             .with_value_to_string(Arc::new(text::decibels_to_text))
             .with_string_to_value(Arc::new(text::text_to_decibels)),
             seed: IntParam::new("Seed", 0, IntRange::Linear { min: 0, max: 9999 })

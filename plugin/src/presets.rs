@@ -67,7 +67,9 @@ pub enum PresetError {
     #[error("not a preset: {0}")]
     Malformed(#[from] serde_json::Error),
     /// Written by a newer version.
-    #[error("the preset has format {found}, this version reads up to {FORMAT}: install a newer Timbra")]
+    #[error(
+        "the preset has format {found}, this version reads up to {FORMAT}: install a newer Timbra"
+    )]
     Newer {
         /// Its format.
         found: u32,
@@ -245,7 +247,10 @@ pub fn user() -> Vec<Preset> {
     let mut presets: Vec<Preset> = entries
         .flatten()
         .map(|entry| entry.path())
-        .filter(|path| path.extension().is_some_and(|extension| extension == "json"))
+        .filter(|path| {
+            path.extension()
+                .is_some_and(|extension| extension == "json")
+        })
         .filter_map(|path| Preset::read(&path).ok())
         .collect();
     presets.sort_by(|a, b| a.name.cmp(&b.name));
@@ -297,9 +302,7 @@ mod tests {
                 .unwrap_err()
                 .to_string()
         };
-        assert!(
-            refused(r#"{"timbra_preset":2,"name":"x","params":{}}"#).contains("format 2")
-        );
+        assert!(refused(r#"{"timbra_preset":2,"name":"x","params":{}}"#).contains("format 2"));
         assert!(
             refused(r#"{"timbra_preset":1,"name":"x","params":{"vibrato":"3"}}"#)
                 .contains("\"vibrato\"")

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::Thread;
 
 use nice_plug::params::persist::PersistentField;
@@ -24,6 +24,8 @@ pub const DEFAULT_VOICE: &str = "trio";
 /// The saved voice with a count of its changes.
 pub struct VoiceSlot {
     wanted: Mutex<VoiceRef>,
+    /// Whether a state asked for it, not the user.
+    from_state: AtomicBool,
     generation: AtomicU64,
     steward: OnceLock<Thread>,
 }
@@ -35,6 +37,7 @@ impl Default for VoiceSlot {
                 name: DEFAULT_VOICE.to_owned(),
                 ..VoiceRef::default()
             }),
+            from_state: AtomicBool::new(false),
             generation: AtomicU64::new(0),
             steward: OnceLock::new(),
         }
@@ -47,9 +50,19 @@ impl VoiceSlot {
         self.wanted.lock().clone()
     }
 
-    /// Asks for another voice. The same as loading a state that has it.
+    /// Asks for another voice, as the user does in the editor.
     pub fn ask_for(&self, voice: VoiceRef) {
+        self.replace(voice, false);
+    }
+
+    /// Whether the voice was asked for by a state: then no other may sound in its place.
+    pub fn is_from_state(&self) -> bool {
+        self.from_state.load(Ordering::Acquire)
+    }
+
+    fn replace(&self, voice: VoiceRef, from_state: bool) {
         *self.wanted.lock() = voice;
+        self.from_state.store(from_state, Ordering::Release);
         self.generation.fetch_add(1, Ordering::Release);
         if let Some(steward) = self.steward.get() {
             steward.unpark();
@@ -81,7 +94,7 @@ impl VoiceSlot {
 
 impl<'a> PersistentField<'a, VoiceRef> for VoiceSlot {
     fn set(&self, voice: VoiceRef) {
-        self.ask_for(voice);
+        self.replace(voice, true);
     }
 
     fn map<F, R>(&self, f: F) -> R

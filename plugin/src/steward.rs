@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use timbra_engine::{F0Point, Service, StatusSnapshot, StreamHandle, VoiceState};
+use timbra_voice::VoiceRef;
 use timbra_voice::library::Listing;
 
 use crate::params::{Tier, TimbraParams};
@@ -37,7 +38,7 @@ pub struct Session {
     /// The parameters and saved fields.
     pub params: Arc<TimbraParams>,
     stream: Mutex<Option<OpenStream>>,
-    /// Why no stream could be opened.
+    /// Why nothing plays, when the engine has no word about it.
     failure: Mutex<String>,
     /// Generation of the wanted voice that the stream was told about.
     applied: Mutex<u64>,
@@ -71,7 +72,7 @@ impl Session {
         self.stream.lock().clone()
     }
 
-    /// Why there is no stream; empty when there is one or none was asked for.
+    /// Why nothing plays, when that is not in the stream's state; else empty.
     pub fn failure(&self) -> String {
         self.failure.lock().clone()
     }
@@ -130,6 +131,7 @@ impl Session {
         {
             *applied = generation;
             self.restart_asked.store(false, Ordering::Relaxed);
+            self.failure.lock().clear();
             stream.handle.load_voice(self.params.voice.get());
         }
     }
@@ -155,15 +157,41 @@ impl Session {
         {
             self.restart_wanted.store(true, Ordering::Relaxed);
         }
-        if status.voice_state == VoiceState::Ready
-            && let Some(playing) = status.playing
-        {
-            self.params.voice.complete(generation, playing);
-        }
-        Some(match status.voice_state {
+        let pause = match status.voice_state {
             VoiceState::Loading | VoiceState::Replacing => LOADING_POLL,
             _ => SETTLED_POLL,
-        })
+        };
+        if status.voice_state == VoiceState::Ready {
+            self.settle(generation, status);
+        }
+        Some(pause)
+    }
+
+    /// Makes what is wanted and what plays agree.
+    fn settle(&self, generation: u64, status: StatusSnapshot) {
+        let voice = &self.params.voice;
+        let wanted = voice.get();
+        let Some(playing) = status.playing else {
+            return;
+        };
+        if generation != voice.generation() || status.wanted != wanted || playing == wanted {
+            return;
+        }
+        if answers(&wanted, &playing) {
+            if wanted.sha256.is_empty() || wanted.sha256 == playing.sha256 {
+                // So that the project finds it again by its place and hash.
+                voice.complete(generation, playing);
+            }
+        } else if voice.is_from_state() {
+            // The wanted voice was refused. A project must not sound in another one.
+            if let Some(stream) = self.stream() {
+                *self.failure.lock() = status.message;
+                stream.handle.load_voice(VoiceRef::default());
+            }
+        } else {
+            // The user's choice was refused and the old voice plays on: it is what should be saved.
+            voice.complete(generation, playing);
+        }
     }
 
     fn run(&self) {
@@ -176,6 +204,13 @@ impl Session {
             }
         }
     }
+}
+
+/// Whether `playing` is what was found for `wanted`, perhaps in another version.
+fn answers(wanted: &VoiceRef, playing: &VoiceRef) -> bool {
+    wanted.name == playing.name
+        || (!wanted.sha256.is_empty() && wanted.sha256 == playing.sha256)
+        || (!wanted.path.as_os_str().is_empty() && wanted.path == playing.path)
 }
 
 /// The steward of one instance. The thread starts with the first need and is

@@ -79,6 +79,20 @@ fn voice_and_editor_survive_a_round_trip() {
 }
 
 #[test]
+fn a_project_of_version_0_1_0_loads_whole() {
+    let params = TimbraParams::default();
+    let state: PluginState =
+        serde_json::from_str(include_str!("golden/state_0_1_0.json")).unwrap();
+    let mut filtered = state.clone();
+    state::filter(&mut filtered);
+    assert_eq!(filtered.params.len(), params.param_map().len());
+    load(&params, &state);
+    assert_eq!(params.notice.get(), "");
+    assert_eq!(params.voice.get(), kathleen());
+    assert_eq!(params.editor.get().zoom, 1.5);
+}
+
+#[test]
 fn loading_a_state_counts_as_asking_for_a_voice() {
     let params = TimbraParams::default();
     let before = params.voice.generation();
@@ -113,7 +127,9 @@ fn a_state_of_a_newer_version_plays_and_says_what_is_missing() {
         "cluster_method".into(),
         ParamValue::String("quantum".into()),
     );
-    state.fields.insert("scale".into(), "{\"key\":\"A\"}".into());
+    state
+        .fields
+        .insert("scale".into(), "{\"key\":\"A\"}".into());
     state.fields.insert(
         "voice".into(),
         serde_json::to_string(&serde_json::json!({

@@ -42,6 +42,8 @@ impl Format {
     /// # Errors
     /// When the file cannot be loaded or holds no plugin of this format.
     pub fn open(self, path: &Path) -> Result<Box<dyn Host>> {
+        // Hosts name plugins by absolute paths.
+        let path = &path.canonicalize().with_context(|| format!("no {}", path.display()))?;
         Ok(match self {
             Self::Clap => Box::new(clap::ClapHost::open(path)?),
             Self::Vst3 => Box::new(vst3::Vst3Host::open(path)?),

@@ -7,7 +7,6 @@
 pub mod bundles;
 pub mod host;
 pub mod measure;
-pub mod picture;
 pub mod singer;
 pub mod state;
 pub mod voices;

@@ -88,9 +88,7 @@ mod tests {
 
     #[test]
     fn lag_has_sign_and_size() {
-        let noise: Vec<f32> = (0..4000u32)
-            .map(|n| (n.wrapping_mul(2_654_435_761) >> 16) as f32 / 32_768.0 - 1.0)
-            .collect();
+        let noise: Vec<f32> = (0..4000).map(|n| timbra_dsp::noise::uniform(1, n)).collect();
         assert_eq!(lag_samples(&noise[100..3000], &noise[..2900]), 100);
         assert_eq!(lag_samples(&noise[..2900], &noise[100..3000]), -100);
     }

@@ -125,7 +125,7 @@ pub fn sing(rate_hz: u32) -> Vec<f32> {
     let samples = (total_s * rate) as usize;
     let mut output = vec![0.0f64; samples];
     let mut noise = Noise(20_261);
-    let (mut band, mut breath) = (BandPass::default(), BandPass::default());
+    let mut breath = BandPass::default();
     let mut phase = 0.0f64;
     let mut pitch_now = notes[0].pitch_semitones;
     let mut start_s = lead_in_s;
@@ -137,7 +137,7 @@ pub fn sing(rate_hz: u32) -> Vec<f32> {
     for (index, note) in notes.iter().enumerate() {
         let last = index + 1 == notes.len();
         let (from, to) = ((start_s * rate) as usize, ((start_s + note.seconds) * rate) as usize);
-        band = BandPass::default();
+        let mut band = BandPass::default();
         for n in from..to.min(samples) {
             let t = (n - from) as f64 / rate;
             // Glide in 60 ms; vibrato of ±30 cents at 5.6 Hz fades in on held notes.

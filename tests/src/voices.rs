@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use timbra_voice::manifest::{
     EncoderSpec, FORMAT_VERSION, Family, GraphSpec, Manifest, Speaker, TrainingSummary,
@@ -118,6 +119,9 @@ fn write(
         ("content.onnx".to_owned(), content.to_vec()),
         ("synthesis.onnx".to_owned(), synthesis.to_vec()),
     ]);
+    // Tests are threads of one process and may ask for the same file.
+    static WRITING: Mutex<()> = Mutex::new(());
+    let _one_at_a_time = WRITING.lock().unwrap_or_else(PoisonError::into_inner);
     std::fs::create_dir_all(folder).expect("folder for test voices");
     let path = folder.join(format!("{name}.timbra"));
     write_voice(&path, &manifest, &files, Form::File).expect("write a test voice");

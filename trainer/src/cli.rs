@@ -1,6 +1,7 @@
 //! The verbs and the options that all of them share.
 
 use std::fs::OpenOptions;
+use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -126,6 +127,7 @@ impl Cli {
         };
         let screen = tracing_subscriber::fmt::layer()
             .with_writer(std::io::stderr)
+            .with_ansi(std::io::stderr().is_terminal())
             .with_target(false)
             .without_time()
             .with_filter(on_screen);

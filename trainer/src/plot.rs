@@ -5,5 +5,5 @@ mod curves;
 mod spectrogram;
 mod style;
 
-pub use curves::{CurveSet, Series, draw_curves, read_figures};
+pub use curves::{CurveSet, Series, curve_sets, draw_curves, draw_figures, read_figures};
 pub use spectrogram::{Panel, draw_spectrograms};

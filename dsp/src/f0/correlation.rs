@@ -16,7 +16,6 @@ pub(super) struct Correlator {
     weights: Vec<f32>,
     /// 1 / autocorrelation of the window, on the lag grid.
     inverse_window: Vec<f32>,
-    bin_weights: Vec<f32>,
     forward: Arc<dyn RealToComplex<f32>>,
     inverse: Arc<dyn ComplexToReal<f32>>,
     signal: Vec<f32>,
@@ -29,7 +28,7 @@ pub(super) struct Correlator {
 
 impl Correlator {
     /// For stretches of `window_samples` and lags up to `max_lag_samples`.
-    pub(super) fn new(window_samples: usize, max_lag_samples: usize, high_pass_hz: f32) -> Self {
+    pub(super) fn new(window_samples: usize, max_lag_samples: usize) -> Self {
         let fft_samples = transform_length(window_samples + max_lag_samples + 1);
         let mut planner = RealFftPlanner::<f32>::new();
         let forward = planner.plan_fft_forward(fft_samples);
@@ -43,7 +42,6 @@ impl Correlator {
             .collect();
         let mut correlator = Self {
             weights,
-            bin_weights: vec![1.0; fft_samples / 2 + 1],
             inverse_window: vec![1.0; max_lag_samples * LAGS_PER_SAMPLE + 1],
             signal: forward.make_input_vec(),
             spectrum: forward.make_output_vec(),
@@ -59,17 +57,7 @@ impl Correlator {
         for (inverse, value) in correlator.inverse_window.iter_mut().zip(own) {
             *inverse = 1.0 / value;
         }
-        for (bin, weight) in correlator.bin_weights.iter_mut().enumerate() {
-            let f2 = (bin as f32 * 16000.0 / fft_samples as f32).powi(2);
-            *weight = (f2 / (f2 + high_pass_hz * high_pass_hz).max(1e-9)).powi(2);
-            if high_pass_hz == 0.0 { *weight = 1.0; }
-        }
         correlator
-    }
-
-    /// Length of the stretch it takes.
-    pub(super) fn window_samples(&self) -> usize {
-        self.weights.len()
     }
 
     /// Autocorrelation of `stretch` less `mean`, 1 at lag 0, on the grid of half samples; all zero for silence.
@@ -80,21 +68,33 @@ impl Correlator {
         }
         tail.fill(0.0);
         self.forward
-            .process_with_scratch(&mut self.signal, &mut self.spectrum, &mut self.forward_scratch)
+            .process_with_scratch(
+                &mut self.signal,
+                &mut self.spectrum,
+                &mut self.forward_scratch,
+            )
             .expect("the buffers were made by this transform");
         self.wide_spectrum.fill(Complex::new(0.0, 0.0));
-        for ((wide, bin), &weight) in self.wide_spectrum.iter_mut().zip(&self.spectrum).zip(&self.bin_weights) {
-            *wide = Complex::new(bin.norm_sqr() * weight, 0.0);
+        for (wide, bin) in self.wide_spectrum.iter_mut().zip(&self.spectrum) {
+            *wide = Complex::new(bin.norm_sqr(), 0.0);
         }
         // The bin at the signal's Nyquist frequency is shared by both signs once the rate is doubled.
         if let Some(last) = self.wide_spectrum.get_mut(self.spectrum.len() - 1) {
             *last *= 0.5;
         }
         self.inverse
-            .process_with_scratch(&mut self.wide_spectrum, &mut self.correlation, &mut self.inverse_scratch)
+            .process_with_scratch(
+                &mut self.wide_spectrum,
+                &mut self.correlation,
+                &mut self.inverse_scratch,
+            )
             .expect("the buffers were made by this transform");
         let energy = self.correlation[0];
-        let scale = if energy > 0.0 && energy.is_finite() { 1.0 / energy } else { 0.0 };
+        let scale = if energy > 0.0 && energy.is_finite() {
+            1.0 / energy
+        } else {
+            0.0
+        };
         let lags = self.inverse_window.len();
         for (value, inverse) in self.correlation.iter_mut().zip(&self.inverse_window) {
             *value *= scale * inverse;
@@ -109,11 +109,11 @@ fn transform_length(at_least: usize) -> usize {
         .find(|&length| {
             let mut rest = length;
             for prime in [2, 3, 5] {
-                while rest % prime == 0 {
+                while rest.is_multiple_of(prime) {
                     rest /= prime;
                 }
             }
-            rest == 1 && length % 2 == 0
+            rest == 1 && length.is_multiple_of(2)
         })
         .unwrap_or(at_least)
 }

@@ -12,9 +12,11 @@ const AHEAD_S: f64 = 0.040;
 /// Being so far ahead settles it.
 const CLEARLY_AHEAD_S: f64 = 0.250;
 /// What is ahead of that is not counted: a host that returns to real time is believed soon.
-const MOST_AHEAD_S: f64 = 10.0;
+const MOST_AHEAD_S: f64 = 3.0;
 /// Share of audio time that is taken off, so that two clocks that differ by a little never add up.
 const LEAK: f64 = 0.005;
+/// Gap between two calls, over the audio of the first, that only a host in real time leaves.
+const REAL_TIME_GAP: f64 = 0.7;
 /// Longest wait in one call while a host is not clearly rendering.
 const FIRST_WAIT: Duration = Duration::from_millis(500);
 /// Longest wait in one call when it is.
@@ -51,10 +53,10 @@ impl Pace {
             let gap_s = (now_s - went_s).max(0.0);
             let stay_s = (went_s - came_s).max(0.0);
             let audio_s = self.last_audio_s * (1.0 - LEAK);
-            self.ahead_s = (self.ahead_s + audio_s - stay_s - gap_s).clamp(0.0, MOST_AHEAD_S);
-            // A host with a clock of its own leaves gaps as long as its blocks: then what it gained while we waited
-            // means nothing, and it is taken back quickly.
-            let taken_back_s = if gap_s > self.last_audio_s { 4.0 * gap_s } else { gap_s };
+            // A host with a clock of its own leaves gaps about as long as its blocks: then what it gained before, or
+            // while we waited, means nothing, and it is taken back quickly.
+            let taken_back_s = if gap_s > REAL_TIME_GAP * self.last_audio_s { 4.0 * gap_s } else { gap_s };
+            self.ahead_s = (self.ahead_s + audio_s - stay_s - taken_back_s).clamp(0.0, MOST_AHEAD_S);
             self.ahead_unhindered_s =
                 (self.ahead_unhindered_s + audio_s - taken_back_s).clamp(self.ahead_s, MOST_AHEAD_S);
         }
@@ -139,7 +141,7 @@ mod tests {
         let (mut pace, mut now_s) = (Pace::default(), 0.0);
         run(&mut pace, &mut now_s, 5_000, 0.021, |_| 0.001, |_| 0.0);
         assert!(pace.free_wheels());
-        run(&mut pace, &mut now_s, 150, 0.021, |_| 0.0215, |_| 0.0);
+        run(&mut pace, &mut now_s, 100, 0.021, |_| 0.0215, |_| 0.0);
         assert!(!pace.free_wheels());
     }
 }

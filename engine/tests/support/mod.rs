@@ -3,10 +3,13 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use timbra_engine::LoadedVoice;
 use timbra_voice::identity::IdentityVoice;
-use timbra_voice::package::Form;
+use timbra_voice::manifest::{GraphSpec, Manifest};
+use timbra_voice::onnx_writer::{Attr, GraphBuilder};
+use timbra_voice::package::{self, Form};
 
 /// Where ONNX Runtime is on a machine that has it in no bundle.
 const RUNTIME: &str = "ORT_DYLIB_PATH";
@@ -25,8 +28,9 @@ pub fn runtime_is_there() -> bool {
 
 /// A folder of this test's own, empty.
 pub fn folder(test: &str) -> PathBuf {
-    let folder = std::env::temp_dir().join(format!("timbra-engine-{}-{test}", std::process::id()));
-    let _ = std::fs::remove_dir_all(&folder);
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    let folder = std::env::temp_dir().join(format!("timbra-engine-{}-{test}-{count}", std::process::id()));
     std::fs::create_dir_all(&folder).unwrap();
     folder
 }
@@ -59,4 +63,96 @@ pub fn song(rate_hz: u32, seconds: f32) -> Vec<f32> {
             (0.1 * tone) as f32 + 0.005 * breath[index]
         })
         .collect()
+}
+
+/// Writes an identity voice whose synthesis graph is replaced; `inputs` are those of the graph.
+pub fn write_with_synthesis(path: &Path, inputs: &[&str], graph: Vec<u8>, change: impl Fn(&mut Manifest)) {
+    let voice = IdentityVoice { lookahead_frames: 3, ..IdentityVoice::default() };
+    let (mut manifest, mut files) = voice.parts();
+    manifest.name = path.file_stem().unwrap().to_string_lossy().into_owned();
+    manifest.synthesis = GraphSpec {
+        file: "synthesis.onnx".to_owned(),
+        inputs: inputs.iter().map(|&name| name.to_owned()).collect(),
+        outputs: vec!["audio".to_owned()],
+        states: Vec::new(),
+    };
+    files.insert("synthesis.onnx".to_owned(), graph);
+    change(&mut manifest);
+    package::write_voice(path, &manifest, &files, Form::File).unwrap();
+}
+
+/// A graph builder with `content` in and `audio` out; gives the name of the flattened content.
+pub fn flattened() -> (GraphBuilder, String) {
+    let mut graph = GraphBuilder::new("synthesis");
+    graph.input("content", &[1.into(), "T".into(), 160.into()]);
+    graph.output("audio", &[1.into(), "samples".into()]);
+    let shape = graph.i64s(&[1, -1]);
+    let flat = graph.op("Reshape", &["content", &shape], vec![]);
+    (graph, flat)
+}
+
+/// Identity as long as samples stay below 0.5; infinite numbers above.
+pub fn fragile_graph() -> Vec<u8> {
+    let (mut graph, flat) = flattened();
+    let half = graph.f32s(&[], &[0.5]);
+    let magnitude = graph.op("Abs", &[&flat], vec![]);
+    let room = graph.op("Sub", &[&half, &magnitude], vec![]);
+    let room = graph.op("Relu", &[&room], vec![]);
+    let inverse = graph.op("Div", &[&room, &room], vec![]);
+    graph.node("Mul", &[&flat, &inverse], &["audio"], vec![]);
+    graph.finish()
+}
+
+/// Identity with so much idle work per frame that it takes about `milliseconds` on a core of 2020.
+pub fn slow_graph(milliseconds: usize) -> Vec<u8> {
+    let (mut graph, flat) = flattened();
+    let first = graph.op("ReduceMax", &[&flat], vec![Attr::Ints("axes", vec![0, 1]), Attr::Int("keepdims", 1)]);
+    let many = graph.i64s(&[1, 100_000 * milliseconds as i64]);
+    let wide = graph.op("Expand", &[&first, &many], vec![]);
+    let mut work = graph.op("Sin", &[&wide], vec![]);
+    for _ in 0..2 {
+        work = graph.op("Sin", &[&work], vec![]);
+    }
+    let one = graph.op("ReduceMax", &[&work], vec![Attr::Ints("axes", vec![0, 1]), Attr::Int("keepdims", 1)]);
+    let nothing = graph.f32s(&[], &[0.0]);
+    let none = graph.op("Mul", &[&one, &nothing], vec![]);
+    graph.node("Add", &[&flat, &none], &["audio"], vec![]);
+    graph.finish()
+}
+
+/// Audio that shows the controls: sample i of a hop is 0.01 · f0_hz + formant_semitones + 10 · mix[1] + noise · 0.
+pub fn steered_graph(speakers: usize) -> Vec<u8> {
+    let (mut graph, flat) = flattened();
+    graph.input("f0_hz", &[1.into(), "T".into()]);
+    graph.input("loudness", &[1.into(), "T".into()]);
+    graph.input("speaker_mix", &[1.into(), "T".into(), speakers.into()]);
+    graph.input("formant_semitones", &[1.into(), "T".into()]);
+    graph.input("noise", &[1.into(), "samples".into()]);
+    let (zero, ten) = (graph.f32s(&[], &[0.0]), graph.f32s(&[], &[10.0]));
+    let hundredth = graph.f32s(&[], &[0.01]);
+    let f0 = graph.op("Mul", &["f0_hz", &hundredth], vec![]);
+    let second = graph.i64s(&[1]);
+    let weight = graph.op("Gather", &["speaker_mix", &second], vec![Attr::Int("axis", 2)]);
+    let line = graph.i64s(&[1, -1]);
+    let weight = graph.op("Reshape", &[&weight, &line], vec![]);
+    let weight = graph.op("Mul", &[&weight, &ten], vec![]);
+    let sum = graph.op("Add", &[&f0, "formant_semitones"], vec![]);
+    let sum = graph.op("Add", &[&sum, &weight], vec![]);
+    let quiet = graph.op("Mul", &["loudness", &zero], vec![]);
+    let sum = graph.op("Add", &[&sum, &quiet], vec![]);
+    let unheard = graph.op("Mul", &[&flat, &zero], vec![]);
+    let breath = graph.op("Mul", &["noise", &zero], vec![]);
+    let base = graph.op("Add", &[&unheard, &breath], vec![]);
+    graph.node("Add", &[&base, &sum], &["audio"], vec![]);
+    graph.finish()
+}
+
+/// Fails with the first difference; whole signals are not printed.
+#[track_caller]
+pub fn assert_same(found: &[f32], expected: &[f32], what: &str) {
+    assert_eq!(found.len(), expected.len(), "{what}: length");
+    if let Some(at) = (0..found.len()).find(|&at| found[at] != expected[at]) {
+        let count = found.iter().zip(expected).filter(|(a, b)| a != b).count();
+        panic!("{what}: sample {at} is {} instead of {}; {count} samples differ", found[at], expected[at]);
+    }
 }

@@ -64,69 +64,74 @@ impl Browser {
         }
         let mut next = None;
         let mut chosen = None;
-        let modal = Modal::new(Id::unique("timbra voice browser")).show(context, |ui| {
-            ui.set_width(520.0);
-            ui.label(RichText::new("Open a voice").size(16.0).strong());
-            ui.add_space(4.0);
-            ui.horizontal(|ui| {
-                if ui.button("Up").clicked() {
-                    next = self.folder.parent().map(Path::to_path_buf);
-                }
-                if ui.button("Home").clicked() {
-                    next = folders::home();
-                }
-                if let Some(folder) = folders::user_voices().filter(|folder| folder.is_dir())
-                    && ui.button("My voices").clicked()
-                {
-                    next = Some(folder);
-                }
-                let edit = ui.add(
-                    TextEdit::singleline(&mut self.typed)
-                        .hint_text("Path of a .timbra file or a folder")
-                        .desired_width(ui.available_width()),
-                );
-                if edit.lost_focus() && ui.input(|input| input.key_pressed(Key::Enter)) {
-                    let path = PathBuf::from(self.typed.trim());
-                    if voices::looks_like_voice(&path) {
-                        chosen = Some(path);
-                    } else {
-                        next = Some(path);
+        let modal = Modal::new(Id::unique("timbra voice browser"))
+            .frame(theme::window())
+            .show(context, |ui| {
+                ui.set_width(520.0);
+                ui.label(RichText::new("Open a voice").size(16.0).strong());
+                ui.add_space(4.0);
+                ui.horizontal(|ui| {
+                    if ui.button("Up").clicked() {
+                        next = self.folder.parent().map(Path::to_path_buf);
                     }
-                }
-            });
-            ui.add_space(2.0);
-            ScrollArea::vertical()
-                .auto_shrink([false, false])
-                .min_scrolled_height(280.0)
-                .max_height(280.0)
-                .show(ui, |ui| {
-                    if !self.problem.is_empty() {
-                        ui.colored_label(theme::ERROR, &self.problem);
-                    } else if self.entries.is_empty() {
-                        ui.colored_label(theme::WEAK, "No folders and no .timbra files here.");
+                    if ui.button("Home").clicked() {
+                        next = folders::home();
                     }
-                    for entry in &self.entries {
-                        match entry {
-                            Entry::Folder(path) => {
-                                let text = RichText::new(format!("{}/", name(path)));
-                                if ui.selectable_label(false, text.color(theme::WEAK)).clicked() {
-                                    next = Some(path.clone());
-                                }
-                            }
-                            Entry::Voice(path) => {
-                                let text = RichText::new(name(path)).color(theme::OUTPUT);
-                                if ui.selectable_label(false, text).clicked() {
-                                    chosen = Some(path.clone());
-                                }
-                            }
+                    if let Some(folder) = folders::user_voices().filter(|folder| folder.is_dir())
+                        && ui.button("My voices").clicked()
+                    {
+                        next = Some(folder);
+                    }
+                    let edit = ui.add(
+                        TextEdit::singleline(&mut self.typed)
+                            .hint_text("Path of a .timbra file or a folder")
+                            .desired_width(ui.available_width()),
+                    );
+                    if edit.lost_focus() && ui.input(|input| input.key_pressed(Key::Enter)) {
+                        let path = PathBuf::from(self.typed.trim());
+                        if voices::looks_like_voice(&path) {
+                            chosen = Some(path);
+                        } else {
+                            next = Some(path);
                         }
                     }
                 });
-            ui.separator();
-            if ui.button("Cancel").clicked() {
-                self.open = false;
-            }
-        });
+                ui.add_space(2.0);
+                ScrollArea::vertical()
+                    .auto_shrink([false, false])
+                    .min_scrolled_height(280.0)
+                    .max_height(280.0)
+                    .show(ui, |ui| {
+                        if !self.problem.is_empty() {
+                            ui.colored_label(theme::ERROR, &self.problem);
+                        } else if self.entries.is_empty() {
+                            ui.colored_label(theme::WEAK, "No folders and no .timbra files here.");
+                        }
+                        for entry in &self.entries {
+                            match entry {
+                                Entry::Folder(path) => {
+                                    let text = RichText::new(format!("{}/", name(path)));
+                                    if ui
+                                        .selectable_label(false, text.color(theme::WEAK))
+                                        .clicked()
+                                    {
+                                        next = Some(path.clone());
+                                    }
+                                }
+                                Entry::Voice(path) => {
+                                    let text = RichText::new(name(path)).color(theme::OUTPUT);
+                                    if ui.selectable_label(false, text).clicked() {
+                                        chosen = Some(path.clone());
+                                    }
+                                }
+                            }
+                        }
+                    });
+                ui.separator();
+                if ui.button("Cancel").clicked() {
+                    self.open = false;
+                }
+            });
         if modal.should_close() || chosen.is_some() {
             self.open = false;
         }

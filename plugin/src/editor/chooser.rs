@@ -24,7 +24,11 @@ pub fn show(ui: &mut Ui, scene: &Scene, browser: &mut Browser) {
         .width(176.0)
         .height(320.0)
         .truncate()
-        .selected_text(RichText::new(format!("{name}{suffix}")).color(colour).size(15.0))
+        .selected_text(
+            RichText::new(format!("{name}{suffix}"))
+                .color(colour)
+                .size(15.0),
+        )
         .show_ui(ui, |ui| {
             if library.is_empty() {
                 ui.label(
@@ -58,11 +62,7 @@ fn entry(ui: &mut Ui, scene: &Scene, listing: &Listing, chosen: bool) {
                 .iter()
                 .map(|speaker| speaker.name.as_str())
                 .collect();
-            let help = format!(
-                "{}\n{}",
-                speakers.join(", "),
-                listing.voice.path.display()
-            );
+            let help = format!("{}\n{}", speakers.join(", "), listing.voice.path.display());
             (theme::TEXT, help)
         }
         Err(problem) => (theme::ERROR, problem.clone()),
@@ -71,6 +71,7 @@ fn entry(ui: &mut Ui, scene: &Scene, listing: &Listing, chosen: bool) {
     let response = ui.selectable_label(chosen, text).on_hover_text(help);
     if response.clicked() && listing.manifest.is_ok() {
         scene.params.voice.ask_for(listing.voice.clone());
+        scene.mark_changed();
         ui.close();
     }
 }

@@ -13,8 +13,8 @@ pub fn left(ui: &mut Ui, scene: &Scene) {
     let setter = scene.host.param_setter();
     theme::panel().show(ui, |ui| {
         theme::title(ui, "REGISTER");
-        Slider::new(&params.pitch, &setter).bipolar().show(ui);
-        Slider::new(&params.formant, &setter)
+        Slider::new(&params.pitch, scene).bipolar().show(ui);
+        Slider::new(&params.formant, scene)
             .bipolar()
             .relevant(scene.status.is_none_or(|status| status.has_formant))
             .show(ui);
@@ -38,7 +38,7 @@ pub fn left(ui: &mut Ui, scene: &Scene) {
             .show(ui, |ui| {
                 ui.set_width(ui.available_width());
                 for (index, weight) in params.mix.all().into_iter().enumerate() {
-                    let mut slider = Slider::new(weight, &setter);
+                    let mut slider = Slider::new(weight, scene);
                     match names.get(index) {
                         Some(name) => slider = slider.named(name),
                         None if names.is_empty() => slider = slider.relevant(false),
@@ -69,23 +69,23 @@ pub fn below(ui: &mut Ui, scene: &Scene) {
             }
             if let [likeness, level, output] = columns {
                 theme::title(likeness, "LIKENESS");
-                Slider::new(&params.cluster_ratio, &setter)
+                Slider::new(&params.cluster_ratio, scene)
                     .relevant(table)
                     .show(likeness);
                 likeness.add_space(2.0);
                 segments(likeness, &setter, &params.cluster_method);
                 likeness.add_space(2.0);
-                Slider::new(&params.seed, &setter).show(likeness);
+                Slider::new(&params.seed, scene).show(likeness);
 
                 theme::title(level, "LEVEL");
-                Slider::new(&params.loudness_match, &setter).show(level);
-                Slider::new(&params.gate, &setter).show(level);
-                Slider::new(&params.output_gain, &setter)
+                Slider::new(&params.loudness_match, scene).show(level);
+                Slider::new(&params.gate, scene).lowest("Off").show(level);
+                Slider::new(&params.output_gain, scene)
                     .bipolar()
                     .show(level);
 
                 theme::title(output, "OUTPUT");
-                Slider::new(&params.dry_wet, &setter).show(output);
+                Slider::new(&params.dry_wet, scene).show(output);
                 output.add_space(2.0);
                 output
                     .label(

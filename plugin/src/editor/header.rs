@@ -41,7 +41,14 @@ pub fn show(
             ui.scope(|ui| {
                 ui.with_layout(Layout::left_to_right(Align::Center), |ui| {
                     menu.show(ui, scene, failure);
-                    controls::segments(ui, &scene.host.param_setter(), &scene.params.tier);
+                    ui.scope(|ui| {
+                        controls::segments(ui, &scene.host.param_setter(), &scene.params.tier);
+                    })
+                    .response
+                    .on_hover_text(
+                        "How much delay is traded for quality. Live for singing through it, Studio for \
+                         playback, Render for the bounce. A change restarts the plugin.",
+                    );
                 });
             });
         });
@@ -104,8 +111,9 @@ impl PresetMenu {
     }
 
     fn save(&mut self, ui: &mut Ui, scene: &Scene, failure: &mut String) {
-        let folder = folders::user_presets()
-            .map_or_else(String::new, |folder| format!("Goes to {}", folder.display()));
+        let folder = folders::user_presets().map_or_else(String::new, |folder| {
+            format!("Goes to {}", folder.display())
+        });
         ui.horizontal(|ui| {
             ui.add(
                 TextEdit::singleline(&mut self.new_name)

@@ -11,7 +11,11 @@ pub fn show(ui: &mut Ui, scene: &Scene, failure: &mut String) {
 
     let no_stream = session.failure();
     if !no_stream.is_empty() {
-        notice(ui, theme::ERROR, &no_stream, |_| {});
+        notice(ui, theme::ERROR, &no_stream, |ui| {
+            if ui.button("Try again").clicked() {
+                scene.steward.retry_voice();
+            }
+        });
     }
     if let Some(status) = scene.status {
         let colour = match status.voice_state {
@@ -19,21 +23,19 @@ pub fn show(ui: &mut Ui, scene: &Scene, failure: &mut String) {
             _ => theme::WARNING,
         };
         if !status.message.is_empty() {
-            notice(ui, colour, &status.message, |ui| {
-                match status.voice_state {
-                    VoiceState::NeedsRestart => {
-                        if ui.button("Restart").clicked() {
-                            scene.host.request_restart();
-                        }
+            notice(ui, colour, &status.message, |ui| match status.voice_state {
+                VoiceState::NeedsRestart => {
+                    if ui.button("Restart").clicked() {
+                        scene.host.request_restart();
                     }
-                    _ => {
-                        if ui.button("Try again").clicked() {
-                            scene.steward.retry_voice();
-                        }
+                }
+                _ => {
+                    if ui.button("Try again").clicked() {
+                        scene.steward.retry_voice();
                     }
                 }
             });
-        } else if status.voice_state == VoiceState::Empty {
+        } else if status.voice_state == VoiceState::Empty && no_stream.is_empty() {
             notice(ui, theme::WARNING, "No voice. Choose one above.", |_| {});
         }
     }

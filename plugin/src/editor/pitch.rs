@@ -33,7 +33,7 @@ fn note(f0_hz: f32) -> f64 {
     69.0 + 12.0 * (f64::from(f0_hz) / 440.0).log2()
 }
 
-/// `A♯3 +12`: the nearest note and the cents beside it.
+/// `A#3 +12 ct`: the nearest note and the cents beside it.
 fn note_text(f0_hz: f32) -> String {
     let note = note(f0_hz);
     let nearest = note.round();
@@ -43,7 +43,7 @@ fn note_text(f0_hz: f32) -> String {
 /// `C4` for 60.
 fn name(note: f64) -> String {
     const NAMES: [&str; 12] = [
-        "C", "C♯", "D", "D♯", "E", "F", "F♯", "G", "G♯", "A", "A♯", "B",
+        "C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B",
     ];
     let note = note as i64;
     format!(
@@ -123,10 +123,15 @@ impl PitchView {
                 .y_axis_formatter(|mark: GridMark, _| name(mark.value))
                 .label_formatter(|_| None)
                 .show(ui, |plot| {
-                    plot.set_plot_bounds(PlotBounds::from_min_max([-SPAN_S, low], [0.0, high]));
-                    for (curve, colour, width) in
-                        [(input, theme::INPUT, 1.6), (output, theme::OUTPUT, 2.2)]
-                    {
+                    plot.set_plot_bounds(PlotBounds::from_min_max(
+                        [-SPAN_S - 0.15, low],
+                        [0.2, high],
+                    ));
+                    for (curve, colour, width) in [
+                        // Wider, so that it is seen under the output when both are the same.
+                        (input, theme::INPUT.gamma_multiply(0.75), 4.0),
+                        (output, theme::OUTPUT, 1.8),
+                    ] {
                         for points in curve {
                             plot.line(
                                 Line::new("", PlotPoints::from(points))
@@ -160,7 +165,11 @@ fn reading(ui: &mut Ui, label: &str, colour: Color32, f0_hz: Option<f32>) {
         Some(f0_hz) if f0_hz > 0.0 => note_text(f0_hz),
         _ => "\u{2013}".to_owned(),
     };
-    ui.label(RichText::new(format!("{label}  {text}")).color(colour).size(12.5));
+    ui.label(
+        RichText::new(format!("{label}  {text}"))
+            .color(colour)
+            .size(12.5),
+    );
 }
 
 fn seconds() -> Vec<GridMark> {
@@ -201,7 +210,7 @@ mod tests {
         assert_eq!(name(69.0), "A4");
         assert_eq!(name(21.0), "A0");
         assert_eq!(note_text(440.0), "A4 +0 ct");
-        assert_eq!(note_text(466.16), "A♯4 -0 ct");
+        assert_eq!(note_text(466.16), "A#4 -0 ct");
     }
 
     #[test]

@@ -10,7 +10,7 @@ use egui::{
 };
 use nice_plug::prelude::{Param, ParamSetter};
 
-use super::theme;
+use super::{Scene, theme};
 
 /// Change of the normalised value per point while Shift is held.
 const FINE_PER_POINT: f32 = 0.0004;
@@ -27,29 +27,42 @@ struct Drag {
 /// A slider for `param`.
 pub struct Slider<'a, P: Param> {
     param: &'a P,
-    setter: &'a ParamSetter<'a>,
+    scene: &'a Scene<'a>,
     name: Option<&'a str>,
     bipolar: bool,
     enabled: bool,
+    /// What the lowest value is called.
+    lowest: Option<&'a str>,
     colour: egui::Color32,
 }
 
 impl<'a, P: Param> Slider<'a, P> {
     /// A slider called as the parameter is.
-    pub fn new(param: &'a P, setter: &'a ParamSetter<'a>) -> Self {
+    pub fn new(param: &'a P, scene: &'a Scene<'a>) -> Self {
         Self {
             param,
-            setter,
+            scene,
             name: None,
             bipolar: false,
             enabled: true,
+            lowest: None,
             colour: theme::OUTPUT,
         }
+    }
+
+    fn setter(&self) -> ParamSetter<'a> {
+        self.scene.host.param_setter()
     }
 
     /// Shows another name than the parameter's.
     pub fn named(mut self, name: &'a str) -> Self {
         self.name = Some(name);
+        self
+    }
+
+    /// Shows a word for the lowest value.
+    pub fn lowest(mut self, word: &'a str) -> Self {
+        self.lowest = Some(word);
         self
     }
 
@@ -75,7 +88,11 @@ impl<'a, P: Param> Slider<'a, P> {
             .shrink2(vec2(0.0, 2.0));
 
         let name = self.name.unwrap_or_else(|| self.param.name());
-        let text_colour = if self.enabled { theme::TEXT } else { theme::WEAK };
+        let text_colour = if self.enabled {
+            theme::TEXT
+        } else {
+            theme::WEAK
+        };
         let value_rect = self.value(ui, id, text_rect, text_colour);
         ui.painter()
             .with_clip_rect(Rect::from_min_max(
@@ -96,9 +113,11 @@ impl<'a, P: Param> Slider<'a, P> {
     fn value(&self, ui: &mut Ui, id: Id, rect: Rect, colour: egui::Color32) -> Rect {
         let edit_id = id.with("edit");
         let typed: Option<String> = ui.data(|data| data.get_temp(edit_id));
-        let text = self
-            .param
-            .normalized_value_to_string(self.param.modulated_normalized_value(), true);
+        let normalized = self.param.modulated_normalized_value();
+        let text = match self.lowest {
+            Some(word) if normalized == 0.0 => word.to_owned(),
+            _ => self.param.normalized_value_to_string(normalized, true),
+        };
         let font = FontId::proportional(13.0);
         let galley = ui
             .painter()
@@ -108,8 +127,10 @@ impl<'a, P: Param> Slider<'a, P> {
         } else {
             galley.size().x
         };
-        let value_rect =
-            Rect::from_min_max(Pos2::new(rect.right() - width, rect.top()), rect.right_bottom());
+        let value_rect = Rect::from_min_max(
+            Pos2::new(rect.right() - width, rect.top()),
+            rect.right_bottom(),
+        );
 
         if let Some(mut typed) = typed {
             let edit = ui.put(
@@ -162,16 +183,21 @@ impl<'a, P: Param> Slider<'a, P> {
             .on_hover_cursor(CursorIcon::ResizeHorizontal);
         let drag_id = id.with("drag");
         let drag: Option<Drag> = ui.data(|data| data.get_temp(drag_id));
-        let (fine, reset) =
-            ui.input(|input| (input.modifiers.shift, input.modifiers.command));
+        let (fine, reset) = ui.input(|input| (input.modifiers.shift, input.modifiers.command));
 
         if response.double_clicked() || (response.clicked() && reset) {
-            self.gesture(|| self.setter.set_parameter(self.param, self.param.default_plain_value()));
-        } else if response.clicked() && let Some(pointer) = response.interact_pointer_pos() {
+            self.gesture(|| {
+                self.setter()
+                    .set_parameter(self.param, self.param.default_plain_value())
+            });
+        } else if response.clicked()
+            && let Some(pointer) = response.interact_pointer_pos()
+        {
             self.gesture(|| self.set_normalized(position(rect, pointer)));
         }
         if response.drag_started() {
-            self.setter.begin_set_parameter(self.param);
+            self.setter().begin_set_parameter(self.param);
+            self.scene.gesture.set(Some(self.param.as_ptr()));
             let normalized = self.param.unmodulated_normalized_value();
             ui.data_mut(|data| data.insert_temp(drag_id, Drag { normalized }));
         }
@@ -191,7 +217,8 @@ impl<'a, P: Param> Slider<'a, P> {
             ui.data_mut(|data| data.insert_temp(drag_id, drag));
         }
         if response.drag_stopped() {
-            self.setter.end_set_parameter(self.param);
+            self.setter().end_set_parameter(self.param);
+            self.scene.gesture.set(None);
             ui.data_mut(|data| data.remove::<Drag>(drag_id));
         }
         if response.hovered() && drag.is_none() {
@@ -244,7 +271,11 @@ impl<'a, P: Param> Slider<'a, P> {
         if to > from {
             painter.rect_filled(
                 Rect::from_x_y_ranges(x(from)..=x(to), rect.y_range()),
-                if self.bipolar { CornerRadius::ZERO } else { radius },
+                if self.bipolar {
+                    CornerRadius::ZERO
+                } else {
+                    radius
+                },
                 colour,
             );
         }
@@ -267,7 +298,7 @@ impl<'a, P: Param> Slider<'a, P> {
     fn set_normalized(&self, normalized: f32) {
         let plain = self.param.preview_plain(normalized);
         if plain != self.param.unmodulated_plain_value() {
-            self.setter.set_parameter(self.param, plain);
+            self.setter().set_parameter(self.param, plain);
         }
     }
 
@@ -279,9 +310,9 @@ impl<'a, P: Param> Slider<'a, P> {
 
     /// One complete gesture around `set`.
     fn gesture(&self, set: impl FnOnce()) {
-        self.setter.begin_set_parameter(self.param);
+        self.setter().begin_set_parameter(self.param);
         set();
-        self.setter.end_set_parameter(self.param);
+        self.setter().end_set_parameter(self.param);
     }
 }
 

@@ -12,6 +12,7 @@ pub fn show(ui: &mut Ui, scene: &Scene) {
             ui.label(
                 RichText::new("Not active: the host has not started the plugin.").color(theme::WEAK),
             );
+            ui.with_layout(Layout::right_to_left(Align::Center), zoom);
             return;
         };
         entry(
@@ -67,6 +68,7 @@ pub fn show(ui: &mut Ui, scene: &Scene) {
             );
         }
         ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
+            zoom(ui);
             let doing = match (status.free_wheeling, status.asleep) {
                 (true, _) => "rendering",
                 (_, true) => "asleep",
@@ -81,6 +83,26 @@ pub fn show(ui: &mut Ui, scene: &Scene) {
             }
         });
     });
+}
+
+/// The menu of sizes; Ctrl with plus and minus does the same.
+fn zoom(ui: &mut Ui) {
+    let context = ui.ctx().clone();
+    let now = context.zoom_factor();
+    ui.menu_button(
+        RichText::new(format!("{:.0} %", now * 100.0)).color(theme::WEAK),
+        |ui| {
+            for zoom in [0.75, 1.0, 1.25, 1.5, 1.75, 2.0, 2.5] {
+                let chosen = (zoom - now).abs() < 0.01;
+                if ui
+                    .selectable_label(chosen, format!("{:.0} %", zoom * 100.0))
+                    .clicked()
+                {
+                    context.set_zoom_factor(zoom);
+                }
+            }
+        },
+    );
 }
 
 fn entry(ui: &mut Ui, name: &str, value: &str, colour: Color32, help: &str) {

@@ -102,6 +102,15 @@ pub fn panel() -> egui::Frame {
         .inner_margin(Margin::symmetric(12, 10))
 }
 
+/// The frame of a window above the others.
+pub fn window() -> egui::Frame {
+    egui::Frame::new()
+        .fill(PANEL)
+        .stroke(Stroke::new(1.0, LINE))
+        .corner_radius(CornerRadius::same(8))
+        .inner_margin(Margin::same(16))
+}
+
 /// The title of a group.
 pub fn title(ui: &mut egui::Ui, text: &str) {
     ui.label(egui::RichText::new(text).size(11.5).color(WEAK).strong());

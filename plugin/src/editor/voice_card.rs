@@ -32,7 +32,11 @@ impl VoiceCard {
             .status
             .and_then(|status| status.playing.clone())
             .unwrap_or_else(|| scene.params.voice.get());
-        if self.read.as_ref().is_none_or(|(path, _)| *path != playing.path) {
+        if self
+            .read
+            .as_ref()
+            .is_none_or(|(path, _)| *path != playing.path)
+        {
             let manifest = if playing.path.as_os_str().is_empty() {
                 Err("No voice is loaded.".to_owned())
             } else {
@@ -45,34 +49,36 @@ impl VoiceCard {
         let Some((path, manifest)) = &self.read else {
             return;
         };
-        let modal = Modal::new(Id::unique("timbra voice card")).show(context, |ui| {
-            ui.set_width(560.0);
-            ScrollArea::vertical().max_height(410.0).show(ui, |ui| {
-                ui.set_width(ui.available_width());
-                match manifest {
-                    Ok(manifest) => {
-                        card(ui, manifest);
-                        ui.add_space(8.0);
-                        small(ui, &format!("{}", path.display()));
-                        small(ui, &format!("SHA-256 of voice.json: {}", playing.sha256));
+        let modal = Modal::new(Id::unique("timbra voice card"))
+            .frame(theme::window())
+            .show(context, |ui| {
+                ui.set_width(560.0);
+                ScrollArea::vertical().max_height(410.0).show(ui, |ui| {
+                    ui.set_width(ui.available_width());
+                    match manifest {
+                        Ok(manifest) => {
+                            card(ui, manifest);
+                            ui.add_space(8.0);
+                            small(ui, &format!("{}", path.display()));
+                            small(ui, &format!("SHA-256 of voice.json: {}", playing.sha256));
+                        }
+                        Err(problem) => {
+                            ui.colored_label(theme::WARNING, problem);
+                        }
                     }
-                    Err(problem) => {
-                        ui.colored_label(theme::WARNING, problem);
-                    }
+                });
+                ui.separator();
+                small(
+                    ui,
+                    &format!(
+                        "Timbra {}, under the MIT or the Apache-2.0 licence.",
+                        env!("CARGO_PKG_VERSION")
+                    ),
+                );
+                if ui.button("Close").clicked() {
+                    self.open = false;
                 }
             });
-            ui.separator();
-            small(
-                ui,
-                &format!(
-                    "Timbra {}, under the MIT or the Apache-2.0 licence.",
-                    env!("CARGO_PKG_VERSION")
-                ),
-            );
-            if ui.button("Close").clicked() {
-                self.open = false;
-            }
-        });
         if modal.should_close() {
             self.open = false;
         }
@@ -157,7 +163,10 @@ fn certified(ui: &mut Ui, certificate: &Certificate) {
                     "Similarity to the speaker (1 = the same)",
                     format!("{:.3}", certificate.similarity),
                 ),
-                ("F0 error, median", format!("{:.1} ct", certificate.f0_cents)),
+                (
+                    "F0 error, median",
+                    format!("{:.1} ct", certificate.f0_cents),
+                ),
                 (
                     "Wrong voicing",
                     format!("{:.1} % of frames", certificate.voicing_error * 100.0),

@@ -1,12 +1,12 @@
 //! Text of parameter values, both ways.
 //!
-//! Every text carries its unit, so the parameters themselves have none and a
-//! host cannot show it twice. Reading accepts the unit or leaves it out, a
-//! comma for the decimal point, the typographic minus and any letter case.
-//! What a writer here produces, its reader turns back into the same text.
+//! Writers give the bare number: the unit is the parameter's own, so that hosts
+//! which read numbers from texts (and show the unit beside them) can. Readers
+//! accept the unit or leave it out, a comma for the decimal point, the
+//! typographic minus and any letter case. What a writer here produces, its
+//! reader turns back into the same text.
 
-/// Value below which the gate counts as switched off, in dBFS.
-pub const GATE_OFF_DB: f32 = -100.0;
+use timbra_engine::controls::GATE_OFF_DB;
 
 /// Splits `"−3,5 st"` into −3.5 and `"st"`; `None` when it starts with no number.
 fn number_and_unit(text: &str) -> Option<(f32, String)> {
@@ -34,13 +34,13 @@ fn rounded(value: f32, decimals: i32) -> f64 {
     (f64::from(value) * scale).round() / scale + 0.0
 }
 
-/// `+3.25 st`, `0.00 st`: semitones with cents as decimals.
+/// `+3.25`, `0.00`: semitones with cents as decimals.
 pub fn semitones_to_text(semitones: f32) -> String {
     let semitones = rounded(semitones, 2);
     if semitones == 0.0 {
-        "0.00 st".to_owned()
+        "0.00".to_owned()
     } else {
-        format!("{semitones:+.2} st")
+        format!("{semitones:+.2}")
     }
 }
 
@@ -55,9 +55,9 @@ pub fn text_to_semitones(text: &str) -> Option<f32> {
     }
 }
 
-/// `62.5 %` of a ratio 0..1.
+/// `62.5`: a ratio 0..1 in percent.
 pub fn ratio_to_text(ratio: f32) -> String {
-    format!("{:.1} %", rounded(ratio * 100.0, 1))
+    format!("{:.1}", rounded(ratio * 100.0, 1))
 }
 
 /// Reads percent, with or without the sign.
@@ -69,13 +69,13 @@ pub fn text_to_ratio(text: &str) -> Option<f32> {
     }
 }
 
-/// `+1.5 dB`.
+/// `+1.5`.
 pub fn decibels_to_text(decibels: f32) -> String {
     let decibels = rounded(decibels, 1);
     if decibels == 0.0 {
-        "0.0 dB".to_owned()
+        "0.0".to_owned()
     } else {
-        format!("{decibels:+.1} dB")
+        format!("{decibels:+.1}")
     }
 }
 
@@ -83,15 +83,6 @@ pub fn decibels_to_text(decibels: f32) -> String {
 pub fn text_to_decibels(text: &str) -> Option<f32> {
     let (number, unit) = number_and_unit(text)?;
     matches!(unit.as_str(), "" | "db" | "dbfs").then_some(number)
-}
-
-/// `-45.0 dB`, or `Off` at the lower end of the range.
-pub fn gate_to_text(threshold_db: f32) -> String {
-    if rounded(threshold_db, 1) <= f64::from(GATE_OFF_DB) {
-        "Off".to_owned()
-    } else {
-        decibels_to_text(threshold_db)
-    }
 }
 
 /// Reads a gate threshold; `off` and `-inf` switch it off.
@@ -164,7 +155,7 @@ mod tests {
                 Some(text.clone())
             );
         }
-        assert_eq!(semitones_to_text(-0.001), "0.00 st");
-        assert_eq!(decibels_to_text(-0.01), "0.0 dB");
+        assert_eq!(semitones_to_text(-0.001), "0.00");
+        assert_eq!(decibels_to_text(-0.01), "0.0");
     }
 }

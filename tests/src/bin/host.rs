@@ -7,10 +7,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use clap::{Args, Parser, Subcommand};
 use timbra_dsp::resample::resample_all;
+use timbra_tests::host::clap::ClapHost;
 use timbra_tests::host::{Change, Format, Host, Job, Mode, Pace, Setup};
 use timbra_tests::state::State;
 use timbra_tests::wav::{self, Sound};
-use timbra_tests::{picture, singer};
+use timbra_tests::singer;
 
 #[derive(Parser)]
 #[command(about = "Runs a plugin on a file, in CLAP or VST3", version)]
@@ -32,6 +33,21 @@ enum Command {
         /// The plugin file or bundle.
         bundle: PathBuf,
     },
+    /// Makes, activates, plays and drops many instances, in several rounds.
+    Stress {
+        /// clap or vst3.
+        format: String,
+        /// The plugin file or bundle.
+        bundle: PathBuf,
+        /// Instances alive at once.
+        #[arg(long, default_value_t = 32)]
+        instances: usize,
+    },
+    /// Plays a CLAP plugin on a thread that ends after the library was unloaded.
+    Unload {
+        /// The plugin file or bundle.
+        bundle: PathBuf,
+    },
     /// Lists a plugin's parameters.
     Params {
         /// clap or vst3.
@@ -46,14 +62,6 @@ enum Command {
         /// Samples per second.
         #[arg(long, default_value_t = 48_000)]
         rate: u32,
-    },
-    /// Draws spectrogram and F0 of sounds into a PNG.
-    Picture {
-        /// PNG to write.
-        out: PathBuf,
-        /// WAV files, drawn below each other.
-        #[arg(required = true)]
-        sounds: Vec<PathBuf>,
     },
 }
 
@@ -119,6 +127,10 @@ fn run(command: Command) -> Result<()> {
         Command::Clap(args) => convert(Format::Clap, &args),
         Command::Vst3(args) => convert(Format::Vst3, &args),
         Command::Scan { format: name, bundle } => scan(format(&name)?, &bundle),
+        Command::Stress { format: name, bundle, instances } => {
+            stress(format(&name)?, &bundle, instances)
+        }
+        Command::Unload { bundle } => unload(&bundle),
         Command::Params { format: name, bundle } => params(format(&name)?, &bundle),
         Command::Sing { out, rate } => {
             let sound = Sound { rate_hz: rate, channels: vec![singer::sing(rate)] };
@@ -126,19 +138,7 @@ fn run(command: Command) -> Result<()> {
             println!("{}: {:.1} s", out.display(), sound.samples() as f64 / f64::from(rate));
             Ok(())
         }
-        Command::Picture { out, sounds } => {
-            let read: Vec<Sound> = sounds.iter().map(|p| wav::read(p)).collect::<Result<_>>()?;
-            let names: Vec<String> = sounds.iter().map(|p| name_of(p)).collect();
-            let named: Vec<_> = names.iter().map(String::as_str).zip(&read).collect();
-            picture::draw(&out, &named)?;
-            println!("{}", out.display());
-            Ok(())
-        }
     }
-}
-
-fn name_of(path: &Path) -> String {
-    path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default()
 }
 
 fn scan(format: Format, bundle: &Path) -> Result<()> {
@@ -149,6 +149,65 @@ fn scan(format: Format, bundle: &Path) -> Result<()> {
         Format::Vst3 => vst3::scan(bundle)?.name.clone(),
     };
     println!("{name}: scanned as {} in {:.1} ms", format.name(), start.elapsed().as_secs_f64() * 1e3);
+    Ok(())
+}
+
+fn stress(format: Format, bundle: &Path, instances: usize) -> Result<()> {
+    let vocal: Vec<f32> = singer::sing(44_100).into_iter().take(4_410).collect();
+    for (round, rate_hz) in [44_100, 48_000, 96_000].into_iter().enumerate() {
+        let mut hosts = Vec::new();
+        for index in 0..instances {
+            let mut host = format.open(bundle)?;
+            // Some never get as far as being activated, some are dropped while active.
+            if index % 4 != 0 {
+                let mut setup = Setup::offline(rate_hz, 64 << (index % 5)).mode(Mode::Realtime);
+                setup.channels = 1 + index % 2;
+                host.activate(setup)?;
+            }
+            hosts.push(host);
+        }
+        for (index, host) in hosts.iter_mut().enumerate() {
+            let Some(setup) = host.setup() else { continue };
+            let input = vec![vocal.clone(); setup.channels];
+            let blocks = [setup.max_block_samples];
+            host.render(&Job { input: &input, blocks: &blocks, changes: &[], pace: Pace::Free })?;
+            if index % 3 == 0 {
+                host.deactivate();
+            }
+        }
+        // Not in the order they were made.
+        while !hosts.is_empty() {
+            hosts.swap_remove(hosts.len() / 2);
+        }
+        println!("round {}: {instances} instances came and went", round + 1);
+    }
+    Ok(())
+}
+
+fn unload(bundle: &Path) -> Result<()> {
+    let bundle = bundle.canonicalize()?;
+    for round in 0..6 {
+        let bundle = bundle.clone();
+        let play = move || -> Result<()> {
+            let mut host = ClapHost::open_unloading(&bundle)?;
+            if round % 2 == 0 {
+                // Only looked at, as a scanner does.
+                return host.text_of(host.find("pitch")?.id, 0.5).map(drop);
+            }
+            host.activate(Setup::offline(48_000, 512))?;
+            let input = vec![singer::sing(48_000)[..24_000].to_vec(); 2];
+            host.render(&Job { input: &input, blocks: &[512], changes: &[], pace: Pace::Free })?;
+            Ok(())
+        };
+        let thread = std::thread::spawn(move || {
+            let outcome = play();
+            // The library is gone by now; the thread's own end comes after it.
+            std::thread::sleep(Duration::from_millis(50));
+            outcome
+        });
+        thread.join().map_err(|_| anyhow::anyhow!("the thread panicked"))??;
+    }
+    println!("unloaded and gone");
     Ok(())
 }
 

@@ -43,26 +43,21 @@ impl HostParamsImplShared for Shared {
 }
 
 /// The main thread's side.
-pub struct MainThread<'a> {
-    shared: &'a Shared,
-}
+pub struct MainThread;
 
-impl<'a> MainThreadHandler<'a> for MainThread<'a> {}
+impl MainThreadHandler<'_> for MainThread {}
 
-impl HostParamsImplMainThread for MainThread<'_> {
+impl HostParamsImplMainThread for MainThread {
     fn rescan(&self, _flags: ParamRescanFlags) {}
     fn clear(&self, _id: ClapId, _flags: ParamClearFlags) {}
 }
 
-impl HostLatencyImpl for MainThread<'_> {
-    fn changed(&self) {
-        // Latency may only change while inactive, so an active plugin that says
-        // so wants a restart; an inactive one will be asked anyway.
-        self.shared.restart.store(true, Ordering::Release);
-    }
+impl HostLatencyImpl for MainThread {
+    // CLAP lets it change during activation only, after which it is asked for.
+    fn changed(&self) {}
 }
 
-impl HostStateImpl for MainThread<'_> {
+impl HostStateImpl for MainThread {
     fn mark_dirty(&self) {}
 }
 
@@ -71,7 +66,7 @@ pub struct Handlers;
 
 impl HostHandlers for Handlers {
     type Shared<'a> = Shared;
-    type MainThread<'a> = MainThread<'a>;
+    type MainThread<'a> = MainThread;
     type AudioProcessor<'a> = ();
 
     fn declare_extensions(builder: &mut HostExtensions<Self>, _shared: &Self::Shared<'_>) {
@@ -124,16 +119,28 @@ pub fn scan(path: &Path) -> Result<(PluginEntry, CString, String)> {
 }
 
 impl ClapHost {
-    /// Loads `path` and makes an instance of its first plugin.
+    /// Loads `path` and makes an instance of its first plugin. The library stays
+    /// loaded for the life of the process.
     ///
     /// # Errors
     /// When loading, creating or enumerating fails.
     pub fn open(path: &Path) -> Result<Self> {
+        let (entry, ..) = scan(path)?;
+        std::mem::forget(entry);
+        Self::open_unloading(path)
+    }
+
+    /// As [`Self::open`], but with the last instance the library is unloaded, as
+    /// some hosts do.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_unloading(path: &Path) -> Result<Self> {
         let (entry, id, _) = scan(path)?;
         let about = HostInfo::new("Timbra test host", "Timbra", "", env!("CARGO_PKG_VERSION"))?;
         let mut instance = PluginInstance::<Handlers>::new(
             |()| Shared::default(),
-            |shared| MainThread { shared },
+            |_| MainThread,
             &entry,
             &id,
             &about,

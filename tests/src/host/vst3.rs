@@ -304,7 +304,6 @@ impl Host for Vst3Host {
             maxSamplesPerBlock: setup.max_block_samples as int32,
             sampleRate: setup.rate_hz,
         };
-        self.handler.restart.store(false, Ordering::Release);
         // SAFETY: the order of the VST3 life cycle, with valid pointers.
         unsafe {
             check(
@@ -324,6 +323,8 @@ impl Host for Vst3Host {
             self.setup = Some(setup);
             check(self.processor.setProcessing(1), "setProcessing")?;
         }
+        // A latency that was announced during activation is asked for anyway.
+        self.handler.restart.store(false, Ordering::Release);
         self.position_samples = 0;
         Ok(())
     }

@@ -17,6 +17,7 @@ use crate::data::audio::{NonFinite, ReadOptions, header_duration_s};
 use crate::data::clips::{SpeakerClips, find_clips};
 use crate::data::dataset::DATASET_FILE;
 use crate::data::slicing::SliceSettings;
+use crate::plot::draw_figures;
 
 /// Arguments of `trainer build`.
 #[derive(Debug, Clone, clap::Args)]
@@ -51,6 +52,14 @@ pub struct Args {
     /// Put silence where a recording has NaN or infinite samples instead of leaving it out
     #[arg(long)]
     pub replace_nan: bool,
+
+    /// Name of the voice; the file's name unless given
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
+
+    /// JSON with licence, attribution and the speakers' languages, licences and consent
+    #[arg(long, value_name = "FILE")]
+    pub about: Option<PathBuf>,
 
     /// Arguments for `trainer train`, after `--`
     #[arg(last = true, value_name = "TRAIN ARGUMENTS")]
@@ -95,6 +104,13 @@ pub fn run(args: &Args) -> Result<()> {
 
     step("train");
     train::run(&with_defaults(&[&["--work".into(), folder.clone().into()], &args.train[..]])?)?;
+    let figures = work.training().join("figures.csv");
+    if figures.is_file()
+        && let Err(error) = draw_figures(&figures, &figures.with_extension("png"))
+    {
+        // A picture that fails must not stop the voice.
+        tracing::warn!("no picture of the training: {error:#}");
+    }
 
     let dataset = work.features().join(DATASET_FILE);
     if is_older(&work.clusters(), &dataset) {
@@ -107,7 +123,18 @@ pub fn run(args: &Args) -> Result<()> {
     }
 
     step("export");
-    let to = ["--work".into(), folder.clone().into(), "--output".into(), output.clone().into()];
+    let mut to: Vec<OsString> = vec![
+        "--work".into(),
+        folder.clone().into(),
+        "--output".into(),
+        output.clone().into(),
+    ];
+    if let Some(name) = &args.name {
+        to.extend(["--name".into(), name.into()]);
+    }
+    if let Some(about) = &args.about {
+        to.extend(["--about".into(), about.into()]);
+    }
     export::run(&with_defaults(&[&to])?)?;
 
     step("evaluate");

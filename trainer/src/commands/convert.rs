@@ -1,7 +1,9 @@
 //! `trainer convert`: a recording in another voice, in bounded memory.
 
+mod channels;
 mod timeline;
 
+pub use channels::ChannelMixer;
 pub use timeline::{Timeline, mix_of};
 
 use std::path::PathBuf;
@@ -126,7 +128,7 @@ pub enum Bits {
 /// The input or the voice cannot be used, or the disk is full.
 pub fn run(args: &Args) -> Result<()> {
     // Arguments first, then the input: loading a voice takes longest.
-    check_ranges(args)?;
+    check_arguments(args)?;
     let options = ReadOptions {
         non_finite: if args.replace_nan {
             NonFinite::Silence
@@ -161,24 +163,34 @@ pub fn run(args: &Args) -> Result<()> {
     let progress = AudioProgress::new("convert", about.duration_s());
     let mut reader = AudioReader::open(&args.input, options)?;
     let mut converter = Converter::new(&voice, rate_hz)?;
-    let (mut mono, mut converted) = (Vec::new(), Vec::new());
+    let mut mixer = ChannelMixer::new(channels);
+    let bare = |position| ChannelMixer::bare(at(position));
+    let (mut mono, mut wet) = (Vec::new(), Vec::new());
     while let Some(packet) = reader.next_packet()? {
         mono.clear();
         mix_to_mono(packet, &weights, &mut mono);
-        converted.clear();
-        converter.push(&mono, &at, &mut converted)?;
-        file.write(&vec![&converted[..]; channels])?;
+        mixer.push_dry(packet);
+        wet.clear();
+        converter.push(&mono, &bare, &mut wet)?;
+        file.write(mixer.mix(&wet, &at))?;
         progress.add(mono.len() as f64 / f64::from(rate_hz), "");
     }
-    converted.clear();
-    converter.finish(&at, &mut converted)?;
-    file.write(&vec![&converted[..]; channels])?;
+    wet.clear();
+    let status = converter.status();
+    converter.finish(&bare, &mut wet)?;
+    file.write(mixer.mix(&wet, &at))?;
     ensure!(
         file.samples_written() == about.samples,
         "the engine gave {} samples for {}; this is a bug",
         file.samples_written(),
         about.samples
     );
+    if status.replaced_frames > 0 {
+        eprintln!(
+            "warning: the voice gave {} frames that are no numbers; they are silent",
+            status.replaced_frames
+        );
+    }
     let clipped = file.clipped_samples();
     file.finish()?;
     let speed = progress.finish();
@@ -222,7 +234,20 @@ pub fn controls(args: &Args, manifest: &Manifest) -> Result<Controls> {
     Ok(controls)
 }
 
-fn check_ranges(args: &Args) -> Result<()> {
+fn check_arguments(args: &Args) -> Result<()> {
+    let output = args.output.display();
+    let is_wav = args
+        .output
+        .extension()
+        .is_some_and(|e| e.eq_ignore_ascii_case("wav"));
+    if !is_wav {
+        return Err(WrongArgument(format!("{output}: only .wav is written")).into());
+    }
+    let (input_file, output_file) = (args.input.canonicalize(), args.output.canonicalize());
+    if input_file.is_ok() && input_file.ok() == output_file.ok() {
+        let message = format!("{output} is the input; it would be lost");
+        return Err(WrongArgument(message).into());
+    }
     for (name, value, low, high) in [
         ("--pitch", args.pitch, -24.0, 24.0),
         ("--formant", args.formant, -12.0, 12.0),

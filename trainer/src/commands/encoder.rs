@@ -66,6 +66,10 @@ pub struct Args {
     /// What to compute on
     #[arg(long, value_enum, default_value_t)]
     pub backend: BackendName,
+
+    /// The backend a finished training ran on, for its manifest; `--backend` unless given
+    #[arg(long, value_name = "NAME")]
+    pub trained_on: Option<String>,
 }
 
 /// Runs the verb.
@@ -112,7 +116,7 @@ fn export(args: &Args, folder: &Path) -> Result<()> {
         },
         licence: args.licence.clone(),
         attribution: args.attribution.clone(),
-        training: summary(&position, args.backend),
+        training: summary(&position, &args.trained_on.clone().unwrap_or_else(|| args.backend.to_string())),
         files: BTreeMap::new(),
     };
     let bytes = graph.len();
@@ -128,13 +132,13 @@ fn export(args: &Args, folder: &Path) -> Result<()> {
     Ok(())
 }
 
-fn summary(position: &Position, backend: BackendName) -> TrainingSummary {
+fn summary(position: &Position, backend: &str) -> TrainingSummary {
     TrainingSummary {
         trainer: format!("trainer {}", env!("CARGO_PKG_VERSION")),
         steps: position.step,
         minutes: position.minutes,
         hours: position.seconds / 3600.0,
-        backend: backend.to_string(),
+        backend: backend.to_owned(),
         held_out_loss: 1.0 - position.accuracy,
         notes: format!("held-out frame accuracy {:.4}; the loss given is the share of wrong frames", position.accuracy),
     }

@@ -45,8 +45,8 @@ pub struct Args {
     pub no_encoder: bool,
 
     /// The backend the voice was trained on, for its manifest
-    #[arg(long, value_enum, default_value_t)]
-    pub backend: BackendName,
+    #[arg(long, value_name = "NAME", default_value_t = BackendName::default().to_string())]
+    pub backend: String,
 }
 
 /// What only a person can say about a voice.
@@ -135,7 +135,7 @@ pub fn run(args: &Args) -> Result<()> {
             steps: position.step,
             minutes: position.minutes,
             hours: position.seconds / 3600.0,
-            backend: args.backend.to_string(),
+            backend: args.backend.clone(),
             held_out_loss: position.held_out,
             notes: "held-out loss: mean log spectral distance in nepers".to_owned(),
         },

@@ -89,14 +89,14 @@ fn voice(path: &Path) -> Result<()> {
     println!("  identity     {}", package.sha256);
     for speaker in &manifest.speakers {
         println!(
-            "  speaker      {}: F0 {:.0} / {:.0} / {:.0} Hz, {:.1} dBFS, {}, {}{}",
+            "  speaker      {}: F0 {:.0} / {:.0} / {:.0} Hz, {:.1} dBFS{}{}{}",
             speaker.name,
             speaker.f0_low_hz,
             speaker.f0_median_hz,
             speaker.f0_high_hz,
             speaker.loudness_median_db,
-            speaker.languages.join(" "),
-            speaker.licence,
+            after(", ", &speaker.languages.join(" ")),
+            after(", ", &speaker.licence),
             after(", ", &speaker.attribution)
         );
     }

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::config::WrongArgument;
 use crate::data::audio::{AudioReader, NonFinite, ReadOptions, mix_to_mono, scan};
-use crate::plot::{CurveSet, Panel, Series, draw_curves, draw_spectrograms, read_figures};
+use crate::plot::{Panel, curve_sets, draw_curves, draw_spectrograms, read_figures};
 
 /// Arguments of `trainer plot`.
 #[derive(Debug, Clone, clap::Args)]
@@ -109,25 +109,4 @@ pub fn panel(path: &Path, title: &str, from_s: f64, seconds: f64) -> Result<Pane
                 about.duration_s()
             )
         })
-}
-
-/// Puts losses into one plot and every other figure into one of its own, by name.
-#[must_use]
-pub fn curve_sets(series: &[Series]) -> Vec<CurveSet> {
-    let is_loss = |name: &str| name.contains("loss");
-    let losses: Vec<Series> = series.iter().filter(|s| is_loss(&s.name)).cloned().collect();
-    let mut sets = Vec::new();
-    if !losses.is_empty() {
-        sets.push(CurveSet {
-            title: "loss".to_owned(),
-            series: losses,
-        });
-    }
-    for single in series.iter().filter(|s| !is_loss(&s.name)) {
-        sets.push(CurveSet {
-            title: single.name.clone(),
-            series: vec![single.clone()],
-        });
-    }
-    sets
 }

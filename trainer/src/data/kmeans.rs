@@ -58,7 +58,8 @@ pub fn kmeans(
         let mean = assignment.iter().map(|&(_, distance)| f64::from(distance)).sum::<f64>()
             / assignment.len().max(1) as f64;
         advance(rounds, mean);
-        if previous - mean <= MIN_GAIN * previous || rounds == MAX_ROUNDS || centres.is_empty() {
+        let settled = rounds > 1 && previous - mean <= MIN_GAIN * previous;
+        if settled || rounds == MAX_ROUNDS || centres.is_empty() {
             return Clustering {
                 count: centres.len() / channels,
                 centres,

@@ -285,11 +285,14 @@ fn append_speaker(
     held_out_share: f64,
     clips: &mut Vec<ClipEntry>,
 ) {
-    let hashes: Vec<&str> = records
+    let recordings: Vec<(&str, usize)> = records
         .iter()
-        .map(|record| record.source_sha256.as_str())
+        .map(|record| {
+            let frames = record.parts.iter().map(|part| part.frames).sum();
+            (record.source_sha256.as_str(), frames)
+        })
         .collect();
-    let held_out_records = split(&hashes, held_out_share);
+    let held_out_records = split(&recordings, held_out_share);
     for (record, held_out) in records.iter().zip(held_out_records) {
         let mut first_frame = 0;
         for (index, part) in record.parts.iter().enumerate() {
@@ -309,31 +312,27 @@ fn append_speaker(
     }
 }
 
-/// Which of the recordings with these hashes are held out.
+/// Which of the recordings are held out, given their hashes and frames.
 ///
-/// Each one is drawn by its own hash, so adding recordings moves no other one
-/// across. Where the draw leaves none of two or more, the one with the lowest
-/// hash is taken; at least one always remains to train on.
-fn split(sha256: &[&str], share: f64) -> Vec<bool> {
-    let draw = |hash: &str| {
-        u32::from_str_radix(hash.get(..8).unwrap_or("0"), 16).unwrap_or(0) as f64
-            / f64::from(u32::MAX)
-    };
-    let mut held_out: Vec<bool> = sha256.iter().map(|hash| draw(hash) < share).collect();
-    if share > 0.0 && sha256.len() > 1 {
-        let by_hash = |(_, a): &(usize, &&str), (_, b): &(usize, &&str)| a.cmp(b);
-        if !held_out.contains(&true)
-            && let Some((lowest, _)) = sha256.iter().enumerate().min_by(by_hash)
-        {
-            held_out[lowest] = true;
+/// They are taken in the order of their hashes until their length reaches
+/// `share` of the whole: the choice depends on the recordings alone, not on
+/// their names or order. At least one is held out of two or more, and at least
+/// one remains to train on.
+fn split(recordings: &[(&str, usize)], share: f64) -> Vec<bool> {
+    let mut held_out = vec![false; recordings.len()];
+    if share <= 0.0 || recordings.len() < 2 {
+        return held_out;
+    }
+    let total: usize = recordings.iter().map(|&(_, frames)| frames).sum();
+    let mut by_hash: Vec<usize> = (0..recordings.len()).collect();
+    by_hash.sort_by_key(|&index| recordings[index].0);
+    let mut held_frames = 0;
+    for &index in &by_hash[..recordings.len() - 1] {
+        held_out[index] = true;
+        held_frames += recordings[index].1;
+        if held_frames as f64 >= share * total as f64 {
+            break;
         }
-        if !held_out.contains(&false)
-            && let Some((highest, _)) = sha256.iter().enumerate().max_by(by_hash)
-        {
-            held_out[highest] = false;
-        }
-    } else {
-        held_out.fill(false);
     }
     held_out
 }
@@ -400,37 +399,49 @@ mod tests {
             .collect()
     }
 
-    fn split_of(names: &[String], share: f64) -> Vec<bool> {
-        split(
-            &names.iter().map(String::as_str).collect::<Vec<_>>(),
-            share,
-        )
+    fn recordings(hashes: &[String]) -> Vec<(&str, usize)> {
+        let frames = |hash: &String| 100 + usize::from(hash.as_bytes()[0]) * 10;
+        hashes.iter().map(|hash| (hash.as_str(), frames(hash))).collect()
     }
 
     #[test]
-    fn about_the_asked_share_is_held_out() {
-        let held = split_of(&hashes(2000), 0.05)
-            .into_iter()
-            .filter(|&held| held)
-            .count();
-        assert!((70..=130).contains(&held), "{held} of 2000");
+    fn the_asked_share_of_the_length_is_held_out() {
+        for (count, share) in [(2000, 0.05), (50, 0.05), (10, 0.3)] {
+            let hashes = hashes(count);
+            let recordings = recordings(&hashes);
+            let held = split(&recordings, share);
+            let of = |wanted: bool| -> usize {
+                let kept = recordings.iter().zip(&held).filter(|(_, held)| wanted || **held);
+                kept.map(|((_, frames), _)| frames).sum()
+            };
+            let (held_frames, all) = (of(false) as f64, of(true) as f64);
+            assert!(held_frames >= share * all && held_frames <= share * all + 1_200.0);
+        }
     }
 
     #[test]
-    fn a_further_recording_moves_no_other_across() {
-        let names = hashes(400);
-        let before = split_of(&names[..399], 0.05);
-        assert_eq!(split_of(&names, 0.05)[..399], before);
+    fn the_order_of_the_recordings_does_not_matter() {
+        let hashes = hashes(100);
+        let mut recordings = recordings(&hashes);
+        let held: HashSet<&str> = held_of(&recordings);
+        recordings.reverse();
+        assert_eq!(held_of(&recordings), held);
+    }
+
+    fn held_of<'a>(recordings: &[(&'a str, usize)]) -> HashSet<&'a str> {
+        let held = split(recordings, 0.1);
+        let with_held = recordings.iter().zip(held);
+        with_held.filter(|(_, held)| *held).map(|((hash, _), _)| *hash).collect()
     }
 
     #[test]
     fn two_recordings_give_one_to_each_side_and_one_is_trained_on() {
-        let names = hashes(2);
-        assert_eq!(
-            split_of(&names, 0.05).iter().filter(|&&held| held).count(),
-            1
-        );
-        assert_eq!(split_of(&names[..1], 0.05), vec![false]);
-        assert_eq!(split_of(&names, 0.0), vec![false, false]);
+        let hashes = hashes(2);
+        let recordings = recordings(&hashes);
+        let count = |held: Vec<bool>| held.into_iter().filter(|&held| held).count();
+        assert_eq!(count(split(&recordings, 0.05)), 1);
+        assert_eq!(count(split(&recordings, 0.5)), 1);
+        assert_eq!(split(&recordings[..1], 0.05), vec![false]);
+        assert_eq!(split(&recordings, 0.0), vec![false, false]);
     }
 }

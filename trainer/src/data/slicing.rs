@@ -111,18 +111,23 @@ pub fn frame_levels(path: &Path, about: &AudioScan, options: ReadOptions) -> Res
     Ok(levels)
 }
 
+/// What is quieter than this is silence in any take: the hiss of a microphone lies there.
+const SILENCE_DB: f32 = -60.0;
+
 /// Level below which a frame of this take counts as silence.
 ///
 /// The take's own noise (its 10th percentile) plus 8 dB, but between 50 dB and
 /// 25 dB below its loud parts (95th percentile): a take without pauses must
-/// not lose its quiet notes, nor a noisy one count its noise as sound. Tuned by
-/// ear and eye on spoken prompts and a-cappella songs.
+/// not lose its quiet notes, nor a noisy one count its noise as sound. At
+/// least [`SILENCE_DB`].
 #[must_use]
 pub fn automatic_threshold_db(levels_db: &[f32]) -> f32 {
     let mut levels = levels_db.to_vec();
     let noise_db = super::dataset::percentile(&mut levels, 0.10);
     let loud_db = super::dataset::percentile(&mut levels, 0.95);
-    (noise_db + 8.0).clamp(loud_db - 50.0, loud_db - 25.0).max(-90.0)
+    (noise_db + 8.0)
+        .clamp(loud_db - 50.0, loud_db - 25.0)
+        .max(SILENCE_DB)
 }
 
 /// Decides where to cut.

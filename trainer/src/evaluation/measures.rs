@@ -175,18 +175,40 @@ impl Timbre {
     }
 }
 
-/// Cosine of two mean cepstra, 0..1: 1 is the same average colour of sound.
+/// Mean of the mean cepstrum over the halves of one recording each of 234 speakers, most of LibriSpeech.
 ///
-/// This is a coarse measure that needs no network: it sees the long-term
-/// spectrum, not what a listener tells two singers apart by.
+/// Printed by `examples/timbre_background.rs`.
+const BACKGROUND_MEAN: [f64; COEFFICIENTS] = [
+    179.14, 17.16, 64.63, -3.85, -3.71, -13.74, -9.75, -0.38, -1.18, -1.77, -3.97, -0.59, -1.52,
+    -7.80, -5.81, -6.35, -5.22, -4.67, -4.43, -3.97,
+];
+/// Standard deviation to [`BACKGROUND_MEAN`].
+const BACKGROUND_DEVIATION: [f64; COEFFICIENTS] = [
+    77.26, 43.87, 34.21, 31.01, 23.63, 22.45, 19.03, 15.16, 14.24, 12.41, 14.58, 11.54, 13.10,
+    12.53, 8.32, 9.20, 10.12, 7.34, 8.38, 7.48,
+];
+
+/// Cosine of what sets two mean cepstra apart from other speakers', 0..1.
+///
+/// Measured on 234 speakers: halves of one recording have a median of 0.90
+/// (95 % above 0.66), recordings of different speakers of 0.00 (95 % below
+/// 0.52). It needs no network and hears the microphone as well as the voice;
+/// it is not all that a listener tells two singers apart by.
 #[must_use]
 pub fn similarity(a: &[f64; COEFFICIENTS], b: &[f64; COEFFICIENTS]) -> f64 {
-    let dot = |x: &[f64; COEFFICIENTS], y: &[f64; COEFFICIENTS]| {
-        x.iter().zip(y).map(|(x, y)| x * y).sum::<f64>()
-    };
-    let scale = (dot(a, a) * dot(b, b)).sqrt();
+    let (mut dot, mut squares_a, mut squares_b) = (0.0, 0.0, 0.0);
+    for index in 0..COEFFICIENTS {
+        let apart = |cepstrum: &[f64; COEFFICIENTS]| {
+            (cepstrum[index] - BACKGROUND_MEAN[index]) / BACKGROUND_DEVIATION[index]
+        };
+        let (a, b) = (apart(a), apart(b));
+        dot += a * b;
+        squares_a += a * a;
+        squares_b += b * b;
+    }
+    let scale = (squares_a * squares_b).sqrt();
     if scale > 0.0 {
-        (dot(a, b) / scale).clamp(0.0, 1.0)
+        (dot / scale).clamp(0.0, 1.0)
     } else {
         0.0
     }

@@ -46,7 +46,7 @@ pub struct ClipReport {
     pub name: String,
     /// Length in seconds.
     pub duration_s: f64,
-    /// Mean-cepstrum cosine of the resynthesis to the speaker's other recordings, 0..1.
+    /// Timbre of the resynthesis against the speaker's other recordings, 0..1; see [`similarity`].
     pub similarity: f64,
     /// The same for the recording itself: what can be reached.
     pub similarity_of_recording: f64,

@@ -145,6 +145,11 @@ impl<B: Backend> HarmonicVoice<B> {
         Curves { harmonic: curve(0, HARMONIC_POINTS, CURVE_START[0]), noise: curve(HARMONIC_POINTS, NOISE_POINTS, CURVE_START[1]) }
     }
 
+    /// Replaces the layer that draws the curves.
+    pub fn set_curves(&mut self, curves: CausalConv<B>) {
+        self.curves = curves;
+    }
+
     /// Frames of the past a frame depends on.
     pub fn receptive_field_frames(&self) -> usize {
         1 + self.entry.context() + self.blocks.iter().map(ResidualBlock::context).sum::<usize>()

@@ -145,3 +145,63 @@ pub fn read_figures(path: &Path) -> Result<Vec<Series>> {
     }
     Ok(series)
 }
+
+/// Whether a figure belongs into the plot of losses.
+fn is_loss(name: &str) -> bool {
+    name.contains("loss") || ["distance", "held_out", "held out"].contains(&name)
+}
+
+/// Puts losses into one plot and every other figure into one of its own, by name.
+#[must_use]
+pub fn curve_sets(series: &[Series]) -> Vec<CurveSet> {
+    let losses: Vec<Series> = series.iter().filter(|s| is_loss(&s.name)).cloned().collect();
+    let mut sets = Vec::new();
+    if !losses.is_empty() {
+        sets.push(CurveSet {
+            title: "loss".to_owned(),
+            series: losses,
+        });
+    }
+    for single in series.iter().filter(|s| !is_loss(&s.name)) {
+        sets.push(CurveSet {
+            title: single.name.replace('_', " "),
+            series: vec![single.clone()],
+        });
+    }
+    sets
+}
+
+/// Draws a training's `figures.csv` as a picture.
+///
+/// # Errors
+/// The table is missing or holds no row, or the file cannot be written.
+pub fn draw_figures(table: &Path, picture: &Path) -> Result<()> {
+    draw_curves(picture, &curve_sets(&read_figures(table)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_resumed_run_replaces_the_steps_it_repeats_and_a_cut_off_line_is_passed_over() {
+        let path = std::env::temp_dir().join(format!("timbra-figures-{}.csv", std::process::id()));
+        std::fs::write(&path, "step,loss,similarity\n1,4,0.1\n2,3,nan\n3,2,0.3\n2,2.5,0.2\n3,2.").unwrap();
+        let series = read_figures(&path).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!(series[0].points, [(1.0, 4.0), (2.0, 2.5)]);
+        assert_eq!(series[1].points, [(1.0, 0.1), (2.0, 0.2)]);
+    }
+
+    #[test]
+    fn losses_share_a_plot_and_others_have_their_own() {
+        let named = |name: &str| Series {
+            name: name.to_owned(),
+            points: vec![(0.0, 1.0)],
+        };
+        let sets = curve_sets(&["distance", "held_out", "similarity"].map(named));
+        let titles: Vec<&str> = sets.iter().map(|set| set.title.as_str()).collect();
+        assert_eq!(titles, ["loss", "similarity"]);
+        assert_eq!(sets[0].series.len(), 2);
+    }
+}

@@ -23,6 +23,9 @@ const WINDOW_S: f64 = 0.043;
 /// Range of colours below the loudest point of all panels.
 const RANGE_DB: f32 = 80.0;
 
+/// Octaves between two frames above which an F0 line is broken.
+const MAX_STEP: f32 = 0.4;
+
 const FREQUENCIES: [(f64, &str); 9] = [
     (100.0, "100"),
     (250.0, "250"),
@@ -140,8 +143,13 @@ fn draw_f0(canvas: &Canvas<'_>, panels: &[Panel], time: Axis, top: i32) -> Resul
     };
     frame.draw_grid(canvas)?;
     for (index, track) in tracks.iter().enumerate() {
-        let points = track.iter().enumerate().map(|(frame, &f0_hz)| {
-            (f0_hz > 0.0).then_some((frame as f64 / 100.0, f64::from(f0_hz)))
+        let mut before_hz = 0.0;
+        let points = track.iter().enumerate().flat_map(|(frame, &f0_hz)| {
+            // A jump is another note, or a mistake: no line leads there.
+            let jump = before_hz > 0.0 && f0_hz > 0.0 && (f0_hz / before_hz).log2().abs() > MAX_STEP;
+            before_hz = f0_hz;
+            let point = (f0_hz > 0.0).then_some((frame as f64 / 100.0, f64::from(f0_hz)));
+            std::iter::once(None).filter(move |_| jump).chain(std::iter::once(point))
         });
         frame.draw_line(canvas, points, CURVES[index % CURVES.len()], 2)?;
     }

@@ -9,12 +9,12 @@ use thiserror::Error;
 #[non_exhaustive]
 pub enum AudioError {
     /// The file cannot be opened or read.
-    #[error("cannot read {}: {source}", path.display())]
+    #[error("cannot read {}: {reason}", path.display())]
     Io {
         /// The file.
         path: PathBuf,
         /// The system's reason.
-        source: std::io::Error,
+        reason: std::io::Error,
     },
     /// A folder where a file was expected.
     #[error("{} is a folder; expected an audio file", path.display())]

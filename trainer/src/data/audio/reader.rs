@@ -78,9 +78,9 @@ impl AudioReader {
     /// # Errors
     /// Missing, empty or unreadable file, unknown format, impossible header.
     pub fn open(path: &Path, options: ReadOptions) -> Result<Self, AudioError> {
-        let io = |source| AudioError::Io {
+        let io = |reason| AudioError::Io {
             path: path.to_path_buf(),
-            source,
+            reason,
         };
         let about = std::fs::metadata(path).map_err(io)?;
         if about.is_dir() {
@@ -223,7 +223,7 @@ impl AudioReader {
                 {
                     return Err(AudioError::Io {
                         path: self.path.clone(),
-                        source: error,
+                        reason: error,
                     });
                 }
                 Err(_) => return self.end(true),
@@ -366,9 +366,9 @@ impl AudioReader {
             path: self.path.clone(),
             found: "a header that names no channels",
         };
-        let file = File::open(&self.path).map_err(|source| AudioError::Io {
+        let file = File::open(&self.path).map_err(|reason| AudioError::Io {
             path: self.path.clone(),
-            source,
+            reason,
         })?;
         let stream = MediaSourceStream::new(Box::new(file), Default::default());
         let mut format = symphonia::default::get_probe()

@@ -1,0 +1,138 @@
+//! The loader thread: reads, checks and readies voices, and frees what others let go of.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::Receiver;
+
+use timbra_voice::library::{self, VoiceRef};
+
+use super::{Job, Service, Slot};
+use crate::error::EngineError;
+use crate::model::LoadedVoice;
+use crate::pipeline::Pipeline;
+use crate::ring::Change;
+use crate::status::VoiceState;
+
+pub(super) fn run(work: &Receiver<Job>) {
+    while let Ok(job) = work.recv() {
+        match job {
+            Job::Load { slot, wanted, asked } => load(&slot, &wanted, asked),
+            Job::Free(thing) => drop(thing),
+            Job::Quit => return,
+        }
+    }
+}
+
+fn load(slot: &Slot, wanted: &VoiceRef, asked: u64) {
+    let superseded = || slot.asked.load(Ordering::Acquire) != asked;
+    if superseded() || slot.shared.closed.load(Ordering::Acquire) {
+        return;
+    }
+    let outcome = if wanted.is_empty() {
+        unload(slot);
+        Ok(())
+    } else {
+        catch_unwind(AssertUnwindSafe(|| ready(slot, wanted)))
+            .unwrap_or_else(|panic| Err(EngineError::Panic(panic_text(panic.as_ref()))))
+    };
+    if superseded() {
+        return;
+    }
+    if let Err(error) = &outcome {
+        refuse(slot, error);
+    }
+    slot.shared.loading.store(false, Ordering::Release);
+    slot.settled_well.store(outcome.is_ok(), Ordering::Release);
+    slot.settled.store(asked, Ordering::Release);
+}
+
+/// Loads the voice and hands it to the worker.
+fn ready(slot: &Slot, wanted: &VoiceRef) -> Result<(), EngineError> {
+    let shared = &slot.shared;
+    let folders = Service::global().voice_folders();
+    let found = library::find(wanted, &folders);
+    let path = match &found {
+        Some(found) => found.path.clone(),
+        // What is at the path can not be used: loading it says why.
+        None if wanted.path.exists() => wanted.path.clone(),
+        None => {
+            return Err(EngineError::VoiceNotFound {
+                name: wanted.name.clone(),
+                path: wanted.path.clone(),
+                sha256: wanted.sha256.clone(),
+                searched: folders,
+            });
+        }
+    };
+    let voice = LoadedVoice::load(&path, &folders)?;
+    let pipeline = Pipeline::new(&voice, &shared.config, shared.latency_samples)?;
+    let manifest = voice.manifest();
+    {
+        let mut words = shared.words.lock();
+        words.playing = Some(VoiceRef {
+            name: manifest.name.clone(),
+            path: path.clone(),
+            sha256: voice.sha256().to_owned(),
+        });
+        words.speakers = manifest.speakers.iter().map(|speaker| speaker.name.clone()).collect();
+        words.has_formant = manifest.synthesis.inputs.iter().any(|input| input == "formant_semitones");
+        words.has_tables = (voice.clusters().is_some(), voice.retrieval().is_some());
+        words.provider = voice.provider().to_owned();
+        words.message = notice(wanted, &voice);
+    }
+    shared.counters.set_voice_state(VoiceState::Ready);
+    let before = shared.install(Change::Voice(Box::new(pipeline)));
+    drop(before);
+    let before = slot.voice.lock().replace(voice);
+    drop(before);
+    Ok(())
+}
+
+/// What the user should know about a voice that was found.
+fn notice(wanted: &VoiceRef, voice: &Arc<LoadedVoice>) -> String {
+    if !wanted.sha256.is_empty() && wanted.sha256 != voice.sha256() {
+        return format!(
+            "voice \"{}\" at {} is not the same as when the project was saved (hash {}, was {}): it may sound different",
+            voice.manifest().name,
+            voice.path().display(),
+            &voice.sha256()[..12],
+            wanted.sha256.get(..12).unwrap_or(&wanted.sha256),
+        );
+    }
+    voice.provider_message().unwrap_or_default().to_owned()
+}
+
+fn refuse(slot: &Slot, error: &EngineError) {
+    tracing::warn!("{error}");
+    let shared = &slot.shared;
+    shared.words.lock().message = error.to_string();
+    shared.counters.set_voice_state(match error {
+        EngineError::NeedsRestart { .. } => VoiceState::NeedsRestart,
+        // The old voice goes on playing.
+        _ if shared.sounding.load(Ordering::Acquire) => VoiceState::Ready,
+        _ => VoiceState::Failed,
+    });
+}
+
+fn unload(slot: &Slot) {
+    let shared = &slot.shared;
+    drop(shared.install(Change::Nothing));
+    drop(slot.voice.lock().take());
+    let mut words = shared.words.lock();
+    words.playing = None;
+    words.speakers.clear();
+    words.has_formant = false;
+    words.has_tables = (false, false);
+    words.provider.clear();
+    shared.counters.set_voice_state(VoiceState::Empty);
+}
+
+/// What a panic said.
+pub(super) fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
+    panic
+        .downcast_ref::<&str>()
+        .map(|text| (*text).to_owned())
+        .or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "no message".to_owned())
+}

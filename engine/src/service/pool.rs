@@ -1,0 +1,101 @@
+//! The worker threads: each looks at every stream in turn and steps the one that has work and nobody else is at.
+//!
+//! They poll. Waking a thread is a system call, which the audio thread does not make; a look at a ring is two atomic
+//! loads.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use super::{Job, Slot, State, loader};
+use crate::error::EngineError;
+use crate::worker::Step;
+
+/// Between two looks while something sounds. Well within the slack of the live tier.
+const SOUNDING: Duration = Duration::from_micros(500);
+/// While all streams are silent.
+const SILENT: Duration = Duration::from_millis(2);
+/// While no host calls.
+const IDLE: Duration = Duration::from_millis(10);
+/// A host that has not called for so long is idle.
+const IDLE_AFTER: Duration = Duration::from_secs(5);
+
+pub(super) fn run(state: &State, index: usize) {
+    let mut seen = u64::MAX;
+    let mut slots: Vec<Arc<Slot>> = Vec::new();
+    let mut played = 0u64;
+    let mut called = Instant::now();
+    while !state.stop.load(Ordering::Acquire) {
+        let generation = state.generation.load(Ordering::Acquire);
+        if generation != seen {
+            seen = generation;
+            slots.clone_from(&state.streams.lock());
+        }
+        let mut worked = false;
+        let mut waited_for = false;
+        let mut silent = true;
+        let mut total = 0u64;
+        for turn in 0..slots.len() {
+            let slot = &slots[(turn + index) % slots.len()];
+            if slot.shared.closed.load(Ordering::Acquire) {
+                close(state, slot);
+                continue;
+            }
+            worked |= visit(state, slot);
+            let shared = &slot.shared;
+            waited_for |= shared.port_waits.load(Ordering::Acquire);
+            silent &= shared.counters.asleep.load(Ordering::Relaxed) || !shared.sounding.load(Ordering::Acquire);
+            total = total.wrapping_add(shared.played_until.load(Ordering::Acquire));
+        }
+        if total != played {
+            played = total;
+            called = Instant::now();
+        }
+        if worked {
+            continue;
+        }
+        if waited_for {
+            // A host that renders waits: be there at once.
+            std::thread::yield_now();
+        } else if called.elapsed() > IDLE_AFTER {
+            std::thread::sleep(IDLE);
+        } else {
+            std::thread::sleep(if silent { SILENT } else { SOUNDING });
+        }
+    }
+}
+
+/// Steps a stream once, unless another thread is at it.
+fn visit(state: &State, slot: &Slot) -> bool {
+    let Some(mut worker) = slot.worker.try_lock() else { return false };
+    let worked = match catch_unwind(AssertUnwindSafe(|| worker.step())) {
+        Ok(Ok(step)) => step == Step::Worked,
+        Ok(Err(error)) => {
+            tracing::error!("{error}");
+            false
+        }
+        Err(panic) => {
+            let error = EngineError::Panic(loader::panic_text(panic.as_ref()));
+            tracing::error!("{error}");
+            worker.fail(&error);
+            false
+        }
+    };
+    if let Some(pipeline) = worker.take_left() {
+        // The loader lives as long as the workers.
+        let _ = state.jobs.send(Job::Free(pipeline));
+    }
+    worked
+}
+
+/// Takes a stream whose port is gone off the list.
+fn close(state: &State, slot: &Arc<Slot>) {
+    let mut streams = state.streams.lock();
+    let before = streams.len();
+    streams.retain(|other| !Arc::ptr_eq(other, slot));
+    if streams.len() != before {
+        state.generation.fetch_add(1, Ordering::Release);
+        let _ = state.jobs.send(Job::Free(Box::new(Arc::clone(slot))));
+    }
+}

@@ -1,0 +1,47 @@
+//! Claims about the audio thread: it does not allocate.
+
+mod support;
+
+use assert_no_alloc::{AllocDisabler, assert_no_alloc};
+use timbra_engine::offline::Joined;
+use timbra_engine::worker::Step;
+use timbra_engine::{Controls, StreamConfig, Tier};
+
+#[global_allocator]
+static ALLOCATOR: AllocDisabler = AllocDisabler;
+
+#[test]
+fn process_and_reset_do_not_allocate() {
+    if !support::runtime_is_there() {
+        return;
+    }
+    let voice = support::identity("no-alloc", 3, 0);
+    for (block_samples, channels) in [(1, 1), (256, 2), (2000, 2)] {
+        let config =
+            StreamConfig { host_rate_hz: 44_100, max_block_samples: block_samples, channels, tier: Tier::Live };
+        let mut joined = Joined::new(&voice, config).unwrap();
+        let song = support::song(44_100, 0.2);
+        for round in 0..40 {
+            // Also when the worker is away so long that the rings are full.
+            let works = round != 20;
+            for (index, block) in song.chunks(block_samples).enumerate() {
+                let (mut left, mut right) = (block.to_vec(), block.to_vec());
+                let controls = Controls {
+                    pitch_semitones: index as f32 % 7.0,
+                    bypass: index % 50 > 25,
+                    ..Controls::default()
+                };
+                assert_no_alloc(|| {
+                    let mut both = [&mut left[..], &mut right[..]];
+                    joined.port.process(&mut both[..channels], &controls);
+                });
+                if works {
+                    while joined.worker.step().unwrap() == Step::Worked {}
+                }
+            }
+            if round % 5 == 4 {
+                assert_no_alloc(|| joined.port.reset());
+            }
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! Same in, same out: at any block size, in any format, at any pace.
+
+use timbra_tests::bundles;
+use timbra_tests::host::{Change, FORMATS, Format, Host, Job, Mode, Pace, Setup};
+use timbra_tests::measure::{first_difference, lag_samples, rms, zero_runs};
+use timbra_tests::{singer, voices};
+
+const RATE_HZ: u32 = 48_000;
+/// The block all runs announce: latency depends on it, the sound must not.
+const ANNOUNCED: usize = 1024;
+
+fn vocal() -> Vec<f32> {
+    singer::sing(RATE_HZ)
+}
+
+/// Pitch, mix and seed on the move, at odd samples.
+fn automation(host: &mut dyn Host, total: usize) -> Vec<Change> {
+    let mut changes = Vec::new();
+    for (share, key, text) in [
+        (0.11, "pitch", "+3.25"),
+        (0.23, "formant", "-1"),
+        (0.37, "mix_2", "60 %"),
+        (0.49, "pitch", "-4"),
+        (0.52, "seed", "7"),
+        (0.71, "dry_wet", "80 %"),
+        (0.83, "output_gain", "-3 dB"),
+    ] {
+        let parameter = host.find(key).expect(key);
+        let value = host.value_of(parameter.id, text).expect(text);
+        let at_samples = (total as f64 * share) as usize + 13;
+        changes.push(Change { at_samples, id: parameter.id, value });
+    }
+    changes
+}
+
+/// Bounces the vocal with automation through the shipped voice.
+fn bounce(format: Format, setup: Setup, blocks: &[usize], pace: Pace) -> Vec<Vec<f32>> {
+    let mut host = bundles::open(format);
+    host.activate(setup).expect("activate");
+    host.idle(std::time::Duration::from_millis(100)).expect("idle");
+    let latency = host.latency_samples();
+    let mut channel = vocal();
+    if pace == Pace::RealTime {
+        channel.truncate(3 * RATE_HZ as usize);
+    }
+    let total = channel.len();
+    channel.resize(total + latency, 0.0);
+    let changes = automation(host.as_mut(), total);
+    let input = vec![channel; setup.channels];
+    let job = Job { input: &input, blocks, changes: &changes, pace };
+    let mut output = host.render(&job).expect("render");
+    for channel in &mut output {
+        channel.drain(..latency);
+    }
+    output
+}
+
+#[test]
+fn bounces_are_bit_identical_over_block_sizes_and_formats() {
+    let setup = Setup::offline(RATE_HZ, ANNOUNCED);
+    let reference = bounce(Format::Clap, setup, &[1024], Pace::Free);
+    assert!(rms(&reference[0]) > 1e-3, "the shipped voice is silent");
+    for (format, blocks) in [
+        (Format::Clap, &[1024usize][..]),
+        (Format::Vst3, &[1024]),
+        (Format::Clap, &[64]),
+        (Format::Vst3, &[480]),
+        (Format::Clap, &[1023, 1, 17, 333]),
+        (Format::Vst3, &[1]),
+    ] {
+        let other = bounce(format, setup, blocks, Pace::Free);
+        for (a, b) in reference.iter().zip(&other) {
+            let at = first_difference(a, b, 0.0);
+            assert_eq!(at, None, "{} with blocks of {blocks:?} differs", format.name());
+        }
+    }
+}
+
+#[test]
+fn a_bounce_that_claims_to_be_real_time_has_no_gaps() {
+    // Ardour's export and other hosts render as fast as they can and say "real time".
+    for format in FORMATS {
+        let offline = bounce(format, Setup::offline(RATE_HZ, ANNOUNCED), &[1024], Pace::Free);
+        let setup = Setup::offline(RATE_HZ, ANNOUNCED).mode(Mode::Realtime);
+        let claimed = bounce(format, setup, &[1024], Pace::Free);
+        let at = first_difference(&offline[0], &claimed[0], 0.0);
+        assert_eq!(at, None, "{}: the claim changed the sound", format.name());
+    }
+}
+
+#[test]
+fn real_time_sounds_like_the_bounce() {
+    // On a machine that is busy with other tests a deadline may be missed; then
+    // there is a gap, and what is not gap must still be exactly the bounce.
+    let setup = Setup::offline(RATE_HZ, ANNOUNCED).mode(Mode::Realtime);
+    let live = bounce(Format::Clap, setup, &[512], Pace::RealTime);
+    let bounced = bounce(Format::Clap, Setup::offline(RATE_HZ, ANNOUNCED), &[512], Pace::RealTime);
+    let same = live[0].iter().zip(&bounced[0]).filter(|(a, b)| a == b).count();
+    let share = same as f64 / live[0].len() as f64;
+    assert!(share > 0.8, "only {:.0} % of the samples are those of the bounce", share * 100.0);
+}
+
+#[test]
+fn the_voice_sings_on_time_in_mono_and_stereo() {
+    for format in FORMATS {
+        for setup in [Setup::offline(RATE_HZ, 512), Setup::offline(RATE_HZ, 512).mono()] {
+            let output = bounce(format, setup, &[512], Pace::Free);
+            let source = vocal();
+            let case = format!("{} with {} channels", format.name(), setup.channels);
+            assert!(output.iter().all(|c| c.len() == source.len()), "{case}: length");
+            assert!(rms(&output[0]) > 1e-3, "{case}: silent");
+            // Loudness contours are compared, since the voice has a waveform of its own.
+            let contour = |signal: &[f32]| -> Vec<f32> {
+                let levels = signal.chunks(48).map(|hop| (rms(hop) + 1e-4).log10());
+                let levels: Vec<f32> = levels.collect();
+                let mean = levels.iter().sum::<f32>() / levels.len() as f32;
+                levels.iter().map(|l| l - mean).collect()
+            };
+            let lag_ms = lag_samples(&contour(&source), &contour(&output[0]));
+            assert!(lag_ms.abs() <= 15, "{case}: {lag_ms} ms late");
+            // In the middle of a note nothing may be missing.
+            let held = &output[0][(2.6 * 48e3) as usize..(3.1 * 48e3) as usize];
+            assert_eq!(zero_runs(held, 16), [], "{case}: gaps");
+        }
+    }
+}
+
+#[test]
+fn silence_in_gives_silence_out_after_the_tail() {
+    let voice = voices::identity(&bundles::folder().join("../test-voices"), "bounce-identity");
+    for format in FORMATS {
+        for shipped in [true, false] {
+            let mut host = if shipped {
+                bundles::open(format)
+            } else {
+                bundles::open_with_voice(format, &voice)
+            };
+            host.activate(Setup::offline(RATE_HZ, 512)).expect("activate");
+            let vocal: Vec<f32> = vocal().into_iter().take(2 * RATE_HZ as usize).collect();
+            let input = vec![vocal.clone(), vocal];
+            let job = Job { input: &input, blocks: &[512], changes: &[], pace: Pace::Free };
+            host.render(&job).expect("render");
+            let tail = host.tail_samples();
+            assert!(tail < 20 * RATE_HZ as usize, "an endless tail");
+            let silence = vec![vec![0.0; tail + RATE_HZ as usize]; 2];
+            let job = Job { input: &silence, blocks: &[512], changes: &[], pace: Pace::Free };
+            let output = host.render(&job).expect("render");
+            let after = &output[0][tail..];
+            let at = after.iter().position(|s| *s != 0.0);
+            assert_eq!(at, None, "{}: sound after the tail of {tail}", format.name());
+        }
+    }
+}
+
+#[test]
+fn a_reset_forgets_what_was_in_flight() {
+    let voice = voices::identity(&bundles::folder().join("../test-voices"), "bounce-identity");
+    for format in FORMATS {
+        let mut host = bundles::open_with_voice(format, &voice);
+        host.activate(Setup::offline(RATE_HZ, 512)).expect("activate");
+        let loud = vec![vec![0.5; 8192]; 2];
+        let job = Job { input: &loud, blocks: &[512], changes: &[], pace: Pace::Free };
+        host.render(&job).expect("render");
+        host.reset().expect("reset");
+        let silence = vec![vec![0.0; 48_000]; 2];
+        let job = Job { input: &silence, blocks: &[512], changes: &[], pace: Pace::Free };
+        let output = host.render(&job).expect("render");
+        // What was heard last may fade for 2 ms, so that a jump does not click.
+        let at = output[0][96..].iter().position(|s| *s != 0.0);
+        assert_eq!(at, None, "{}: sound from before the reset", format.name());
+        assert!(output[0].iter().all(|s| s.abs() <= 0.51), "{}: a click", format.name());
+    }
+}
+
+#[test]
+fn not_a_number_in_the_input_does_not_come_out_and_does_no_lasting_harm() {
+    for format in FORMATS {
+        let mut host = bundles::open(format);
+        host.activate(Setup::offline(RATE_HZ, 512)).expect("activate");
+        let mut vocal = vocal();
+        vocal[20_000..20_010].fill(f32::NAN);
+        vocal[30_000] = f32::INFINITY;
+        let input = vec![vocal.clone(), vocal];
+        let job = Job { input: &input, blocks: &[512], changes: &[], pace: Pace::Free };
+        // The host fails on any sample that is not finite.
+        let output = host.render(&job).expect("render");
+        let later = &output[0][output[0].len() - 3 * RATE_HZ as usize..];
+        assert!(rms(later) > 1e-3, "{}: silent after NaN", format.name());
+    }
+}
