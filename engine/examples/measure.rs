@@ -4,12 +4,13 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Instant;
 
 use timbra_dsp::f0::{F0Config, F0Tracker};
 use timbra_dsp::loudness::LoudnessMeter;
 use timbra_engine::synthesis::{Synthesis, SynthesisFrame};
-use timbra_engine::{Controls, FeatureExtractor, LatencyPlan, Tier, offline};
+use timbra_engine::{
+    Controls, FeatureExtractor, LatencyPlan, Service, StreamConfig, Tier, VoiceRef, offline,
+};
 
 /// Seconds of audio every figure is measured on.
 const SECONDS: usize = 20;
@@ -32,12 +33,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
 
     let hops: Vec<[f32; 160]> = song(16_000).as_chunks::<160>().0.to_vec();
-    let share = |began: Instant| began.elapsed().as_secs_f64() / SECONDS as f64;
+    let share = |began: f64| (cpu_s() - began) / SECONDS as f64;
     println!("\nload, {SECONDS} s of audio on one core");
 
     let mut tracker = F0Tracker::new(F0Config::default());
     let mut meter = LoudnessMeter::new();
-    let began = Instant::now();
+    let began = cpu_s();
     for hop in &hops {
         std::hint::black_box((tracker.push(hop), meter.push(hop)));
     }
@@ -45,7 +46,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("  F0 and loudness  {pitch:.4}");
 
     let mut extractor = FeatureExtractor::new(Arc::clone(voice.encoder()))?;
-    let began = Instant::now();
+    let began = cpu_s();
     let mut frames = Vec::new();
     for hop in &hops {
         frames.extend(extractor.push_hop(hop)?);
@@ -54,7 +55,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     let mut synthesis = Synthesis::new(&voice)?;
     let mix = Controls::default().normalised_mix(voice.manifest().speakers.len());
-    let began = Instant::now();
+    let began = cpu_s();
     for (index, frame) in frames.iter().enumerate() {
         synthesis.run(&SynthesisFrame {
             index: index as u64,
@@ -69,10 +70,61 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("  synthesis        {:.4}", share(began));
 
     let input = song(48_000);
-    let began = Instant::now();
+    let began = cpu_s();
     offline::convert(&voice, &input, 48_000, &|_| Controls::default(), &mut |_| {})?;
     println!("  everything       {:.4}  (48 kHz in and out, blocks of 64)", share(began));
+
+    println!("\nthreads of the service while one stream plays in real time, 4 s each");
+    let wanted = VoiceRef::at(&path);
+    let config = StreamConfig { host_rate_hz: 48_000, max_block_samples: 256, channels: 2, tier: Tier::Live };
+    let (mut port, handle) = Service::global().open(config, wanted)?;
+    handle.wait_ready(std::time::Duration::from_secs(60));
+    for (what, level) in [("voice", 1.0), ("silence", 0.0)] {
+        let input: Vec<f32> = song(48_000)[..4 * 48_000].iter().map(|sample| sample * level).collect();
+        let before = workers_s();
+        let began = std::time::Instant::now();
+        let mut longest = 0.0f64;
+        for (index, block) in input.chunks(256).enumerate() {
+            let due = std::time::Duration::from_secs_f64(index as f64 * 256.0 / 48_000.0);
+            std::thread::sleep(due.saturating_sub(began.elapsed()));
+            let (mut left, mut right) = (block.to_vec(), block.to_vec());
+            let entered = std::time::Instant::now();
+            port.process(&mut [&mut left, &mut right], &Controls::default());
+            longest = longest.max(entered.elapsed().as_secs_f64());
+        }
+        let status = handle.status();
+        println!(
+            "  {what:<8} workers {:.4}, asleep {}, gaps {}, longest process {:.3} ms",
+            (workers_s() - before) / 4.0,
+            status.asleep,
+            status.gaps,
+            longest * 1e3
+        );
+    }
     Ok(())
+}
+
+/// Seconds the service's worker threads have computed (on Linux; elsewhere 0).
+fn workers_s() -> f64 {
+    let Ok(tasks) = std::fs::read_dir("/proc/self/task") else { return 0.0 };
+    tasks
+        .filter_map(|task| {
+            let folder = task.ok()?.path();
+            let name = std::fs::read_to_string(folder.join("comm")).ok()?;
+            let spent = std::fs::read_to_string(folder.join("schedstat")).ok()?;
+            let nanoseconds: f64 = spent.split_whitespace().next()?.parse().ok()?;
+            name.starts_with("timbra-worker").then_some(nanoseconds * 1e-9)
+        })
+        .sum()
+}
+
+/// Seconds this thread has computed; other programs on the machine do not count (on Linux; elsewhere they do).
+fn cpu_s() -> f64 {
+    static START: std::sync::LazyLock<std::time::Instant> = std::sync::LazyLock::new(std::time::Instant::now);
+    std::fs::read_to_string("/proc/thread-self/schedstat")
+        .ok()
+        .and_then(|text| text.split_whitespace().next()?.parse::<f64>().ok())
+        .map_or_else(|| START.elapsed().as_secs_f64(), |nanoseconds| nanoseconds * 1e-9)
 }
 
 /// A gliding tone with overtones and breath.

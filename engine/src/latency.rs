@@ -52,6 +52,9 @@ impl Default for VoiceTiming {
     }
 }
 
+/// Frames that are still synthesised, after everything that can be heard of the past is over, before a stream sleeps.
+pub const SLEEP_MARGIN_FRAMES: usize = 2;
+
 /// Hops that must follow a frame's time before every feature of the frame is there.
 pub fn lookahead_hops(encoder_lookahead_samples: usize) -> usize {
     encoder_lookahead_samples
@@ -105,7 +108,8 @@ impl LatencyPlan {
             + hop_s
             + graph_s
             + out_of.latency_input_samples() as f64 / model;
-        let tail_s = timing.receptive_field_frames as f64 * hop_s;
+        // The frame that is faded out is one later than the margin, and the chain's own delay is less than another.
+        let tail_s = (timing.receptive_field_frames + SLEEP_MARGIN_FRAMES + 2) as f64 * hop_s;
         Ok(Self {
             latency_samples: ((ready_s + slack_s(tier)) * host).ceil() as u32 + max_block_samples as u32,
             chain_delay_samples: (chain_s * host).round() as u32,

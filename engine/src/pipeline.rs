@@ -387,7 +387,7 @@ impl Pipeline {
     fn finish_hop(&mut self, leaving: bool, outcome: &mut Outcome) {
         let voice = self.voice.manifest();
         let lookahead = self.extractor.lookahead_hops() as u64;
-        let tail = voice.receptive_field_frames as u64 + lookahead + 2;
+        let tail = (voice.receptive_field_frames + latency::SLEEP_MARGIN_FRAMES) as u64 + lookahead;
         let falls_asleep = !self.asleep && self.silent_hops >= tail;
         if leaving || falls_asleep {
             fade_out(&mut self.audio, FadeShape::Linear);

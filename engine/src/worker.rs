@@ -16,6 +16,8 @@ use crate::status::{Counters, VoiceState};
 
 /// Input that is kept for a voice that joins: enough for the look-ahead and context of our own encoder.
 const HISTORY_S: f64 = 0.15;
+/// Time in which a voice that joins is not owed yet: about what our own features of [`HISTORY_S`] take to compute.
+const LISTENING_S: f64 = 0.02;
 /// Samples passed over at a time.
 const PASSED_OVER_SAMPLES: usize = 4096;
 
@@ -44,6 +46,9 @@ pub struct Worker {
     history_samples: usize,
     piece: Vec<f32>,
     load: f32,
+    /// Lets a test see what becomes of a panic.
+    #[cfg(test)]
+    pub(crate) panics: bool,
 }
 
 impl Worker {
@@ -61,6 +66,8 @@ impl Worker {
             position: 0,
             piece: Vec::new(),
             load: 0.0,
+            #[cfg(test)]
+            panics: false,
         }
     }
 
@@ -99,6 +106,8 @@ impl Worker {
     }
 
     fn work(&mut self) -> Result<Step, EngineError> {
+        #[cfg(test)]
+        assert!(!self.panics, "a test asked for this panic");
         if let Some(change) = self.shared.take_incoming() {
             // One that was about to take over and is itself replaced never sounded.
             self.next = Some(change);
@@ -107,7 +116,8 @@ impl Worker {
             && let Some(change) = self.next.take()
         {
             self.pass_over_late()?;
-            self.take_over(change, self.shared.played_until.load(Ordering::Acquire))?;
+            let played = self.shared.played_until.load(Ordering::Acquire);
+            self.take_over(change, played)?;
         }
         let Some(mut pipeline) = self.pipeline.take() else {
             return self.pass_over_late();
@@ -133,15 +143,17 @@ impl Worker {
         }
     }
 
-    /// Makes the change; a voice is to be heard from position `heard_from` on.
-    fn take_over(&mut self, change: Change, heard_from: u64) -> Result<(), EngineError> {
+    /// Makes the change at position `at` of the output. A voice that joins is heard a little later: it has to listen to
+    /// the past first.
+    fn take_over(&mut self, change: Change, at: u64) -> Result<(), EngineError> {
         match change {
             Change::Voice(mut pipeline) => {
                 let history = self.history.make_contiguous();
                 if history.is_empty() {
                     pipeline.begin(self.position)?;
                 } else {
-                    pipeline.join(self.position, history, heard_from)?;
+                    let listening = (f64::from(self.shared.config.host_rate_hz) * LISTENING_S) as u64;
+                    pipeline.join(self.position, history, at + listening)?;
                 }
                 self.shared.sound_from.store(pipeline.audible_from(), Ordering::Release);
                 self.shared.decided_until.store(pipeline.next_start(), Ordering::Release);

@@ -217,6 +217,7 @@ fn another_voice_takes_over_at_the_same_latency_without_a_click() {
     assert!(handle.wait_ready(PATIENCE));
     support::assert_same(&output[latency..90 * 160], &input[..90 * 160 - latency], "before");
     support::assert_same(&output[120 * 160..], &input[120 * 160 - latency..input.len() - latency], "after");
+    assert_eq!(handle.status().gaps, 0, "the time in which the new voice listens is not owed");
     let steepest = output[latency + 1..].windows(2).map(|pair| (pair[0] - pair[1]).abs()).fold(0.0, f32::max);
     assert!(steepest < 0.03, "{steepest}");
 }

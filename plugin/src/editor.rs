@@ -47,8 +47,8 @@ const FRAME: Duration = Duration::from_millis(33);
 /// Opens the window of one instance.
 pub struct TimbraEditor {
     steward: Arc<Steward>,
-    /// Size and scale of the window opened last.
-    window: Mutex<Option<Arc<EguiEditorState>>>,
+    /// Size of the open window in the system's native pixels; hosts ask for it.
+    native_size: Arc<Mutex<Option<NativeSize<u32>>>>,
 }
 
 impl TimbraEditor {
@@ -56,7 +56,7 @@ impl TimbraEditor {
     pub fn new(steward: Arc<Steward>) -> Self {
         Self {
             steward,
-            window: Mutex::new(None),
+            native_size: Arc::default(),
         }
     }
 
@@ -65,8 +65,10 @@ impl TimbraEditor {
     }
 }
 
-fn resize_hint() -> ResizeHint {
-    ResizeHint::RESIZABLE.with_min_logical_size(LogicalSize::new(MIN_SIZE.0, MIN_SIZE.1))
+/// What a window with `zoom` accepts.
+fn resize_hint(zoom: f32) -> ResizeHint {
+    let smallest = LogicalSize::new(MIN_SIZE.0 * zoom, MIN_SIZE.1 * zoom);
+    ResizeHint::RESIZABLE.with_min_logical_size(smallest)
 }
 
 impl Editor for TimbraEditor {
@@ -86,15 +88,15 @@ impl Editor for TimbraEditor {
             DpiSize::Logical(LogicalSize::new(size.width, size.height).cast()),
             size.zoom,
         );
-        *self.window.lock() = Some(state.clone());
+        *self.native_size.lock() = None;
         let settings = EguiNiceSettings::new()
             .with_tile("Timbra")
-            .with_resize_hint(resize_hint());
+            .with_resize_hint(resize_hint(size.zoom));
         let window: EguiEditor<TimbraWindow> = create_egui_editor(
             state,
             RepaintNotifier::new(),
             settings,
-            TimbraWindow::new(self.steward.clone()),
+            TimbraWindow::new(self.steward.clone(), self.native_size.clone()),
         )
         .ok_or("the editor could not be built")?;
         window.spawn(
@@ -109,29 +111,22 @@ impl Editor for TimbraEditor {
     fn size(&self) -> NativeSize<u32> {
         // An open window knows the system's scale; before, hosts are told the
         // size at scale 1 and follow when the window asks for more.
-        if let Some(window) = &*self.window.lock()
-            && window.is_open()
-        {
-            let size = if cfg!(target_os = "macos") {
-                DpiSize::Logical(window.logical_size().cast())
-            } else {
-                DpiSize::Physical(window.physical_size())
-            };
-            return NativeSize::from_size(size, 1.0);
-        }
-        let size = self.saved_size();
-        let points = LogicalSize::new(size.width * size.zoom, size.height * size.zoom);
-        NativeSize::from_size(DpiSize::Logical(points.cast()), 1.0)
+        self.native_size.lock().unwrap_or_else(|| {
+            let size = self.saved_size();
+            let points = LogicalSize::new(size.width * size.zoom, size.height * size.zoom);
+            NativeSize::from_size(DpiSize::Logical(points.cast()), 1.0)
+        })
     }
 
     fn resize_hint(&self) -> ResizeHint {
-        resize_hint()
+        resize_hint(self.saved_size().zoom)
     }
 }
 
 /// What one open window remembers between two pictures.
 pub struct TimbraWindow {
     steward: Arc<Steward>,
+    native_size: Arc<Mutex<Option<NativeSize<u32>>>>,
     host: Option<GuiContext>,
     size: Size,
     browser: browser::Browser,
@@ -178,10 +173,11 @@ impl Scene<'_> {
 }
 
 impl TimbraWindow {
-    fn new(steward: Arc<Steward>) -> Self {
+    fn new(steward: Arc<Steward>, native_size: Arc<Mutex<Option<NativeSize<u32>>>>) -> Self {
         let size = steward.session().params.editor.get();
         Self {
             steward,
+            native_size,
             host: None,
             size,
             browser: browser::Browser::default(),
@@ -244,7 +240,7 @@ impl TimbraWindow {
         Panel::left("voice")
             .resizable(false)
             .show_separator_line(false)
-            .exact_size(252.0)
+            .exact_size(236.0)
             .frame(bar(Margin {
                 left: 14,
                 right: 0,
@@ -343,6 +339,11 @@ impl NiceEguiApp for TimbraWindow {
     }
 
     fn resized(&mut self, size: WindowSize) {
+        // On macOS native pixels are points of the system, without our zoom.
+        *self.native_size.lock() = Some(NativeSize::from_size(
+            DpiSize::Physical(size.physical),
+            size.scale_factor / f64::from(self.size.zoom),
+        ));
         self.size.width = size.logical.width as f32;
         self.size.height = size.logical.height as f32;
         self.remember_size();

@@ -164,7 +164,7 @@ impl Preset {
         }
         map.into_iter()
             .filter_map(|(id, pointer, _)| {
-                // SAFETY (all three calls): `params` owns the parameter and is borrowed.
+                // SAFETY: `params` owns the parameter and is borrowed.
                 let default = unsafe { pointer.default_normalized_value() };
                 match self.params.get(&id) {
                     Some(text) => Some(
@@ -258,6 +258,7 @@ pub fn user() -> Vec<Preset> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests {
     use super::*;
 

@@ -118,12 +118,12 @@ pub struct Size {
 }
 
 /// Smallest editor in points; everything is readable and nothing is cut off at this size.
-pub const MIN_SIZE: (f32, f32) = (760.0, 560.0);
+pub const MIN_SIZE: (f32, f32) = (880.0, 560.0);
 
 impl Default for Size {
     fn default() -> Self {
         Self {
-            width: 940.0,
+            width: 980.0,
             height: 640.0,
             zoom: 1.0,
         }
@@ -228,7 +228,7 @@ pub fn filter(state: &mut PluginState) {
             left_out.insert(format!("parameter \"{id}\""));
             return false;
         };
-        // SAFETY of the three blocks: `reference` owns the parameters and outlives this closure.
+        // SAFETY: `reference` owns the parameters and outlives this closure.
         let (low, high) = unsafe { (pointer.preview_plain(0.0), pointer.preview_plain(1.0)) };
         let fits = match (pointer, value) {
             (ParamPtr::FloatParam(_), ParamValue::F32(number)) if number.is_finite() => {

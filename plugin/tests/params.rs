@@ -1,5 +1,7 @@
 //! The parameters as hosts and saved projects know them.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use nice_plug::params::internals::ParamPtr;
 use nice_plug::prelude::{ClapPlugin, ParamFlags, Params, Vst3Plugin};
 use timbra::Timbra;

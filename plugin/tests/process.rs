@@ -1,5 +1,7 @@
 //! What happens between a host and the plugin, without a host: activation, processing, missing voices.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod support;
 
 use nice_plug::prelude::*;

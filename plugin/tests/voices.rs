@@ -1,5 +1,7 @@
 //! How an instance comes by its voice: with the project, after it, by hand, and when it cannot.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod support;
 
 use std::path::PathBuf;

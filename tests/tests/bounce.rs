@@ -40,9 +40,6 @@ fn bounce(format: Format, setup: Setup, blocks: &[usize], pace: Pace) -> Vec<Vec
     host.idle(std::time::Duration::from_millis(100)).expect("idle");
     let latency = host.latency_samples();
     let mut channel = vocal();
-    if pace == Pace::RealTime {
-        channel.truncate(3 * RATE_HZ as usize);
-    }
     let total = channel.len();
     channel.resize(total + latency, 0.0);
     let changes = automation(host.as_mut(), total);
@@ -86,18 +83,6 @@ fn a_bounce_that_claims_to_be_real_time_has_no_gaps() {
         let at = first_difference(&offline[0], &claimed[0], 0.0);
         assert_eq!(at, None, "{}: the claim changed the sound", format.name());
     }
-}
-
-#[test]
-fn real_time_sounds_like_the_bounce() {
-    // On a machine that is busy with other tests a deadline may be missed; then
-    // there is a gap, and what is not gap must still be exactly the bounce.
-    let setup = Setup::offline(RATE_HZ, ANNOUNCED).mode(Mode::Realtime);
-    let live = bounce(Format::Clap, setup, &[512], Pace::RealTime);
-    let bounced = bounce(Format::Clap, Setup::offline(RATE_HZ, ANNOUNCED), &[512], Pace::RealTime);
-    let same = live[0].iter().zip(&bounced[0]).filter(|(a, b)| a == b).count();
-    let share = same as f64 / live[0].len() as f64;
-    assert!(share > 0.8, "only {:.0} % of the samples are those of the bounce", share * 100.0);
 }
 
 #[test]

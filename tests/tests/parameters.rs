@@ -90,7 +90,9 @@ fn cents_are_resolved_by_the_pitch_parameter() {
             let value = host.value_of(pitch.id, text).expect("value");
             host.set(pitch.id, value).expect("set");
             let now = host.value(pitch.id).expect("value");
-            assert_eq!(host.text_of(pitch.id, now).expect("text"), text, "{}", format.name());
+            // VST3 hosts add the unit themselves.
+            let shown = host.text_of(pitch.id, now).expect("text");
+            assert_eq!(shown.trim_end_matches(" st"), text.trim_end_matches(" st"), "{}", format.name());
         }
     }
 }

@@ -46,7 +46,8 @@ fn state_round_trip_restores_voice_parameters_and_sound() {
         for (key, text) in settings {
             let parameter = second.find(key).expect(key);
             let value = second.value(parameter.id).expect("value");
-            assert_eq!(second.text_of(parameter.id, value).expect("text"), text, "{key}");
+            let wanted = second.value_of(parameter.id, text).expect("text");
+            assert!((value - wanted).abs() < 1e-6, "{key} is {value}, was {wanted}");
         }
         second.activate(Setup::offline(48_000, 512)).expect("activate");
         let again = render(second.as_mut(), 2.0);
@@ -200,7 +201,8 @@ fn parameters_of_a_newer_version_are_left_out_and_the_rest_is_restored() {
         host.load(&state.bytes()).expect("load");
         let pitch = host.find("pitch").expect("pitch");
         let value = host.value(pitch.id).expect("value");
-        assert_eq!(host.text_of(pitch.id, value).expect("text"), "+7.00 st", "{}", format.name());
+        let wanted = host.value_of(pitch.id, "+7").expect("text");
+        assert!((value - wanted).abs() < 1e-6, "{}: pitch is {value}", format.name());
     }
 }
 

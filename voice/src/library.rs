@@ -53,16 +53,19 @@ pub fn list(folders: &[PathBuf]) -> Vec<Listing> {
     let mut listings = Vec::new();
     for path in folders.iter().flat_map(|folder| packages(folder, VOICE_MANIFEST)) {
         let named = || path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        listings.push(match package::read_manifest(&path) {
+        let listing = match package::read_manifest(&path) {
             Ok((manifest, sha256)) => Listing {
                 voice: VoiceRef { name: manifest.name.clone(), path, sha256 },
                 manifest: Ok(Box::new(manifest)),
             },
+            // An encoder has the same extension and is no broken voice.
+            Err(_) if package::read_encoder_manifest(&path).is_ok() => continue,
             Err(error) => Listing {
                 voice: VoiceRef { name: named(), path, sha256: String::new() },
                 manifest: Err(error.to_string()),
             },
-        });
+        };
+        listings.push(listing);
     }
     listings
 }

@@ -328,3 +328,68 @@ fn a_manifest_that_cannot_be_true_is_not_written() {
     assert!(package::write_voice(&path, &manifest, &files, Form::File).is_err());
     assert!(!path.exists());
 }
+
+/// A small generator, so that a failure can be repeated from its seed.
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, limit: usize) -> usize {
+        // Steele, Lea, Flood, "Fast splittable pseudorandom number generators" (OOPSLA 2014), SplitMix64.
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        ((z ^ (z >> 31)) % limit as u64) as usize
+    }
+}
+
+#[test]
+fn random_damage_never_panics_and_never_changes_a_graph_unnoticed() {
+    let folder = folder("damage");
+    let path = folder.join("v.timbra");
+    let (mut manifest, mut files) = voice().parts();
+    let table = Table { rows: 2, channels: 160, data: vec![0.25; 320] };
+    files.insert("t.safetensors".into(), tables::write(&BTreeMap::from([("anybody".to_owned(), table)])).unwrap());
+    manifest.retrieval = Some("t.safetensors".to_owned());
+    package::write_voice(&path, &manifest, &files, Form::File).unwrap();
+    let whole = std::fs::read(&path).unwrap();
+    for seed in 0..3000u64 {
+        let mut dice = Dice(seed);
+        let mut bytes = whole.clone();
+        for _ in 0..=dice.below(4) {
+            let at = dice.below(bytes.len());
+            match dice.below(4) {
+                0 => bytes[at] ^= 1 << dice.below(8),
+                1 => bytes[at] = [0, 0xff, b'9', b'"'][dice.below(4)],
+                2 => drop(bytes.splice(at..(at + dice.below(40)).min(bytes.len()), [])),
+                _ => drop(bytes.splice(at..at, [b'0'; 7])),
+            }
+        }
+        std::fs::write(&path, bytes).unwrap();
+        if let Ok(read) = VoicePackage::read(&path) {
+            assert_eq!(read.synthesis_graph(), files["synthesis.onnx"], "seed {seed}");
+            assert_eq!(read.encoder_graph(), Some(files["content.onnx"].as_slice()), "seed {seed}");
+        }
+    }
+}
+
+#[test]
+fn random_tables_never_panic() {
+    let good = tables::write(&BTreeMap::from([(
+        "anybody".to_owned(),
+        Table { rows: 4, channels: 3, data: vec![0.5; 12] },
+    )]))
+    .unwrap();
+    for seed in 0..20_000u64 {
+        let mut dice = Dice(seed);
+        let mut bytes = good.clone();
+        for _ in 0..=dice.below(3) {
+            let at = dice.below(bytes.len());
+            bytes[at] = [0, 0xff, b'9', b'1', b'"', b'}'][dice.below(6)];
+        }
+        bytes.truncate(bytes.len() - dice.below(3));
+        if let Ok(read) = tables::read("t", &bytes, &["anybody"], 3) {
+            assert!(read.tables[0].as_ref().is_none_or(|table| table.data.len() == table.rows * 3), "seed {seed}");
+        }
+    }
+}

@@ -99,3 +99,47 @@ fn close(state: &State, slot: &Arc<Slot>) {
         let _ = state.jobs.send(Job::Free(Box::new(Arc::clone(slot))));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, AtomicU64};
+    use std::sync::mpsc;
+
+    use parking_lot::Mutex;
+
+    use super::*;
+    use crate::controls::Tier;
+    use crate::port::StreamConfig;
+    use crate::ring;
+    use crate::status::VoiceState;
+    use crate::worker::Worker;
+
+    #[test]
+    fn a_panic_of_the_worker_is_caught_told_and_over() {
+        let config = StreamConfig { host_rate_hz: 48_000, max_block_samples: 64, channels: 1, tier: Tier::Live };
+        let (shared, _port, ends) = ring::stream(config, 2000);
+        let mut worker = Worker::new(Arc::clone(&shared), ends);
+        worker.panics = true;
+        let slot = Slot {
+            worker: Mutex::new(worker),
+            shared,
+            voice: Mutex::new(None),
+            asked: AtomicU64::new(0),
+            settled: AtomicU64::new(0),
+            settled_well: AtomicBool::new(false),
+        };
+        let (jobs, _work) = mpsc::channel();
+        let state = State {
+            streams: Mutex::default(),
+            generation: AtomicU64::new(0),
+            stop: AtomicBool::new(false),
+            jobs,
+        };
+        assert!(!visit(&state, &slot));
+        let status = slot.shared.snapshot();
+        assert_eq!(status.voice_state, VoiceState::Failed);
+        assert!(status.message.contains("a test asked for this panic"), "{}", status.message);
+        slot.worker.lock().panics = false;
+        assert!(!visit(&state, &slot), "idle again");
+    }
+}

@@ -145,14 +145,15 @@ impl PitchView {
         });
     }
 
-    /// Moves the view towards what is sung.
+    /// Moves the view towards what is sung. Single slips of the tracker do not count.
     fn follow(&mut self, notes: impl Iterator<Item = f64>) {
-        let (lowest, highest) = notes.fold((f64::INFINITY, f64::NEG_INFINITY), |range, note| {
-            (range.0.min(note), range.1.max(note))
-        });
-        if lowest > highest {
+        let mut notes: Vec<f64> = notes.collect();
+        if notes.is_empty() {
             return;
         }
+        notes.sort_by(f64::total_cmp);
+        let slips = notes.len() / 30;
+        let (lowest, highest) = (notes[slips], notes[notes.len() - 1 - slips]);
         let middle = (lowest + highest) / 2.0;
         let half = ((highest - lowest) / 2.0 + 2.0).max(MIN_RANGE / 2.0);
         self.low += (middle - half - self.low) * 0.15;

@@ -186,27 +186,34 @@ fn stress(format: Format, bundle: &Path, instances: usize) -> Result<()> {
 
 fn unload(bundle: &Path) -> Result<()> {
     let bundle = bundle.canonicalize()?;
-    for round in 0..6 {
-        let bundle = bundle.clone();
-        let play = move || -> Result<()> {
-            let mut host = ClapHost::open_unloading(&bundle)?;
-            if round % 2 == 0 {
-                // Only looked at, as a scanner does.
-                return host.text_of(host.find("pitch")?.id, 0.5).map(drop);
-            }
-            host.activate(Setup::offline(48_000, 512))?;
-            let input = vec![singer::sing(48_000)[..24_000].to_vec(); 2];
-            host.render(&Job { input: &input, blocks: &[512], changes: &[], pace: Pace::Free })?;
-            Ok(())
-        };
-        let thread = std::thread::spawn(move || {
-            let outcome = play();
-            // The library is gone by now; the thread's own end comes after it.
-            std::thread::sleep(Duration::from_millis(50));
-            outcome
-        });
-        thread.join().map_err(|_| anyhow::anyhow!("the thread panicked"))??;
-    }
+    let song = singer::sing(48_000)[..24_000].to_vec();
+    // Threads end while others load and unload: whatever the library left behind
+    // in a thread (destructors of its thread-locals) must still be there then.
+    let play = |round: usize| -> Result<()> {
+        let mut host = ClapHost::open_unloading(&bundle)?;
+        if round % 40 != 39 {
+            // Only looked at, as a scanner does.
+            return host.text_of(host.find("pitch")?.id, 0.5).map(drop);
+        }
+        host.activate(Setup::offline(48_000, 512))?;
+        let input = vec![song.clone(); 2];
+        host.render(&Job { input: &input, blocks: &[512], changes: &[], pace: Pace::Free })?;
+        Ok(())
+    };
+    std::thread::scope(|scope| {
+        for lane in 0..2 {
+            let play = &play;
+            scope.spawn(move || {
+                for round in 0..200 {
+                    let outcome = std::thread::scope(|inner| inner.spawn(|| play(lane + round)).join());
+                    if !matches!(outcome, Ok(Ok(()))) {
+                        eprintln!("round {round}: {outcome:?}");
+                        std::process::exit(1);
+                    }
+                }
+            });
+        }
+    });
     println!("unloaded and gone");
     Ok(())
 }
