@@ -16,7 +16,18 @@ source = stereo(vocal)
 
 plugin = VST3Plugin(args.bundle)
 names = list(plugin.parameters.keys())
-verdicts.check("loads and lists its parameters", {"pitch", "dry_wet", "output_gain"} <= set(names), f"{len(names)} parameters")
+
+
+def named(start):
+    """pedalboard puts the unit behind a parameter's name."""
+    return next((name for name in names if name.startswith(start)), None)
+
+
+gain = named("output_gain")
+found = all(named(start) for start in ("pitch", "dry_wet", "output_gain"))
+verdicts.check("loads and lists its parameters", found, f"{len(names)} parameters")
+if not found:
+    verdicts.finish()
 
 for block in (1, 64, 480, 1024, 8192):
     part = source[:, : rate_hz * (1 if block == 1 else 7)]
@@ -35,7 +46,7 @@ mono = plugin.process(source[:1], rate_hz, buffer_size=512, reset=True)
 verdicts.check("converts mono", mono.shape[0] == 1 and lag_samples(source[0], mono[0]) == 0)
 
 before = plugin.process(source, rate_hz, buffer_size=512, reset=True)
-plugin.output_gain = -20.0
+setattr(plugin, gain, -20.0)
 after = plugin.process(source, rate_hz, buffer_size=512, reset=True)
 ratio = rms(after) / max(rms(before), 1e-9)
 verdicts.check("obeys a parameter between calls", abs(ratio - 0.1) < 0.01, f"ratio {ratio:.3f}")
@@ -43,7 +54,8 @@ verdicts.check("obeys a parameter between calls", abs(ratio - 0.1) < 0.01, f"rat
 state = plugin.raw_state
 restored = VST3Plugin(args.bundle)
 restored.raw_state = state
-verdicts.check("restores parameters", abs(restored.output_gain - plugin.output_gain) < 0.05, str(restored.output_gain))
+value = getattr(restored, gain)
+verdicts.check("restores parameters", abs(value - getattr(plugin, gain)) < 0.05, str(value))
 again = restored.process(source, rate_hz, buffer_size=512, reset=True)
 same = again.shape == after.shape and np.array_equal(again, after)
 verdicts.check("sounds the same after a restore", same)

@@ -66,23 +66,29 @@ fn state_may_come_after_activation() {
         let mut first = bundles::open_with_voice(format, &voice);
         first.set_text("output_gain", "-6 dB").expect("set");
         first.activate(Setup::offline(48_000, 512)).expect("activate");
-        let sound = render(first.as_mut(), 2.0);
+        let sound = compensated(first.as_mut(), 2.0);
         let saved = first.save().expect("save");
 
         let mut second = bundles::open(format);
         second.activate(Setup::offline(48_000, 512)).expect("activate");
         second.load(&saved).expect("load");
-        // The voice has another latency than the default one: the plugin asks
-        // for a restart, the host obeys.
-        render(second.as_mut(), 0.2);
-        second.idle(Duration::from_secs(1)).expect("idle");
-        render(second.as_mut(), 0.2);
-        second.idle(Duration::from_secs(1)).expect("idle");
+        // Time for the voice to load, and for a restart if it needs more latency.
+        for _ in 0..3 {
+            render(second.as_mut(), 0.2);
+            second.idle(Duration::from_millis(500)).expect("idle");
+        }
         second.reset().expect("reset");
-        let again = render(second.as_mut(), 2.0);
-        let at = first_difference(&sound, &again, 0.0);
+        let again = compensated(second.as_mut(), 2.0);
+        let common = sound.len().min(again.len());
+        let at = first_difference(&sound[..common], &again[..common], 0.0);
         assert_eq!(at, None, "{}: differs after a late state", format.name());
     }
+}
+
+/// What is heard once the reported latency is taken off.
+fn compensated(host: &mut dyn Host, seconds: f64) -> Vec<f32> {
+    let latency = host.latency_samples();
+    render(host, seconds).split_off(latency)
 }
 
 #[test]
@@ -139,7 +145,7 @@ fn a_missing_voice_is_silent_and_stays_wanted() {
 }
 
 #[test]
-fn a_damaged_voice_is_refused_and_the_old_one_plays_on() {
+fn a_project_with_a_damaged_voice_is_silent_until_it_gets_a_good_one() {
     let good = voices::identity(&folder(), "state-identity");
     let bytes = std::fs::read(&good).expect("read");
     let damaged = |name: &str, bytes: &[u8]| {
@@ -154,23 +160,21 @@ fn a_damaged_voice_is_refused_and_the_old_one_plays_on() {
     let flipped = damaged("state-flipped.timbra", &flipped_bytes);
     let empty = damaged("state-empty.timbra", &[]);
     for format in FORMATS {
-        let mut host = bundles::open_with_voice(format, &good);
-        host.activate(Setup::offline(48_000, 512)).expect("activate");
-        let sound = render(host.as_mut(), 1.0);
         for bad in [&half, &flipped, &empty] {
-            bundles::ask_for_voice(host.as_mut(), bad);
-            host.idle(Duration::from_millis(500)).expect("idle");
-            host.reset().expect("reset");
-            let again = render(host.as_mut(), 1.0);
-            let at = first_difference(&sound, &again, 0.0);
-            let case = format!("{} after {}", format.name(), bad.display());
-            assert!(rms(&again) > 1e-3, "{case}: silent");
-            assert_eq!(at, None, "{case}: another sound");
+            let case = format!("{} with {}", format.name(), bad.display());
+            let mut host = bundles::open_with_voice(format, bad);
+            host.activate(Setup::offline(48_000, 512)).expect("activate");
+            assert!(render(host.as_mut(), 1.0).iter().all(|s| *s == 0.0), "{case}: a sound");
+            let saved = State::parse(&host.save().expect("save")).expect("ours");
+            let wanted = saved.field("voice").expect("voice");
+            assert_eq!(wanted["path"].as_str(), Some(&*bad.to_string_lossy()), "{case}");
+
+            bundles::ask_for_voice(host.as_mut(), &good);
+            host.idle(Duration::from_millis(600)).expect("idle");
+            render(host.as_mut(), 0.2);
+            host.idle(Duration::from_millis(300)).expect("idle");
+            assert!(rms(&render(host.as_mut(), 1.0)) > 1e-3, "{case}: still silent");
         }
-        // A project that was saved with one opens, silent.
-        let mut fresh = bundles::open_with_voice(format, &half);
-        fresh.activate(Setup::offline(48_000, 512)).expect("activate");
-        assert!(render(fresh.as_mut(), 1.0).iter().all(|s| *s == 0.0), "{}", format.name());
     }
 }
 

@@ -102,9 +102,6 @@ fn card(ui: &mut Ui, manifest: &Manifest) {
             manifest.licence
         ),
     );
-    for attribution in &manifest.attribution {
-        ui.label(attribution);
-    }
     for speaker in &manifest.speakers {
         ui.add_space(8.0);
         person(ui, speaker);
@@ -114,6 +111,13 @@ fn card(ui: &mut Ui, manifest: &Manifest) {
     match &manifest.certificate {
         Some(certificate) => certified(ui, certificate),
         None => small(ui, "The voice was exported without being measured."),
+    }
+    if !manifest.attribution.is_empty() {
+        ui.add_space(10.0);
+        theme::title(ui, "ATTRIBUTION");
+        for attribution in &manifest.attribution {
+            small(ui, attribution);
+        }
     }
     let training = &manifest.training;
     if !training.trainer.is_empty() {
