@@ -137,6 +137,8 @@ pub struct TimbraWindow {
     gesture: Cell<Option<ParamPtr>>,
     /// What the last action of the user came to, when it failed.
     failure: String,
+    /// The engine's message that was read and put away.
+    dismissed: String,
 }
 
 /// What every part of the window is given.
@@ -187,6 +189,7 @@ impl TimbraWindow {
             pitch: pitch::PitchView::default(),
             gesture: Cell::new(None),
             failure: String::new(),
+            dismissed: String::new(),
         }
     }
 
@@ -225,7 +228,7 @@ impl TimbraWindow {
                     &mut self.presets,
                     &mut self.failure,
                 );
-                notices::show(ui, &scene, &mut self.failure);
+                notices::show(ui, &scene, &mut self.failure, &mut self.dismissed);
             });
         Panel::bottom("status")
             .resizable(false)

@@ -125,6 +125,7 @@ impl Plugin for Timbra {
                     tier: self.tier,
                 };
                 self.steward.session().opened(stream, generation);
+                self.steward.session().watch();
                 self.port = Some(port);
             }
             Err(error) => {

@@ -143,8 +143,10 @@ impl Session {
         }
     }
 
-    /// Reads the stream's state; returns how long to sleep, without end when there is no stream.
-    fn watch(&self) -> Option<Duration> {
+    /// Reads the stream's state and acts on it; returns how long to sleep, without end when there is no stream.
+    ///
+    /// Called on activation too: what is saved is complete from then on, not some time later.
+    pub fn watch(&self) -> Option<Duration> {
         let generation = *self.applied.lock();
         let status = self.stream()?.handle.status();
         {

@@ -191,3 +191,17 @@ fn a_file_that_is_no_voice_is_refused_with_its_name() {
     let problem = timbra::voices::at(path).unwrap_err();
     assert!(problem.contains("not a voice.txt"), "{problem}");
 }
+
+#[test]
+fn what_is_saved_is_complete_once_the_plugin_is_active() {
+    if !runtime_is_there() {
+        return;
+    }
+    let folder = library();
+    let host = Host::default();
+    let mut plugin = Timbra::default();
+    activate(&mut plugin, &host, 2, 48_000.0, 512);
+    let saved = plugin.session().params.voice.get();
+    assert_eq!(saved.path, folder.join("trio.timbra"));
+    assert_eq!(saved.sha256.len(), 64);
+}

@@ -145,3 +145,33 @@ fn a_step_of_automation_is_heard_at_its_sample_plus_latency() {
         }
     }
 }
+
+#[test]
+fn a_step_of_pitch_is_heard_within_a_frame_of_its_sample_plus_latency() {
+    // This voice's output is the F0 it is asked for, in kilohertz.
+    let voice = voices::f0_as_level(&bundles::folder().join("../test-voices"), "latency-f0");
+    for format in FORMATS {
+        let mut host = bundles::open_with_voice(format, &voice);
+        host.activate(Setup::offline(48_000, 512).mono()).expect("activate");
+        let latency = host.latency_samples();
+        let pitch = host.find("pitch").expect("pitch");
+        let value = host.value_of(pitch.id, "+12").expect("value");
+        let at = 60_011;
+        let total = at + latency + 30_000;
+        // A tone of 220 Hz with a few harmonics.
+        let tone = |n: usize| -> f32 {
+            let phase = n as f32 * 220.0 / 48_000.0;
+            (1..=8).map(|h| (std::f32::consts::TAU * phase.fract() * h as f32).sin() / h as f32).sum()
+        };
+        let input = [(0..total).map(|n| 0.2 * tone(n)).collect::<Vec<_>>()];
+        let changes = [Change { at_samples: at, id: pitch.id, value }];
+        let job = Job { input: &input, blocks: &[512], changes: &changes, pace: Pace::Free };
+        let output = host.render(&job).expect("render").swap_remove(0);
+        let frame = 480;
+        let before = output[at + latency - 2 * frame];
+        let after = output[at + latency + 2 * frame];
+        let case = format!("{}: {before} before, {after} after", format.name());
+        assert!((before - 0.220).abs() < 0.002, "{case}");
+        assert!((after - 0.440).abs() < 0.004, "{case}");
+    }
+}

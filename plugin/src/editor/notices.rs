@@ -1,12 +1,12 @@
 //! What went wrong, in words and with what to do, above everything else.
 
 use egui::{Color32, CornerRadius, Frame, Margin, RichText, Stroke, Ui};
-use timbra_engine::VoiceState;
+use timbra_engine::{StatusSnapshot, VoiceState};
 
 use super::{Scene, theme};
 
-/// Draws one line per notice; nothing when all is well.
-pub fn show(ui: &mut Ui, scene: &Scene, failure: &mut String) {
+/// Draws one line per notice; nothing when all is well. `dismissed` is the engine's message that was read.
+pub fn show(ui: &mut Ui, scene: &Scene, failure: &mut String, dismissed: &mut String) {
     let session = scene.session();
 
     let no_stream = session.failure();
@@ -18,23 +18,8 @@ pub fn show(ui: &mut Ui, scene: &Scene, failure: &mut String) {
         });
     }
     if let Some(status) = scene.status {
-        let colour = match status.voice_state {
-            VoiceState::Failed | VoiceState::NeedsRestart => theme::ERROR,
-            _ => theme::WARNING,
-        };
-        if !status.message.is_empty() {
-            notice(ui, colour, &status.message, |ui| match status.voice_state {
-                VoiceState::NeedsRestart => {
-                    if ui.button("Restart").clicked() {
-                        scene.host.request_restart();
-                    }
-                }
-                _ => {
-                    if ui.button("Try again").clicked() {
-                        scene.steward.retry_voice();
-                    }
-                }
-            });
+        if !status.message.is_empty() && status.message != *dismissed {
+            of_voice(ui, scene, status, dismissed);
         } else if status.voice_state == VoiceState::Empty && no_stream.is_empty() {
             notice(ui, theme::WARNING, "No voice. Choose one above.", |_| {});
         }
@@ -66,6 +51,41 @@ pub fn show(ui: &mut Ui, scene: &Scene, failure: &mut String) {
             }
         });
     }
+}
+
+/// What the engine says about the voice, with what can be done about it.
+fn of_voice(ui: &mut Ui, scene: &Scene, status: &StatusSnapshot, dismissed: &mut String) {
+    let colour = match status.voice_state {
+        VoiceState::Failed | VoiceState::NeedsRestart => theme::ERROR,
+        _ => theme::WARNING,
+    };
+    notice(ui, colour, &status.message, |ui| match status.voice_state {
+        VoiceState::NeedsRestart => {
+            if ui.button("Restart").clicked() {
+                scene.host.request_restart();
+            }
+        }
+        VoiceState::Ready => {
+            if ui
+                .button("Keep")
+                .on_hover_text("Go on with the voice that plays, and save it with the project.")
+                .clicked()
+            {
+                dismissed.clone_from(&status.message);
+                if let Some(playing) = &status.playing
+                    && *playing != scene.params.voice.get()
+                {
+                    scene.params.voice.ask_for(playing.clone());
+                    scene.mark_changed();
+                }
+            }
+        }
+        _ => {
+            if ui.button("Try again").clicked() {
+                scene.steward.retry_voice();
+            }
+        }
+    });
 }
 
 fn notice(ui: &mut Ui, colour: Color32, text: &str, action: impl FnOnce(&mut Ui)) {
