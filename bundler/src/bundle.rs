@@ -39,7 +39,9 @@ pub fn command(release: bool) -> Result<()> {
 /// When building, fetching the runtime or staging fails.
 pub fn bundle(release: bool) -> Result<PathBuf> {
     let mut build = Command::new(project::cargo());
-    build.current_dir(project::root()).args(["build", "--package", PACKAGE, "--lib"]);
+    build
+        .current_dir(project::root())
+        .args(["build", "--package", PACKAGE, "--lib"]);
     if release {
         build.arg("--release");
     }
@@ -60,7 +62,12 @@ pub fn stage(release: bool) -> Result<PathBuf> {
     let lock = fs::File::create(target.join("xtask.lock"))?;
     lock.lock().context("cannot wait for another xtask")?;
     let root = project::root();
-    let sources = [built.clone(), runtime.library.clone(), root.join("models"), root.join("presets")];
+    let sources = [
+        built.clone(),
+        runtime.library.clone(),
+        root.join("models"),
+        root.join("presets"),
+    ];
     if is_current(&bundled, &sources) {
         return Ok(bundled);
     }
@@ -71,12 +78,18 @@ pub fn stage(release: bool) -> Result<PathBuf> {
     copy(&built, &work.join(profile).join(library_name())).context("the plugin was not built")?;
     remove(&work.join("bundled"))?;
     nice_plug_xtask::chdir_workspace_root()?;
-    let arguments: Vec<String> = release.then(|| "--release".to_owned()).into_iter().collect();
+    let arguments: Vec<String> = release
+        .then(|| "--release".to_owned())
+        .into_iter()
+        .collect();
     nice_plug_xtask::bundle(&work, PACKAGE, &arguments, false)?;
     let staged = work.join("bundled");
     let clap = staged.join("timbra.clap");
     let vst3 = staged.join("timbra.vst3");
-    ensure!(clap.exists() && vst3.exists(), "the library exports no CLAP or no VST3 plugin");
+    ensure!(
+        clap.exists() && vst3.exists(),
+        "the library exports no CLAP or no VST3 plugin"
+    );
     if clap.is_dir() {
         fill_bundle(&clap, &runtime)?;
     } else {
@@ -97,12 +110,20 @@ fn is_current(bundled: &Path, sources: &[PathBuf]) -> bool {
     fn newest(path: &Path) -> Option<SystemTime> {
         let own = fs::metadata(path).ok()?.modified().ok()?;
         let inside = fs::read_dir(path).into_iter().flatten().flatten();
-        Some(inside.filter_map(|entry| newest(&entry.path())).fold(own, SystemTime::max))
+        Some(
+            inside
+                .filter_map(|entry| newest(&entry.path()))
+                .fold(own, SystemTime::max),
+        )
     }
     let bundles = ["timbra.clap", "timbra.vst3"];
-    let Ok(made) = fs::metadata(bundled).and_then(|meta| meta.modified()) else { return false };
+    let Ok(made) = fs::metadata(bundled).and_then(|meta| meta.modified()) else {
+        return false;
+    };
     bundles.iter().all(|name| bundled.join(name).exists())
-        && sources.iter().all(|source| newest(source).is_some_and(|time| time < made))
+        && sources
+            .iter()
+            .all(|source| newest(source).is_some_and(|time| time < made))
 }
 
 fn library_name() -> String {
@@ -126,7 +147,9 @@ fn fill_bundle(bundle: &Path, runtime: &Runtime) -> Result<()> {
     add_resources(&resources, runtime)?;
     if cfg!(target_os = "macos") {
         // The framework's bundler signed before the resources were there.
-        run(Command::new("codesign").args(["--force", "--deep", "--sign", "-"]).arg(bundle))?;
+        run(Command::new("codesign")
+            .args(["--force", "--deep", "--sign", "-"])
+            .arg(bundle))?;
     }
     Ok(())
 }
@@ -168,11 +191,18 @@ fn add_resources(folder: &Path, runtime: &Runtime) -> Result<()> {
         copy_if_there(&root.join(name), &licences.join(name))?;
     }
     for notice in &runtime.notices {
-        copy(notice, &licences.join(notice.file_name().unwrap_or_default()))?;
+        copy(
+            notice,
+            &licences.join(notice.file_name().unwrap_or_default()),
+        )?;
     }
     Ok(())
 }
 
 fn copy_if_there(from: &Path, to: &Path) -> Result<()> {
-    if from.exists() { copy(from, to) } else { Ok(()) }
+    if from.exists() {
+        copy(from, to)
+    } else {
+        Ok(())
+    }
 }

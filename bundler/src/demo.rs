@@ -15,16 +15,28 @@ use crate::{bundle, project, runtime};
 /// # Errors
 /// When a step fails.
 pub fn command(vocal: Option<PathBuf>, settings: &[String], format: &str) -> Result<()> {
-    ensure!(["clap", "vst3"].contains(&format), "unknown format {format:?}; clap or vst3");
+    ensure!(
+        ["clap", "vst3"].contains(&format),
+        "unknown format {format:?}; clap or vst3"
+    );
     let here = env::current_dir()?;
     // One build for all: the plugin, the host that plays it, the trainer that draws.
     run(Command::new(project::cargo())
         .current_dir(project::root())
-        .args(["build", "--release", "--package", "timbra", "--package", "timbra-tests"])
+        .args([
+            "build",
+            "--release",
+            "--package",
+            "timbra",
+            "--package",
+            "timbra-tests",
+        ])
         .args(["--package", "timbra-trainer", "--lib", "--bins"]))?;
     let bundled = bundle::stage(true)?;
     let program = |name: &str| {
-        project::target().join("release").join(format!("{name}{}", env::consts::EXE_SUFFIX))
+        project::target()
+            .join("release")
+            .join(format!("{name}{}", env::consts::EXE_SUFFIX))
     };
     let (host, trainer) = (program("host"), program("trainer"));
 
@@ -38,8 +50,15 @@ pub fn command(vocal: Option<PathBuf>, settings: &[String], format: &str) -> Res
     };
     let (out, picture) = (here.join("out.wav"), here.join("out.png"));
     let mut convert = Command::new(&host);
-    convert.arg(format).arg(bundled.join(format!("timbra.{format}")));
-    convert.arg("--in").arg(&vocal).arg("--out").arg(&out).arg("--compensate");
+    convert
+        .arg(format)
+        .arg(bundled.join(format!("timbra.{format}")));
+    convert
+        .arg("--in")
+        .arg(&vocal)
+        .arg("--out")
+        .arg(&out)
+        .arg("--compensate");
     for setting in settings {
         convert.args(["--set", setting]);
     }
@@ -56,7 +75,10 @@ pub fn command(vocal: Option<PathBuf>, settings: &[String], format: &str) -> Res
     println!("\nvocal:     {}", vocal.display());
     println!("converted: {}", out.display());
     println!("picture:   {}", picture.display());
-    println!("plugins:   {}  (`cargo xtask install` copies them to your hosts)", bundled.display());
+    println!(
+        "plugins:   {}  (`cargo xtask install` copies them to your hosts)",
+        bundled.display()
+    );
     println!("trainer:   {}", trainer.display());
     Ok(())
 }

@@ -46,7 +46,9 @@ pub fn command() -> Result<()> {
 fn folders() -> Result<(PathBuf, PathBuf)> {
     let from = |name: &str| {
         let value = env::var_os(name).filter(|v| !v.is_empty());
-        value.map(PathBuf::from).with_context(|| format!("{name} is not set"))
+        value
+            .map(PathBuf::from)
+            .with_context(|| format!("{name} is not set"))
     };
     if cfg!(target_os = "windows") {
         let common = from("LOCALAPPDATA")?.join("Programs").join("Common");

@@ -14,7 +14,12 @@ mod runtime;
 mod test;
 
 #[derive(Parser)]
-#[command(name = "cargo xtask", bin_name = "cargo xtask", version, about = "Builds, bundles, installs and tests Timbra")]
+#[command(
+    name = "cargo xtask",
+    bin_name = "cargo xtask",
+    version,
+    about = "Builds, bundles, installs and tests Timbra"
+)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -56,7 +61,11 @@ fn main() -> ExitCode {
         Command::Bundle { release } => bundle::command(release),
         Command::Install => install::command(),
         Command::Runtime => runtime::command(),
-        Command::Demo { vocal, settings, format } => demo::command(vocal, &settings, &format),
+        Command::Demo {
+            vocal,
+            settings,
+            format,
+        } => demo::command(vocal, &settings, &format),
         Command::Test { rest } => test::command(&rest),
     };
     match outcome {

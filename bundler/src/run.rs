@@ -13,7 +13,9 @@ use anyhow::{Context, Result, bail};
 /// When it cannot be started or fails.
 pub fn run(command: &mut Command) -> Result<()> {
     let shown = shown(command);
-    let status = command.status().with_context(|| format!("cannot start {shown}"))?;
+    let status = command
+        .status()
+        .with_context(|| format!("cannot start {shown}"))?;
     if !status.success() {
         bail!("{shown} failed ({status})");
     }
@@ -33,7 +35,10 @@ pub fn works(program: &str, arguments: &[&str]) -> bool {
 
 fn shown(command: &Command) -> String {
     let words = std::iter::once(command.get_program()).chain(command.get_args());
-    words.map(OsStr::to_string_lossy).collect::<Vec<_>>().join(" ")
+    words
+        .map(OsStr::to_string_lossy)
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 /// Copies a file or a folder with everything in it; `to` must not exist as a folder.
@@ -43,7 +48,9 @@ fn shown(command: &Command) -> String {
 pub fn copy(from: &Path, to: &Path) -> Result<()> {
     if from.is_dir() {
         fs::create_dir_all(to).with_context(|| format!("cannot create {}", to.display()))?;
-        for entry in fs::read_dir(from).with_context(|| format!("cannot read {}", from.display()))? {
+        for entry in
+            fs::read_dir(from).with_context(|| format!("cannot read {}", from.display()))?
+        {
             let entry = entry?;
             copy(&entry.path(), &to.join(entry.file_name()))?;
         }
@@ -74,8 +81,14 @@ pub fn remove(path: &Path) -> Result<()> {
 pub fn replace(from: &Path, to: &Path) -> Result<()> {
     let parent = to.parent().context("a path without a folder")?;
     fs::create_dir_all(parent).with_context(|| format!("cannot create {}", parent.display()))?;
-    let name = to.file_name().context("a path without a name")?.to_string_lossy();
-    let (new, old) = (parent.join(format!(".{name}.new")), parent.join(format!(".{name}.old")));
+    let name = to
+        .file_name()
+        .context("a path without a name")?
+        .to_string_lossy();
+    let (new, old) = (
+        parent.join(format!(".{name}.new")),
+        parent.join(format!(".{name}.old")),
+    );
     remove(&new)?;
     remove(&old)?;
     copy(from, &new)?;

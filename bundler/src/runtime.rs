@@ -102,8 +102,15 @@ pub fn command() -> Result<()> {
 pub fn get() -> Result<Runtime> {
     if let Some(path) = env::var_os(VARIABLE).filter(|v| !v.is_empty()) {
         let library = PathBuf::from(path);
-        ensure!(library.is_file(), "{VARIABLE} names {}, which is no file", library.display());
-        return Ok(Runtime { library, notices: Vec::new() });
+        ensure!(
+            library.is_file(),
+            "{VARIABLE} names {}, which is no file",
+            library.display()
+        );
+        return Ok(Runtime {
+            library,
+            notices: Vec::new(),
+        });
     }
     let (os, arch) = (env::consts::OS, env::consts::ARCH);
     let platform = PLATFORMS.iter().find(|p| p.os == os && p.arch == arch).with_context(|| {
@@ -111,8 +118,13 @@ pub fn get() -> Result<Runtime> {
     })?;
     let folder = project::target().join("runtime");
     let library = folder.join(platform.name);
-    if library.is_file() && [platform.wheel_sha256, platform.npm_sha256].contains(&&*hash(&library)?) {
-        return Ok(Runtime { notices: notices(&folder)?, library });
+    if library.is_file()
+        && [platform.wheel_sha256, platform.npm_sha256].contains(&&*hash(&library)?)
+    {
+        return Ok(Runtime {
+            notices: notices(&folder)?,
+            library,
+        });
     }
     let work = project::target().join("runtime-download");
     remove(&work)?;
@@ -131,14 +143,20 @@ pub fn get() -> Result<Runtime> {
     }
     fs::rename(&whole, &library)?;
     remove(&work)?;
-    Ok(Runtime { notices: notices(&folder)?, library })
+    Ok(Runtime {
+        notices: notices(&folder)?,
+        library,
+    })
 }
 
 fn notices(folder: &Path) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
-        if path.file_name().is_some_and(|n| n.to_string_lossy().starts_with("onnxruntime-")) {
+        if path
+            .file_name()
+            .is_some_and(|n| n.to_string_lossy().starts_with("onnxruntime-"))
+        {
             found.push(path);
         }
     }
@@ -149,7 +167,10 @@ fn notices(folder: &Path) -> Result<Vec<PathBuf>> {
 /// Leaves `library` and the notices in `work`.
 fn fetch(platform: &Platform, work: &Path) -> Result<()> {
     let mut tried = Vec::new();
-    if let Some(python) = ["python3", "python"].into_iter().find(|p| works(p, &["-m", "pip", "--version"])) {
+    if let Some(python) = ["python3", "python"]
+        .into_iter()
+        .find(|p| works(p, &["-m", "pip", "--version"]))
+    {
         match from_wheel(platform, work, Path::new(python)) {
             Ok(()) => return Ok(()),
             Err(error) => tried.push(format!("{python}: {error:#}")),
@@ -174,16 +195,34 @@ fn fetch(platform: &Platform, work: &Path) -> Result<()> {
 /// A Python with pip of its own; on a bare Debian the package for it is installed first.
 fn environment(work: &Path) -> Result<PathBuf> {
     if !works("python3", &["-c", "import venv, ensurepip"]) {
-        ensure!(works("apt-get", &["--version"]), "there is no python3 with venv");
+        ensure!(
+            works("apt-get", &["--version"]),
+            "there is no python3 with venv"
+        );
         let root = works("sh", &["-c", "test \"$(id -u)\" = 0"]);
-        ensure!(root || works("sudo", &["-n", "true"]), "needs root for: apt-get install python3-venv");
+        ensure!(
+            root || works("sudo", &["-n", "true"]),
+            "needs root for: apt-get install python3-venv"
+        );
         println!("installing Debian's python3-venv …");
-        for arguments in [&["update", "-qq"][..], &["install", "-qq", "-y", "--no-install-recommends", "python3-venv"]] {
+        for arguments in [
+            &["update", "-qq"][..],
+            &[
+                "install",
+                "-qq",
+                "-y",
+                "--no-install-recommends",
+                "python3-venv",
+            ],
+        ] {
             let mut command = Command::new(if root { "apt-get" } else { "sudo" });
             if !root {
                 command.args(["-n", "apt-get"]);
             }
-            run(command.args(arguments).env("DEBIAN_FRONTEND", "noninteractive").stdout(Stdio::null()))?;
+            run(command
+                .args(arguments)
+                .env("DEBIAN_FRONTEND", "noninteractive")
+                .stdout(Stdio::null()))?;
         }
     }
     let folder = work.join("environment");
@@ -195,16 +234,39 @@ fn from_wheel(platform: &Platform, work: &Path, python: &Path) -> Result<()> {
     println!("fetching {PYPI} with pip …");
     // The interpreter's version is given so that every machine gets the same file.
     run(Command::new(python)
-        .args(["-m", "pip", "download", PYPI, "--quiet", "--disable-pip-version-check", "--no-deps"])
-        .args(["--only-binary=:all:", "--implementation", "cp", "--python-version", "3.11"])
-        .args(["--abi", "cp311", "--platform", platform.wheel_platform, "--dest"])
+        .args([
+            "-m",
+            "pip",
+            "download",
+            PYPI,
+            "--quiet",
+            "--disable-pip-version-check",
+            "--no-deps",
+        ])
+        .args([
+            "--only-binary=:all:",
+            "--implementation",
+            "cp",
+            "--python-version",
+            "3.11",
+        ])
+        .args([
+            "--abi",
+            "cp311",
+            "--platform",
+            platform.wheel_platform,
+            "--dest",
+        ])
         .arg(work))?;
     let wheel = fs::read_dir(work)?
         .filter_map(|entry| Some(entry.ok()?.path()))
         .find(|path| path.extension().is_some_and(|e| e == "whl"))
         .context("pip left no wheel")?;
     // A wheel is a zip, and Python brings an unzip of its own.
-    run(Command::new(python).args(["-m", "zipfile", "-e"]).arg(&wheel).arg(work))?;
+    run(Command::new(python)
+        .args(["-m", "zipfile", "-e"])
+        .arg(&wheel)
+        .arg(work))?;
     take(work, platform.wheel_member, platform.wheel_sha256)?;
     for name in NOTICES {
         let notice = work.join("onnxruntime").join(name);
@@ -217,12 +279,19 @@ fn from_wheel(platform: &Platform, work: &Path, python: &Path) -> Result<()> {
 
 fn from_npm(platform: &Platform, work: &Path) -> Result<()> {
     println!("fetching {NPM} with npm …");
-    run(Command::new(NPM_PROGRAM).args(["pack", "--silent", NPM]).current_dir(work))?;
+    run(Command::new(NPM_PROGRAM)
+        .args(["pack", "--silent", NPM])
+        .current_dir(work))?;
     let archive = fs::read_dir(work)?
         .filter_map(|entry| Some(entry.ok()?.path()))
         .find(|path| path.extension().is_some_and(|e| e == "tgz"))
         .context("npm left no archive")?;
-    run(Command::new("tar").arg("-xzf").arg(&archive).arg("-C").arg(work).arg(platform.npm_member))?;
+    run(Command::new("tar")
+        .arg("-xzf")
+        .arg(&archive)
+        .arg("-C")
+        .arg(work)
+        .arg(platform.npm_member))?;
     take(work, platform.npm_member, platform.npm_sha256)
 }
 
@@ -230,11 +299,17 @@ fn from_npm(platform: &Platform, work: &Path) -> Result<()> {
 fn take(work: &Path, member: &str, sha256: &str) -> Result<()> {
     let path = work.join(member);
     let found = hash(&path)?;
-    ensure!(found == sha256, "{member} has SHA-256 {found}, pinned is {sha256}");
+    ensure!(
+        found == sha256,
+        "{member} has SHA-256 {found}, pinned is {sha256}"
+    );
     fs::rename(&path, work.join("library")).context("cannot move the library")
 }
 
 fn hash(path: &Path) -> Result<String> {
     let bytes = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-    Ok(Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(Sha256::digest(&bytes)
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect())
 }

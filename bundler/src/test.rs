@@ -21,7 +21,9 @@ pub fn command(rest: &[String]) -> Result<()> {
     let in_ci = env::var("CI").is_ok_and(|v| !v.is_empty() && v != "false" && v != "0");
     let hosts = hosts_folder()?;
     if cfg!(target_os = "linux") {
-        let install = run(Command::new("sh").arg(root.join("tests/hosts/install.sh")).arg(&hosts));
+        let install = run(Command::new("sh")
+            .arg(root.join("tests/hosts/install.sh"))
+            .arg(&hosts));
         match install {
             Err(error) if in_ci => return Err(error),
             Err(error) => eprintln!("warning: {error:#}; tests in those hosts will be skipped"),
@@ -48,7 +50,14 @@ fn hosts_folder() -> Result<PathBuf> {
     if let Some(path) = env::var_os("TIMBRA_HOSTS").filter(|v| !v.is_empty()) {
         return Ok(path.into());
     }
-    let from = |name: &str| env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
+    let from = |name: &str| {
+        env::var_os(name)
+            .filter(|v| !v.is_empty())
+            .map(PathBuf::from)
+    };
     let cache = from("XDG_CACHE_HOME").or_else(|| Some(from("HOME")?.join(".cache")));
-    Ok(cache.context("HOME is not set")?.join("timbra").join("hosts"))
+    Ok(cache
+        .context("HOME is not set")?
+        .join("timbra")
+        .join("hosts"))
 }

@@ -106,9 +106,15 @@ ElementTree.SubElement(
 tree.write(path)
 
 exported = os.path.join(args.work, "ardour.wav")
-if os.path.exists(exported):
-    os.remove(exported)
-code, text = run(f"ardour{version}-export", "-b", "float", "-o", exported, folder, NAME)
+# Ardour 7.3's export has been seen to abort now and then ("double free") with the plugin in
+# the session; not yet traced to either side. Such an abort is printed and tried again.
+for attempt in range(3):
+    if os.path.exists(exported):
+        os.remove(exported)
+    code, text = run(f"ardour{version}-export", "-b", "float", "-o", exported, folder, NAME)
+    if code >= 0:
+        break
+    print(f"NOTE ardour: the export aborted with signal {-code}, attempt {attempt + 1}: {text[-200:]}")
 done = code == 0 and os.path.exists(exported)
 verdicts.check("exports the session", done, "" if done else text[-600:])
 if not done:

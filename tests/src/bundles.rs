@@ -13,7 +13,9 @@ pub const VARIABLE: &str = "TIMBRA_BUNDLES";
 /// The folder of the workspace.
 #[must_use]
 pub fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the crate lies in the workspace")
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("the crate lies in the workspace")
 }
 
 /// The folder with the bundles: [`VARIABLE`], or what `cargo xtask bundle` makes of the sources as they are.
@@ -33,9 +35,14 @@ pub fn folder() -> &'static Path {
             .output()
             .expect("cargo starts");
         let errors = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "cargo xtask bundle failed:\n{errors}");
+        assert!(
+            output.status.success(),
+            "cargo xtask bundle failed:\n{errors}"
+        );
         let printed = String::from_utf8_lossy(&output.stdout);
-        let line = printed.lines().find_map(|line| line.strip_prefix("bundled: "));
+        let line = printed
+            .lines()
+            .find_map(|line| line.strip_prefix("bundled: "));
         line.expect("xtask names the folder").into()
     })
 }
@@ -52,7 +59,9 @@ pub fn bundle(format: Format) -> PathBuf {
 /// When it cannot be loaded.
 #[must_use]
 pub fn open(format: Format) -> Box<dyn Host> {
-    format.open(&bundle(format)).unwrap_or_else(|e| panic!("{}: {e:#}", format.name()))
+    format
+        .open(&bundle(format))
+        .unwrap_or_else(|e| panic!("{}: {e:#}", format.name()))
 }
 
 /// A fresh instance with the voice in a file.

@@ -43,7 +43,9 @@ impl Format {
     /// When the file cannot be loaded or holds no plugin of this format.
     pub fn open(self, path: &Path) -> Result<Box<dyn Host>> {
         // Hosts name plugins by absolute paths.
-        let path = &path.canonicalize().with_context(|| format!("no {}", path.display()))?;
+        let path = &path
+            .canonicalize()
+            .with_context(|| format!("no {}", path.display()))?;
         Ok(match self {
             Self::Clap => Box::new(clap::ClapHost::open(path)?),
             Self::Vst3 => Box::new(vst3::Vst3Host::open(path)?),
@@ -105,13 +107,21 @@ impl Setup {
     /// Stereo, offline.
     #[must_use]
     pub fn offline(rate_hz: u32, max_block_samples: usize) -> Self {
-        Self { rate_hz: f64::from(rate_hz), max_block_samples, channels: 2, mode: Mode::Offline }
+        Self {
+            rate_hz: f64::from(rate_hz),
+            max_block_samples,
+            channels: 2,
+            mode: Mode::Offline,
+        }
     }
 
     /// The same in mono.
     #[must_use]
     pub fn mono(self) -> Self {
-        Self { channels: 1, ..self }
+        Self {
+            channels: 1,
+            ..self
+        }
     }
 
     /// The same with another mode.
@@ -212,11 +222,11 @@ pub trait Host {
     fn idle(&mut self, duration: Duration) -> Result<()> {
         let end = Instant::now() + duration;
         loop {
-            if self.take_restart_request() {
-                if let Some(setup) = self.setup() {
-                    self.deactivate();
-                    self.activate(setup)?;
-                }
+            if self.take_restart_request()
+                && let Some(setup) = self.setup()
+            {
+                self.deactivate();
+                self.activate(setup)?;
             }
             if Instant::now() >= end {
                 return Ok(());
@@ -258,8 +268,9 @@ pub trait Host {
 /// factor 31 over its bytes, without the top bit, which VST3 keeps for hosts.
 #[must_use]
 pub fn parameter_id(key: &str) -> u32 {
-    key.bytes().fold(0u32, |hash, byte| hash.wrapping_mul(31).wrapping_add(u32::from(byte)))
-        & 0x7fff_ffff
+    key.bytes().fold(0u32, |hash, byte| {
+        hash.wrapping_mul(31).wrapping_add(u32::from(byte))
+    }) & 0x7fff_ffff
 }
 
 /// What an implementation gets for one block.
@@ -278,9 +289,19 @@ fn drive(
     mut process: impl FnMut(Block) -> Result<()>,
 ) -> Result<Vec<Vec<f32>>> {
     let total = job.input.first().map_or(0, Vec::len);
-    ensure!(job.input.len() == setup.channels, "job has {} channels", job.input.len());
-    ensure!(job.input.iter().all(|c| c.len() == total), "channels differ in length");
-    ensure!(!job.blocks.contains(&0) && !job.blocks.is_empty(), "a block of 0 samples");
+    ensure!(
+        job.input.len() == setup.channels,
+        "job has {} channels",
+        job.input.len()
+    );
+    ensure!(
+        job.input.iter().all(|c| c.len() == total),
+        "channels differ in length"
+    );
+    ensure!(
+        !job.blocks.contains(&0) && !job.blocks.is_empty(),
+        "a block of 0 samples"
+    );
     let mut output = vec![Vec::with_capacity(total); setup.channels];
     let mut block_in = vec![Vec::new(); setup.channels];
     let mut block_out = vec![Vec::new(); setup.channels];
@@ -293,7 +314,10 @@ fn drive(
             break;
         }
         let length = wanted.min(total - position);
-        ensure!(length <= setup.max_block_samples, "block of {length} samples is too long");
+        ensure!(
+            length <= setup.max_block_samples,
+            "block of {length} samples is too long"
+        );
         if job.pace == Pace::RealTime {
             let due = start + Duration::from_secs_f64(position as f64 / setup.rate_hz);
             // Waking for less than a millisecond would only measure the timer.
@@ -316,7 +340,10 @@ fn drive(
                 break;
             }
             ensure!(change.at_samples >= position, "changes are not sorted");
-            changes.push(Change { at_samples: change.at_samples - position, ..*change });
+            changes.push(Change {
+                at_samples: change.at_samples - position,
+                ..*change
+            });
             next_change += 1;
         }
         process(Block {
@@ -327,7 +354,11 @@ fn drive(
         })?;
         for (all, channel) in output.iter_mut().zip(&block_out) {
             if let Some(at) = channel.iter().position(|s| !s.is_finite()) {
-                bail!("sample {} is {} (or was not written)", position + at, channel[at]);
+                bail!(
+                    "sample {} is {} (or was not written)",
+                    position + at,
+                    channel[at]
+                );
             }
             all.extend_from_slice(channel);
         }
@@ -343,12 +374,27 @@ mod tests {
     #[test]
     fn blocks_cover_the_input_once_and_carry_changes_at_their_sample() {
         let input = vec![(0..1000).map(|n| n as f32).collect::<Vec<_>>()];
-        let changes =
-            [0, 63, 64, 999].map(|at_samples| Change { at_samples, id: 7, value: 0.5 }).to_vec();
+        let changes = [0, 63, 64, 999]
+            .map(|at_samples| Change {
+                at_samples,
+                id: 7,
+                value: 0.5,
+            })
+            .to_vec();
         let mut seen = Vec::new();
-        let job = Job { input: &input, blocks: &[64, 1, 37], changes: &changes, pace: Pace::Free };
+        let job = Job {
+            input: &input,
+            blocks: &[64, 1, 37],
+            changes: &changes,
+            pace: Pace::Free,
+        };
         let output = drive(&job, Setup::offline(48_000, 64).mono(), |block| {
-            seen.extend(block.changes.iter().map(|c| c.at_samples + block.position_samples));
+            seen.extend(
+                block
+                    .changes
+                    .iter()
+                    .map(|c| c.at_samples + block.position_samples),
+            );
             block.output[0].copy_from_slice(&block.input[0]);
             Ok(())
         });
@@ -359,7 +405,12 @@ mod tests {
     #[test]
     fn an_unwritten_sample_is_an_error() {
         let input = vec![vec![0.0; 8]];
-        let job = Job { input: &input, blocks: &[8], changes: &[], pace: Pace::Free };
+        let job = Job {
+            input: &input,
+            blocks: &[8],
+            changes: &[],
+            pace: Pace::Free,
+        };
         let result = drive(&job, Setup::offline(48_000, 8).mono(), |_| Ok(()));
         assert!(result.is_err());
     }

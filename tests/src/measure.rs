@@ -38,7 +38,9 @@ pub fn lag_samples(early: &[f32], late: &[f32]) -> i64 {
         let mut padded = signal.to_vec();
         padded.resize(size, 0.0);
         let mut out = forward.make_output_vec();
-        forward.process(&mut padded, &mut out).expect("lengths come from the plan");
+        forward
+            .process(&mut padded, &mut out)
+            .expect("lengths come from the plan");
         out
     };
     let (a, b) = (spectrum(early), spectrum(late));
@@ -50,9 +52,17 @@ pub fn lag_samples(early: &[f32], late: &[f32]) -> i64 {
     }
     let mut correlation = vec![0.0; size];
     let inverse = planner.plan_fft_inverse(size);
-    inverse.process(&mut product, &mut correlation).expect("lengths come from the plan");
-    let best = (0..size).max_by(|&a, &b| correlation[a].total_cmp(&correlation[b])).unwrap_or(0);
-    if best > size / 2 { best as i64 - size as i64 } else { best as i64 }
+    inverse
+        .process(&mut product, &mut correlation)
+        .expect("lengths come from the plan");
+    let best = (0..size)
+        .max_by(|&a, &b| correlation[a].total_cmp(&correlation[b]))
+        .unwrap_or(0);
+    if best > size / 2 {
+        best as i64 - size as i64
+    } else {
+        best as i64
+    }
 }
 
 /// Stretches of at least `shortest` exact zeros inside `signal`, as (start, length).
@@ -78,7 +88,10 @@ pub fn zero_runs(signal: &[f32], shortest: usize) -> Vec<(usize, usize)> {
 /// Index of the first sample at which the signals differ by more than `tolerance`.
 #[must_use]
 pub fn first_difference(a: &[f32], b: &[f32], tolerance: f32) -> Option<usize> {
-    let common = a.iter().zip(b).position(|(a, b)| (a - b).abs() > tolerance || a.is_nan() != b.is_nan());
+    let common = a
+        .iter()
+        .zip(b)
+        .position(|(a, b)| (a - b).abs() > tolerance || a.is_nan() != b.is_nan());
     common.or((a.len() != b.len()).then_some(a.len().min(b.len())))
 }
 
@@ -88,7 +101,9 @@ mod tests {
 
     #[test]
     fn lag_has_sign_and_size() {
-        let noise: Vec<f32> = (0..4000).map(|n| timbra_dsp::noise::uniform(1, n)).collect();
+        let noise: Vec<f32> = (0..4000)
+            .map(|n| timbra_dsp::noise::uniform(1, n))
+            .collect();
         assert_eq!(lag_samples(&noise[100..3000], &noise[..2900]), 100);
         assert_eq!(lag_samples(&noise[..2900], &noise[100..3000]), -100);
     }

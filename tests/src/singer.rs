@@ -43,10 +43,18 @@ struct Note {
 
 /// Two lines made up for this project.
 fn song() -> Vec<Note> {
-    let note = |onset, vowel, pitch_semitones, seconds| Note { onset, vowel, pitch_semitones, seconds };
+    let note = |onset, vowel, pitch_semitones, seconds| Note {
+        onset,
+        vowel,
+        pitch_semitones,
+        seconds,
+    };
     let (m, l) = (Onset::Murmur(NASAL), Onset::Murmur(LIQUID));
-    let (s, sh, h) =
-        (Onset::Hiss(6800.0, 2600.0), Onset::Hiss(3400.0, 1800.0), Onset::Hiss(1600.0, 2600.0));
+    let (s, sh, h) = (
+        Onset::Hiss(6800.0, 2600.0),
+        Onset::Hiss(3400.0, 1800.0),
+        Onset::Hiss(1600.0, 2600.0),
+    );
     let (t, k) = (Onset::Burst(4200.0), Onset::Burst(1900.0));
     vec![
         note(s, I, -9.0, 0.45),
@@ -89,7 +97,10 @@ struct Noise(u64);
 impl Noise {
     fn next(&mut self) -> f64 {
         // Constants of Knuth's MMIX generator (TAOCP vol. 2, 3.3.4).
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 33) as f64 / f64::from(1u32 << 30) - 1.0
     }
 }
@@ -136,9 +147,12 @@ pub fn sing(rate_hz: u32) -> Vec<f32> {
     let top_hz = 9_000.0f64.min(rate * 0.45);
     for (index, note) in notes.iter().enumerate() {
         let last = index + 1 == notes.len();
-        let (from, to) = ((start_s * rate) as usize, ((start_s + note.seconds) * rate) as usize);
+        let (from, to) = (
+            (start_s * rate) as usize,
+            ((start_s + note.seconds) * rate) as usize,
+        );
         let mut band = BandPass::default();
-        for n in from..to.min(samples) {
+        for (n, sung) in output.iter_mut().enumerate().take(to).skip(from) {
             let t = (n - from) as f64 / rate;
             // Glide in 60 ms; vibrato of ±30 cents at 5.6 Hz fades in on held notes.
             pitch_now += (note.pitch_semitones - pitch_now) * (1.0 - (-1.0 / (0.030 * rate)).exp());
@@ -152,19 +166,28 @@ pub fn sing(rate_hz: u32) -> Vec<f32> {
                 Onset::Burst(_) => (0.08, smooth(t, 0.07, 0.10)),
             };
             let release = 1.0 - smooth(t, note.seconds - 0.07, note.seconds - 0.005);
-            let ends = if last || matches!(notes[index + 1].onset, Onset::Hiss(..) | Onset::Burst(_)) {
-                release
-            } else {
-                1.0
-            };
+            let ends =
+                if last || matches!(notes[index + 1].onset, Onset::Hiss(..) | Onset::Burst(_)) {
+                    release
+                } else {
+                    1.0
+                };
             let swell = 0.75 + 0.25 * smooth(t, 0.05, (note.seconds * 0.5).max(0.1));
             if (n - from).is_multiple_of(grid) {
                 let formants = match note.onset {
                     Onset::Murmur(murmur) => {
                         let into = blend(&previous, &murmur, smooth(t, 0.0, 0.04));
-                        blend(&into, &note.vowel, smooth(t, consonant_s, consonant_s + 0.06))
+                        blend(
+                            &into,
+                            &note.vowel,
+                            smooth(t, consonant_s, consonant_s + 0.06),
+                        )
                     }
-                    _ => blend(&previous, &note.vowel, smooth(t, consonant_s, consonant_s + 0.05)),
+                    _ => blend(
+                        &previous,
+                        &note.vowel,
+                        smooth(t, consonant_s, consonant_s + 0.05),
+                    ),
                 };
                 let murmur = match note.onset {
                     Onset::Murmur(_) => 0.45 + 0.55 * smooth(t, consonant_s, consonant_s + 0.05),
@@ -200,7 +223,7 @@ pub fn sing(rate_hz: u32) -> Vec<f32> {
                 _ => 0.0,
             };
             let air = 0.006 * breath.step(white, 2800.0, 3500.0, rate);
-            output[n] = (voiced + air) * voicing * ends + fricative;
+            *sung = (voiced + air) * voicing * ends + fricative;
         }
         previous = note.vowel;
         start_s += note.seconds;

@@ -26,7 +26,10 @@ impl State {
             [_, _, _, _, _, _, _, _, text @ ..] => (true, text),
             _ => bail!("a state of {} bytes", bytes.len()),
         };
-        Ok(Self { prefixed, json: serde_json::from_slice(text).context("state is not JSON")? })
+        Ok(Self {
+            prefixed,
+            json: serde_json::from_slice(text).context("state is not JSON")?,
+        })
     }
 
     /// Puts it together again.
@@ -59,6 +62,9 @@ impl State {
 
     /// Asks for a voice; `sha256` may be empty.
     pub fn set_voice(&mut self, name: &str, path: &str, sha256: &str) {
-        self.set_field("voice", &json!({ "name": name, "path": path, "sha256": sha256 }));
+        self.set_field(
+            "voice",
+            &json!({ "name": name, "path": path, "sha256": sha256 }),
+        );
     }
 }

@@ -24,14 +24,23 @@ pub fn identity(folder: &Path, name: &str) -> PathBuf {
     content.input("audio", &[Dim::from(1), Dim::from("samples")]);
     let shape = content.i64s(&[1, -1, HOP_SAMPLES as i64]);
     content.node("Reshape", &["audio", &shape], &["content"], vec![]);
-    content.output("content", &[Dim::from(1), Dim::from("frames"), Dim::from(HOP_SAMPLES)]);
+    content.output(
+        "content",
+        &[Dim::from(1), Dim::from("frames"), Dim::from(HOP_SAMPLES)],
+    );
     let mut synthesis = GraphBuilder::new("identity_synthesis");
     let frames = [Dim::from(1), Dim::from("frames"), Dim::from(HOP_SAMPLES)];
     synthesis.input("content", &frames);
     let flat = synthesis.i64s(&[1, -1]);
     synthesis.node("Reshape", &["content", &flat], &["audio"], vec![]);
     synthesis.output("audio", &[Dim::from(1), Dim::from("samples")]);
-    write(folder, name, &content.finish(), &synthesis.finish(), &["content"])
+    write(
+        folder,
+        name,
+        &content.finish(),
+        &synthesis.finish(),
+        &["content"],
+    )
 }
 
 /// A voice that sounds a constant F0-steered level: its audio is the F0 input
@@ -45,9 +54,15 @@ pub fn f0_as_level(folder: &Path, name: &str) -> PathBuf {
     content.input("audio", &[Dim::from(1), Dim::from("samples")]);
     let shape = content.i64s(&[1, -1, HOP_SAMPLES as i64]);
     content.node("Reshape", &["audio", &shape], &["content"], vec![]);
-    content.output("content", &[Dim::from(1), Dim::from("frames"), Dim::from(HOP_SAMPLES)]);
+    content.output(
+        "content",
+        &[Dim::from(1), Dim::from("frames"), Dim::from(HOP_SAMPLES)],
+    );
     let mut synthesis = GraphBuilder::new("f0_synthesis");
-    synthesis.input("content", &[Dim::from(1), Dim::from("frames"), Dim::from(HOP_SAMPLES)]);
+    synthesis.input(
+        "content",
+        &[Dim::from(1), Dim::from("frames"), Dim::from(HOP_SAMPLES)],
+    );
     synthesis.input("f0_hz", &[Dim::from(1), Dim::from("frames")]);
     let scale = synthesis.f32s(&[1], &[0.001]);
     let level = synthesis.op("Mul", &["f0_hz", &scale], vec![]);
@@ -60,16 +75,16 @@ pub fn f0_as_level(folder: &Path, name: &str) -> PathBuf {
     let flat = synthesis.i64s(&[1, -1]);
     synthesis.node("Reshape", &[&held, &flat], &["audio"], vec![]);
     synthesis.output("audio", &[Dim::from(1), Dim::from("samples")]);
-    write(folder, name, &content.finish(), &synthesis.finish(), &["content", "f0_hz"])
+    write(
+        folder,
+        name,
+        &content.finish(),
+        &synthesis.finish(),
+        &["content", "f0_hz"],
+    )
 }
 
-fn write(
-    folder: &Path,
-    name: &str,
-    content: &[u8],
-    synthesis: &[u8],
-    inputs: &[&str],
-) -> PathBuf {
+fn write(folder: &Path, name: &str, content: &[u8], synthesis: &[u8], inputs: &[&str]) -> PathBuf {
     let graph = |file: &str, inputs: &[&str], output: &str| GraphSpec {
         file: file.to_owned(),
         inputs: inputs.iter().map(|&i| i.to_owned()).collect(),

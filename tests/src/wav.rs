@@ -25,7 +25,9 @@ impl Sound {
     #[must_use]
     pub fn mono(&self) -> Vec<f32> {
         let count = self.channels.len().max(1) as f32;
-        (0..self.samples()).map(|n| self.channels.iter().map(|c| c[n]).sum::<f32>() / count).collect()
+        (0..self.samples())
+            .map(|n| self.channels.iter().map(|c| c[n]).sum::<f32>() / count)
+            .collect()
     }
 
     /// The same sound with `count` channels: mixed down, or the first one repeated.
@@ -37,7 +39,10 @@ impl Sound {
             (1, want) => vec![self.channels[0].clone(); want],
             (_, want) => self.channels.into_iter().take(want).collect(),
         };
-        Self { rate_hz: self.rate_hz, channels }
+        Self {
+            rate_hz: self.rate_hz,
+            channels,
+        }
     }
 }
 
@@ -54,15 +59,31 @@ pub fn read(path: &Path) -> Result<Sound> {
         SampleFormat::Int => {
             let full_scale = (1i64 << (spec.bits_per_sample - 1)) as f32;
             let samples = reader.into_samples::<i32>();
-            samples.map(|s| s.map(|v| v as f32 / full_scale)).collect::<Result<_, _>>()?
+            samples
+                .map(|s| s.map(|v| v as f32 / full_scale))
+                .collect::<Result<_, _>>()?
         }
     };
-    ensure!(!interleaved.is_empty(), "{} holds no sample", path.display());
+    ensure!(
+        !interleaved.is_empty(),
+        "{} holds no sample",
+        path.display()
+    );
     let count = usize::from(spec.channels);
     let channels = (0..count)
-        .map(|channel| interleaved.iter().skip(channel).step_by(count).copied().collect())
+        .map(|channel| {
+            interleaved
+                .iter()
+                .skip(channel)
+                .step_by(count)
+                .copied()
+                .collect()
+        })
         .collect();
-    Ok(Sound { rate_hz: spec.sample_rate, channels })
+    Ok(Sound {
+        rate_hz: spec.sample_rate,
+        channels,
+    })
 }
 
 /// Writes 32-bit float.

@@ -28,7 +28,11 @@ fn automation(host: &mut dyn Host, total: usize) -> Vec<Change> {
         let parameter = host.find(key).expect(key);
         let value = host.value_of(parameter.id, text).expect(text);
         let at_samples = (total as f64 * share) as usize + 13;
-        changes.push(Change { at_samples, id: parameter.id, value });
+        changes.push(Change {
+            at_samples,
+            id: parameter.id,
+            value,
+        });
     }
     changes
 }
@@ -37,14 +41,20 @@ fn automation(host: &mut dyn Host, total: usize) -> Vec<Change> {
 fn bounce(format: Format, setup: Setup, blocks: &[usize], pace: Pace) -> Vec<Vec<f32>> {
     let mut host = bundles::open(format);
     host.activate(setup).expect("activate");
-    host.idle(std::time::Duration::from_millis(100)).expect("idle");
+    host.idle(std::time::Duration::from_millis(100))
+        .expect("idle");
     let latency = host.latency_samples();
     let mut channel = vocal();
     let total = channel.len();
     channel.resize(total + latency, 0.0);
     let changes = automation(host.as_mut(), total);
     let input = vec![channel; setup.channels];
-    let job = Job { input: &input, blocks, changes: &changes, pace };
+    let job = Job {
+        input: &input,
+        blocks,
+        changes: &changes,
+        pace,
+    };
     let mut output = host.render(&job).expect("render");
     for channel in &mut output {
         channel.drain(..latency);
@@ -68,7 +78,12 @@ fn bounces_are_bit_identical_over_block_sizes_and_formats() {
         let other = bounce(format, setup, blocks, Pace::Free);
         for (a, b) in reference.iter().zip(&other) {
             let at = first_difference(a, b, 0.0);
-            assert_eq!(at, None, "{} with blocks of {blocks:?} differs", format.name());
+            assert_eq!(
+                at,
+                None,
+                "{} with blocks of {blocks:?} differs",
+                format.name()
+            );
         }
     }
 }
@@ -77,7 +92,12 @@ fn bounces_are_bit_identical_over_block_sizes_and_formats() {
 fn a_bounce_that_claims_to_be_real_time_has_no_gaps() {
     // Ardour's export and other hosts render as fast as they can and say "real time".
     for format in FORMATS {
-        let offline = bounce(format, Setup::offline(RATE_HZ, ANNOUNCED), &[1024], Pace::Free);
+        let offline = bounce(
+            format,
+            Setup::offline(RATE_HZ, ANNOUNCED),
+            &[1024],
+            Pace::Free,
+        );
         let setup = Setup::offline(RATE_HZ, ANNOUNCED).mode(Mode::Realtime);
         let claimed = bounce(format, setup, &[1024], Pace::Free);
         let at = first_difference(&offline[0], &claimed[0], 0.0);
@@ -88,11 +108,17 @@ fn a_bounce_that_claims_to_be_real_time_has_no_gaps() {
 #[test]
 fn the_voice_sings_on_time_in_mono_and_stereo() {
     for format in FORMATS {
-        for setup in [Setup::offline(RATE_HZ, 512), Setup::offline(RATE_HZ, 512).mono()] {
+        for setup in [
+            Setup::offline(RATE_HZ, 512),
+            Setup::offline(RATE_HZ, 512).mono(),
+        ] {
             let output = bounce(format, setup, &[512], Pace::Free);
             let source = vocal();
             let case = format!("{} with {} channels", format.name(), setup.channels);
-            assert!(output.iter().all(|c| c.len() == source.len()), "{case}: length");
+            assert!(
+                output.iter().all(|c| c.len() == source.len()),
+                "{case}: length"
+            );
             assert!(rms(&output[0]) > 1e-3, "{case}: silent");
             // Loudness contours are compared, since the voice has a waveform of its own.
             let contour = |signal: &[f32]| -> Vec<f32> {
@@ -120,19 +146,35 @@ fn silence_in_gives_silence_out_after_the_tail() {
             } else {
                 bundles::open_with_voice(format, &voice)
             };
-            host.activate(Setup::offline(RATE_HZ, 512)).expect("activate");
+            host.activate(Setup::offline(RATE_HZ, 512))
+                .expect("activate");
             let vocal: Vec<f32> = vocal().into_iter().take(2 * RATE_HZ as usize).collect();
             let input = vec![vocal.clone(), vocal];
-            let job = Job { input: &input, blocks: &[512], changes: &[], pace: Pace::Free };
+            let job = Job {
+                input: &input,
+                blocks: &[512],
+                changes: &[],
+                pace: Pace::Free,
+            };
             host.render(&job).expect("render");
             let tail = host.tail_samples();
             assert!(tail < 20 * RATE_HZ as usize, "an endless tail");
             let silence = vec![vec![0.0; tail + RATE_HZ as usize]; 2];
-            let job = Job { input: &silence, blocks: &[512], changes: &[], pace: Pace::Free };
+            let job = Job {
+                input: &silence,
+                blocks: &[512],
+                changes: &[],
+                pace: Pace::Free,
+            };
             let output = host.render(&job).expect("render");
             let after = &output[0][tail..];
             let at = after.iter().position(|s| *s != 0.0);
-            assert_eq!(at, None, "{}: sound after the tail of {tail}", format.name());
+            assert_eq!(
+                at,
+                None,
+                "{}: sound after the tail of {tail}",
+                format.name()
+            );
         }
     }
 }
@@ -142,18 +184,33 @@ fn a_reset_forgets_what_was_in_flight() {
     let voice = voices::identity(&bundles::folder().join("../test-voices"), "bounce-identity");
     for format in FORMATS {
         let mut host = bundles::open_with_voice(format, &voice);
-        host.activate(Setup::offline(RATE_HZ, 512)).expect("activate");
+        host.activate(Setup::offline(RATE_HZ, 512))
+            .expect("activate");
         let loud = vec![vec![0.5; 8192]; 2];
-        let job = Job { input: &loud, blocks: &[512], changes: &[], pace: Pace::Free };
+        let job = Job {
+            input: &loud,
+            blocks: &[512],
+            changes: &[],
+            pace: Pace::Free,
+        };
         host.render(&job).expect("render");
         host.reset().expect("reset");
         let silence = vec![vec![0.0; 48_000]; 2];
-        let job = Job { input: &silence, blocks: &[512], changes: &[], pace: Pace::Free };
+        let job = Job {
+            input: &silence,
+            blocks: &[512],
+            changes: &[],
+            pace: Pace::Free,
+        };
         let output = host.render(&job).expect("render");
         // What was heard last may fade for 2 ms, so that a jump does not click.
         let at = output[0][96..].iter().position(|s| *s != 0.0);
         assert_eq!(at, None, "{}: sound from before the reset", format.name());
-        assert!(output[0].iter().all(|s| s.abs() <= 0.51), "{}: a click", format.name());
+        assert!(
+            output[0].iter().all(|s| s.abs() <= 0.51),
+            "{}: a click",
+            format.name()
+        );
     }
 }
 
@@ -161,12 +218,18 @@ fn a_reset_forgets_what_was_in_flight() {
 fn not_a_number_in_the_input_does_not_come_out_and_does_no_lasting_harm() {
     for format in FORMATS {
         let mut host = bundles::open(format);
-        host.activate(Setup::offline(RATE_HZ, 512)).expect("activate");
+        host.activate(Setup::offline(RATE_HZ, 512))
+            .expect("activate");
         let mut vocal = vocal();
         vocal[20_000..20_010].fill(f32::NAN);
         vocal[30_000] = f32::INFINITY;
         let input = vec![vocal.clone(), vocal];
-        let job = Job { input: &input, blocks: &[512], changes: &[], pace: Pace::Free };
+        let job = Job {
+            input: &input,
+            blocks: &[512],
+            changes: &[],
+            pace: Pace::Free,
+        };
         // The host fails on any sample that is not finite.
         let output = host.render(&job).expect("render");
         let later = &output[0][output[0].len() - 3 * RATE_HZ as usize..];

@@ -16,7 +16,11 @@ fn in_ci() -> bool {
 
 /// Python of the hosts' environment, as install.sh made it.
 fn python() -> Option<PathBuf> {
-    let set = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
+    let set = |name: &str| {
+        std::env::var_os(name)
+            .filter(|v| !v.is_empty())
+            .map(PathBuf::from)
+    };
     let folder = set("TIMBRA_HOSTS").or_else(|| {
         let cache = set("XDG_CACHE_HOME").or_else(|| Some(set("HOME")?.join(".cache")))?;
         Some(cache.join("timbra").join("hosts"))
@@ -39,12 +43,20 @@ fn skip(host: &str) {
 fn run(host: &str, script: &str, python: &Path) {
     // One at a time: these hosts render in real blocks on machines with few cores.
     static TURN: Mutex<()> = Mutex::new(());
-    let _turn = TURN.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let _turn = TURN
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner);
     let work = Path::new(env!("CARGO_TARGET_TMPDIR")).join("hosts");
     std::fs::create_dir_all(&work).expect("work folder");
     let vocal = work.join("vocal.wav");
-    wav::write(&vocal, &Sound { rate_hz: 48_000, channels: vec![singer::sing(48_000)] })
-        .expect("write");
+    wav::write(
+        &vocal,
+        &Sound {
+            rate_hz: 48_000,
+            channels: vec![singer::sing(48_000)],
+        },
+    )
+    .expect("write");
     // Under the name a fresh instance asks for, so that no editor is needed.
     let voices_folder = work.join("voices");
     voices::identity(&voices_folder, "trio");

@@ -9,14 +9,18 @@ const RATES_HZ: [u32; 3] = [44_100, 48_000, 96_000];
 const BLOCKS: [usize; 5] = [1, 64, 480, 1024, 8192];
 
 fn identity() -> std::path::PathBuf {
-    voices::identity(&bundles::folder().join("../test-voices"), "latency-identity")
+    voices::identity(
+        &bundles::folder().join("../test-voices"),
+        "latency-identity",
+    )
 }
 
 /// Sends an impulse through an activated plugin; returns its position, the
 /// reported latency and the peak.
 fn impulse(host: &mut dyn Host, setup: Setup) -> (i64, i64, f32) {
     host.activate(setup).expect("activate");
-    host.idle(std::time::Duration::from_millis(20)).expect("idle");
+    host.idle(std::time::Duration::from_millis(20))
+        .expect("idle");
     let latency = host.latency_samples();
     // Not a multiple of any block, hop or control grid.
     let at = 9_001;
@@ -24,12 +28,21 @@ fn impulse(host: &mut dyn Host, setup: Setup) -> (i64, i64, f32) {
     channel[at] = 0.5;
     let input = vec![channel; setup.channels];
     let blocks = [setup.max_block_samples];
-    let job = Job { input: &input, blocks: &blocks, changes: &[], pace: Pace::Free };
+    let job = Job {
+        input: &input,
+        blocks: &blocks,
+        changes: &[],
+        pace: Pace::Free,
+    };
     let output = host.render(&job).expect("render");
     let again = host.latency_samples();
     assert_eq!(latency, again, "latency changed while processing");
     host.deactivate();
-    (peak_position(&output[0]) as i64 - at as i64, latency as i64, peak(&output[0]))
+    (
+        peak_position(&output[0]) as i64 - at as i64,
+        latency as i64,
+        peak(&output[0]),
+    )
 }
 
 fn check(format: Format, what: &str, tolerance: i64, mut prepare: impl FnMut(&mut dyn Host)) {
@@ -39,8 +52,14 @@ fn check(format: Format, what: &str, tolerance: i64, mut prepare: impl FnMut(&mu
         for block in BLOCKS {
             let setup = Setup::offline(rate_hz, block);
             let (heard, reported, peak) = impulse(host.as_mut(), setup);
-            let case = format!("{what}, {} at {rate_hz} Hz, blocks of {block}", format.name());
-            assert!(peak > 0.05, "{case}: the impulse did not come out (peak {peak})");
+            let case = format!(
+                "{what}, {} at {rate_hz} Hz, blocks of {block}",
+                format.name()
+            );
+            assert!(
+                peak > 0.05,
+                "{case}: the impulse did not come out (peak {peak})"
+            );
             assert!(
                 (heard - reported).abs() <= tolerance,
                 "{case}: reported {reported}, heard {heard}"
@@ -59,14 +78,18 @@ fn reported_latency_matches_impulse_through_the_voice() {
 #[test]
 fn reported_latency_matches_impulse_in_the_dry_path_exactly() {
     for format in FORMATS {
-        check(format, "dry", 0, |host| host.set_text("dry_wet", "0 %").expect("dry"));
+        check(format, "dry", 0, |host| {
+            host.set_text("dry_wet", "0 %").expect("dry")
+        });
     }
 }
 
 #[test]
 fn reported_latency_matches_impulse_in_bypass_exactly() {
     for format in FORMATS {
-        check(format, "bypass", 0, |host| host.set_text("bypass", "on").expect("bypass"));
+        check(format, "bypass", 0, |host| {
+            host.set_text("bypass", "on").expect("bypass")
+        });
     }
 }
 
@@ -74,9 +97,15 @@ fn reported_latency_matches_impulse_in_bypass_exactly() {
 fn mono_has_the_same_latency_as_stereo() {
     for format in FORMATS {
         let mut host = bundles::open_with_voice(format, &identity());
-        for setup in [Setup::offline(48_000, 256), Setup::offline(48_000, 256).mono()] {
+        for setup in [
+            Setup::offline(48_000, 256),
+            Setup::offline(48_000, 256).mono(),
+        ] {
             let (heard, reported, _) = impulse(host.as_mut(), setup);
-            assert!((heard - reported).abs() <= 1, "reported {reported}, heard {heard}");
+            assert!(
+                (heard - reported).abs() <= 1,
+                "reported {reported}, heard {heard}"
+            );
         }
     }
 }
@@ -85,7 +114,8 @@ fn mono_has_the_same_latency_as_stereo() {
 fn latency_of_the_live_tier_is_at_most_60_ms() {
     for format in FORMATS {
         let mut host = bundles::open(format);
-        host.activate(Setup::offline(48_000, 256)).expect("activate");
+        host.activate(Setup::offline(48_000, 256))
+            .expect("activate");
         let latency_ms = host.latency_samples() as f64 / 48.0;
         assert!(latency_ms <= 60.0, "{}: {latency_ms:.1} ms", format.name());
     }
@@ -95,23 +125,35 @@ fn latency_of_the_live_tier_is_at_most_60_ms() {
 fn blocks_shorter_than_announced_change_nothing() {
     let at = 9_001;
     let mut host = bundles::open_with_voice(Format::Clap, &identity());
-    host.activate(Setup::offline(48_000, 1024)).expect("activate");
+    host.activate(Setup::offline(48_000, 1024))
+        .expect("activate");
     let latency = host.latency_samples();
     let mut channel = vec![0.0; at + latency + 2_000];
     channel[at] = 0.5;
     let input = vec![channel; 2];
     // The pieces hosts really send around automation points: 1023 + 1.
-    let job = Job { input: &input, blocks: &[1023, 1, 17, 1024], changes: &[], pace: Pace::Free };
+    let job = Job {
+        input: &input,
+        blocks: &[1023, 1, 17, 1024],
+        changes: &[],
+        pace: Pace::Free,
+    };
     let output = host.render(&job).expect("render");
     let heard = peak_position(&output[0]) - at;
-    assert!(heard.abs_diff(latency) <= 1, "reported {latency}, heard {heard}");
+    assert!(
+        heard.abs_diff(latency) <= 1,
+        "reported {latency}, heard {heard}"
+    );
 }
 
 #[test]
 fn a_step_of_automation_is_heard_at_its_sample_plus_latency() {
     // The input is a constant, so that the output shows the parameter itself.
     for format in FORMATS {
-        for (key, before, after) in [("output_gain", "0 dB", "-20 dB"), ("dry_wet", "0 %", "100 %")] {
+        for (key, before, after) in [
+            ("output_gain", "0 dB", "-20 dB"),
+            ("dry_wet", "0 %", "100 %"),
+        ] {
             let mut host = bundles::open_with_voice(format, &identity());
             host.set_text(key, before).expect("set");
             // Wet is silent here, so that dry/wet shows as well.
@@ -119,7 +161,8 @@ fn a_step_of_automation_is_heard_at_its_sample_plus_latency() {
             if key == "output_gain" {
                 host.set_text("dry_wet", "0 %").expect("set");
             }
-            host.activate(Setup::offline(48_000, 480)).expect("activate");
+            host.activate(Setup::offline(48_000, 480))
+                .expect("activate");
             let latency = host.latency_samples();
             let parameter = host.find(key).expect("parameter");
             let value = host.value_of(parameter.id, after).expect("value");
@@ -128,8 +171,17 @@ fn a_step_of_automation_is_heard_at_its_sample_plus_latency() {
             // For dry/wet left and right cancel in the mono mix, and wet is silent.
             let sign = if key == "dry_wet" { -1.0 } else { 1.0 };
             let input = vec![vec![0.5; total], vec![0.5 * sign; total]];
-            let changes = [Change { at_samples: at, id: parameter.id, value }];
-            let job = Job { input: &input, blocks: &[480], changes: &changes, pace: Pace::Free };
+            let changes = [Change {
+                at_samples: at,
+                id: parameter.id,
+                value,
+            }];
+            let job = Job {
+                input: &input,
+                blocks: &[480],
+                changes: &changes,
+                pace: Pace::Free,
+            };
             let output = host.render(&job).expect("render");
             let expected = at + latency;
             // Values are sampled every 64 samples and move on a straight line
@@ -139,9 +191,18 @@ fn a_step_of_automation_is_heard_at_its_sample_plus_latency() {
             let after_step = output[0][expected + 128];
             let settled = output[0][total - 1];
             let case = format!("{key} in {}", format.name());
-            assert!((before_step - 0.5).abs() < 1e-4, "{case}: {before_step} before the step");
-            assert!((after_step - settled).abs() < 1e-4, "{case}: {after_step} is not {settled}");
-            assert!((settled - 0.5).abs() > 0.2, "{case}: the step did not happen");
+            assert!(
+                (before_step - 0.5).abs() < 1e-4,
+                "{case}: {before_step} before the step"
+            );
+            assert!(
+                (after_step - settled).abs() < 1e-4,
+                "{case}: {after_step} is not {settled}"
+            );
+            assert!(
+                (settled - 0.5).abs() > 0.2,
+                "{case}: the step did not happen"
+            );
         }
     }
 }
@@ -152,7 +213,8 @@ fn a_step_of_pitch_is_heard_within_a_frame_of_its_sample_plus_latency() {
     let voice = voices::f0_as_level(&bundles::folder().join("../test-voices"), "latency-f0");
     for format in FORMATS {
         let mut host = bundles::open_with_voice(format, &voice);
-        host.activate(Setup::offline(48_000, 512).mono()).expect("activate");
+        host.activate(Setup::offline(48_000, 512).mono())
+            .expect("activate");
         let latency = host.latency_samples();
         let pitch = host.find("pitch").expect("pitch");
         let value = host.value_of(pitch.id, "+12").expect("value");
@@ -161,11 +223,22 @@ fn a_step_of_pitch_is_heard_within_a_frame_of_its_sample_plus_latency() {
         // A tone of 220 Hz with a few harmonics.
         let tone = |n: usize| -> f32 {
             let phase = n as f32 * 220.0 / 48_000.0;
-            (1..=8).map(|h| (std::f32::consts::TAU * phase.fract() * h as f32).sin() / h as f32).sum()
+            (1..=8)
+                .map(|h| (std::f32::consts::TAU * phase.fract() * h as f32).sin() / h as f32)
+                .sum()
         };
         let input = [(0..total).map(|n| 0.2 * tone(n)).collect::<Vec<_>>()];
-        let changes = [Change { at_samples: at, id: pitch.id, value }];
-        let job = Job { input: &input, blocks: &[512], changes: &changes, pace: Pace::Free };
+        let changes = [Change {
+            at_samples: at,
+            id: pitch.id,
+            value,
+        }];
+        let job = Job {
+            input: &input,
+            blocks: &[512],
+            changes: &changes,
+            pace: Pace::Free,
+        };
         let output = host.render(&job).expect("render").swap_remove(0);
         let frame = 480;
         let before = output[at + latency - 2 * frame];

@@ -22,7 +22,11 @@ fn host() -> Command {
 fn succeed(command: &mut Command) -> Output {
     let output = command.output().expect("the host starts");
     let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{command:?}: {}\n{errors}", output.status);
+    assert!(
+        output.status.success(),
+        "{command:?}: {}\n{errors}",
+        output.status
+    );
     output
 }
 
@@ -48,7 +52,10 @@ fn copy(from: &Path, to: &Path) {
 /// Writes the vocal and converts it; returns the output.
 fn convert(folder: &Path, format: Format, bundle: &Path) -> wav::Sound {
     let (input, output) = (folder.join("in.wav"), folder.join("out.wav"));
-    let vocal = wav::Sound { rate_hz: 48_000, channels: vec![singer::sing(48_000)] };
+    let vocal = wav::Sound {
+        rate_hz: 48_000,
+        channels: vec![singer::sing(48_000)],
+    };
     wav::write(&input, &vocal).expect("write");
     succeed(
         host()
@@ -87,7 +94,12 @@ fn without_onnx_runtime_the_plugin_loads_and_is_silent() {
         remove_runtime(&moved);
         let bundle = moved.join(format!("timbra.{}", format.name()));
         let sound = convert(&folder, format, &bundle);
-        assert_eq!(rms(&sound.channels[0]), 0.0, "{}: not silent", format.name());
+        assert_eq!(
+            rms(&sound.channels[0]),
+            0.0,
+            "{}: not silent",
+            format.name()
+        );
     }
 }
 
@@ -108,7 +120,11 @@ fn a_runtime_that_is_no_library_does_no_harm() {
     let moved = folder.join("plugins");
     copy(bundles::folder(), &moved);
     remove_runtime(&moved);
-    fs::write(moved.join("lib").join("libonnxruntime.so"), b"not a library").expect("write");
+    fs::write(
+        moved.join("lib").join("libonnxruntime.so"),
+        b"not a library",
+    )
+    .expect("write");
     let sound = convert(&folder, Format::Clap, &moved.join("timbra.clap"));
     assert_eq!(rms(&sound.channels[0]), 0.0, "not silent");
 }
@@ -118,9 +134,18 @@ fn a_scan_takes_at_most_100_ms() {
     for format in FORMATS {
         let mut best = f64::INFINITY;
         for _ in 0..5 {
-            let output = succeed(host().arg("scan").arg(format.name()).arg(bundles::bundle(format)));
+            let output = succeed(
+                host()
+                    .arg("scan")
+                    .arg(format.name())
+                    .arg(bundles::bundle(format)),
+            );
             let text = String::from_utf8_lossy(&output.stdout).into_owned();
-            let ms = text.split_whitespace().rev().nth(1).and_then(|w| w.parse::<f64>().ok());
+            let ms = text
+                .split_whitespace()
+                .rev()
+                .nth(1)
+                .and_then(|w| w.parse::<f64>().ok());
             best = best.min(ms.unwrap_or_else(|| panic!("no time in {text:?}")));
         }
         // The best of five, since other tests keep the machine busy.
@@ -145,7 +170,12 @@ fn a_thread_that_played_the_plugin_may_outlive_its_library() {
 #[test]
 fn parameters_are_listed_before_anything_is_activated() {
     for format in FORMATS {
-        let output = succeed(host().arg("params").arg(format.name()).arg(bundles::bundle(format)));
+        let output = succeed(
+            host()
+                .arg("params")
+                .arg(format.name())
+                .arg(bundles::bundle(format)),
+        );
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         assert!(text.contains("Pitch") && text.contains("Bypass"), "{text}");
     }

@@ -18,17 +18,31 @@ fn a_missing_onnx_runtime_is_named_with_what_to_do() {
         channels: 2,
         tier: timbra_engine::controls::Tier::Live,
     };
-    let (mut port, handle) =
-        Service::global().open(config, VoiceRef::at(voice)).expect("a stream without a voice");
-    assert!(!handle.wait_ready(Duration::from_secs(20)), "a voice without a runtime");
+    let (mut port, handle) = Service::global()
+        .open(config, VoiceRef::at(voice))
+        .expect("a stream without a voice");
+    assert!(
+        !handle.wait_ready(Duration::from_secs(20)),
+        "a voice without a runtime"
+    );
     let message = handle.status().message;
-    for needed in ["onnxruntime", "/nowhere/libonnxruntime.so", "ORT_DYLIB_PATH"] {
+    for needed in [
+        "onnxruntime",
+        "/nowhere/libonnxruntime.so",
+        "ORT_DYLIB_PATH",
+    ] {
         assert!(message.contains(needed), "{needed:?} is not in {message:?}");
     }
     let (mut left, mut right) = (vec![0.5f32; 512], vec![0.5f32; 512]);
     for _ in 0..100 {
-        port.process(&mut [&mut left, &mut right], &timbra_engine::Controls::default());
-        assert!(left.iter().chain(&right).all(|s| *s == 0.0), "dry sound leaks");
+        port.process(
+            &mut [&mut left, &mut right],
+            &timbra_engine::Controls::default(),
+        );
+        assert!(
+            left.iter().chain(&right).all(|s| *s == 0.0),
+            "dry sound leaks"
+        );
         left.fill(0.5);
         right.fill(0.5);
     }

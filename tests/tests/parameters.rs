@@ -47,9 +47,19 @@ fn everything_that_changes_sound_is_automatable() {
         for parameter in host.parameters() {
             // A change of the tier changes the latency, which is a restart.
             let restart = parameter.id == parameter_id("tier");
-            assert_eq!(parameter.automatable, !restart, "{}: {}", format.name(), parameter.name);
+            assert_eq!(
+                parameter.automatable,
+                !restart,
+                "{}: {}",
+                format.name(),
+                parameter.name
+            );
         }
-        assert!(host.find("bypass").expect("bypass").bypass, "{}", format.name());
+        assert!(
+            host.find("bypass").expect("bypass").bypass,
+            "{}",
+            format.name()
+        );
     }
 }
 
@@ -58,7 +68,11 @@ fn every_text_reads_back_as_itself() {
     for format in FORMATS {
         let mut host = bundles::open(format);
         for parameter in host.parameters().to_vec() {
-            let count = if parameter.steps == 0 { 200 } else { parameter.steps.min(500) };
+            let count = if parameter.steps == 0 {
+                200
+            } else {
+                parameter.steps.min(500)
+            };
             for step in 0..=count {
                 let mut value = f64::from(step) / f64::from(count);
                 if parameter.steps > 0 {
@@ -68,7 +82,13 @@ fn every_text_reads_back_as_itself() {
                 let text = host.text_of(parameter.id, value).expect("text");
                 let read = host.value_of(parameter.id, &text).expect("value");
                 let again = host.text_of(parameter.id, read).expect("text");
-                assert_eq!(text, again, "{}: {} at {value}", format.name(), parameter.name);
+                assert_eq!(
+                    text,
+                    again,
+                    "{}: {} at {value}",
+                    format.name(),
+                    parameter.name
+                );
                 let tolerance = if parameter.steps == 0 { 2e-3 } else { 1e-6 };
                 assert!(
                     (read - value).abs() <= tolerance,
@@ -92,7 +112,12 @@ fn cents_are_resolved_by_the_pitch_parameter() {
             let now = host.value(pitch.id).expect("value");
             // VST3 hosts add the unit themselves.
             let shown = host.text_of(pitch.id, now).expect("text");
-            assert_eq!(shown.trim_end_matches(" st"), text.trim_end_matches(" st"), "{}", format.name());
+            assert_eq!(
+                shown.trim_end_matches(" st"),
+                text.trim_end_matches(" st"),
+                "{}",
+                format.name()
+            );
         }
     }
 }
@@ -105,7 +130,11 @@ fn nonsense_is_not_read_as_a_value() {
             let parameter = host.find(key).expect(key);
             for text in ["", "loud", "nan", "--1"] {
                 let read = host.value_of(parameter.id, text);
-                assert!(read.is_err(), "{}: {key} reads {text:?} as {read:?}", format.name());
+                assert!(
+                    read.is_err(),
+                    "{}: {key} reads {text:?} as {read:?}",
+                    format.name()
+                );
             }
         }
     }

@@ -8,11 +8,21 @@ const RATE_HZ: u32 = 48_000;
 
 fn play(mode: Mode) -> Vec<f32> {
     let mut host = bundles::open(Format::Clap);
-    host.activate(Setup::offline(RATE_HZ, 1024).mode(mode)).expect("activate");
-    host.idle(std::time::Duration::from_millis(100)).expect("idle");
-    let vocal: Vec<f32> = singer::sing(RATE_HZ).into_iter().take(3 * RATE_HZ as usize).collect();
+    host.activate(Setup::offline(RATE_HZ, 1024).mode(mode))
+        .expect("activate");
+    host.idle(std::time::Duration::from_millis(100))
+        .expect("idle");
+    let vocal: Vec<f32> = singer::sing(RATE_HZ)
+        .into_iter()
+        .take(3 * RATE_HZ as usize)
+        .collect();
     let input = vec![vocal; 2];
-    let job = Job { input: &input, blocks: &[512], changes: &[], pace: Pace::RealTime };
+    let job = Job {
+        input: &input,
+        blocks: &[512],
+        changes: &[],
+        pace: Pace::RealTime,
+    };
     host.render(&job).expect("render").swap_remove(0)
 }
 
@@ -24,5 +34,9 @@ fn real_time_sounds_like_the_bounce() {
     let bounced = play(Mode::Offline);
     let same = live.iter().zip(&bounced).filter(|(a, b)| a == b).count();
     let share = same as f64 / live.len() as f64;
-    assert!(share > 0.8, "only {:.0} % of the samples are those of the bounce", share * 100.0);
+    assert!(
+        share > 0.8,
+        "only {:.0} % of the samples are those of the bounce",
+        share * 100.0
+    );
 }

@@ -17,7 +17,12 @@ fn render(host: &mut dyn Host, seconds: f64) -> Vec<f32> {
     let mut vocal = singer::sing(48_000);
     vocal.truncate((seconds * 48_000.0) as usize);
     let input = vec![vocal.clone(), vocal];
-    let job = Job { input: &input, blocks: &[512], changes: &[], pace: Pace::Free };
+    let job = Job {
+        input: &input,
+        blocks: &[512],
+        changes: &[],
+        pace: Pace::Free,
+    };
     host.render(&job).expect("render").swap_remove(0)
 }
 
@@ -25,21 +30,34 @@ fn render(host: &mut dyn Host, seconds: f64) -> Vec<f32> {
 fn state_round_trip_restores_voice_parameters_and_sound() {
     let voice = voices::identity(&folder(), "state-identity");
     for format in FORMATS {
-        let settings =
-            [("pitch", "+3.25 st"), ("output_gain", "-6.0 dB"), ("mix_3", "40.0 %"), ("seed", "42")];
+        let settings = [
+            ("pitch", "+3.25 st"),
+            ("output_gain", "-6.0 dB"),
+            ("mix_3", "40.0 %"),
+            ("seed", "42"),
+        ];
         let mut first = bundles::open_with_voice(format, &voice);
         for (key, text) in settings {
             first.set_text(key, text).expect("set");
         }
-        first.activate(Setup::offline(48_000, 512)).expect("activate");
+        first
+            .activate(Setup::offline(48_000, 512))
+            .expect("activate");
         let sound = render(first.as_mut(), 2.0);
         assert!(rms(&sound) > 1e-3, "{}: silent", format.name());
         let saved = first.save().expect("save");
         drop(first);
 
-        let wanted = State::parse(&saved).expect("ours").field("voice").expect("voice");
+        let wanted = State::parse(&saved)
+            .expect("ours")
+            .field("voice")
+            .expect("voice");
         assert_eq!(wanted["path"].as_str(), Some(&*voice.to_string_lossy()));
-        assert_eq!(wanted["sha256"].as_str().map(str::len), Some(64), "the hash was filled in");
+        assert_eq!(
+            wanted["sha256"].as_str().map(str::len),
+            Some(64),
+            "the hash was filled in"
+        );
 
         let mut second = bundles::open(format);
         second.load(&saved).expect("load");
@@ -47,14 +65,29 @@ fn state_round_trip_restores_voice_parameters_and_sound() {
             let parameter = second.find(key).expect(key);
             let value = second.value(parameter.id).expect("value");
             let wanted = second.value_of(parameter.id, text).expect("text");
-            assert!((value - wanted).abs() < 1e-6, "{key} is {value}, was {wanted}");
+            assert!(
+                (value - wanted).abs() < 1e-6,
+                "{key} is {value}, was {wanted}"
+            );
         }
-        second.activate(Setup::offline(48_000, 512)).expect("activate");
+        second
+            .activate(Setup::offline(48_000, 512))
+            .expect("activate");
         let again = render(second.as_mut(), 2.0);
         let at = first_difference(&sound, &again, 0.0);
-        assert_eq!(at, None, "{}: the restored instance sounds different", format.name());
+        assert_eq!(
+            at,
+            None,
+            "{}: the restored instance sounds different",
+            format.name()
+        );
         let resaved = State::parse(&second.save().expect("save")).expect("ours");
-        assert_eq!(resaved, State::parse(&saved).expect("ours"), "{}", format.name());
+        assert_eq!(
+            resaved,
+            State::parse(&saved).expect("ours"),
+            "{}",
+            format.name()
+        );
     }
 }
 
@@ -65,12 +98,16 @@ fn state_may_come_after_activation() {
     for format in FORMATS {
         let mut first = bundles::open_with_voice(format, &voice);
         first.set_text("output_gain", "-6 dB").expect("set");
-        first.activate(Setup::offline(48_000, 512)).expect("activate");
+        first
+            .activate(Setup::offline(48_000, 512))
+            .expect("activate");
         let sound = compensated(first.as_mut(), 2.0);
         let saved = first.save().expect("save");
 
         let mut second = bundles::open(format);
-        second.activate(Setup::offline(48_000, 512)).expect("activate");
+        second
+            .activate(Setup::offline(48_000, 512))
+            .expect("activate");
         second.load(&saved).expect("load");
         // Time for the voice to load, and for a restart if it needs more latency.
         for _ in 0..3 {
@@ -96,7 +133,8 @@ fn a_voice_that_moved_is_found_by_its_hash() {
     let voice = voices::identity(&folder(), "state-moved");
     for format in FORMATS {
         let mut host = bundles::open_with_voice(format, &voice);
-        host.activate(Setup::offline(48_000, 512)).expect("activate");
+        host.activate(Setup::offline(48_000, 512))
+            .expect("activate");
         host.idle(Duration::from_millis(600)).expect("idle");
         let mut state = State::parse(&host.save().expect("save")).expect("ours");
         let wanted = state.field("voice").expect("voice");
@@ -108,17 +146,27 @@ fn a_voice_that_moved_is_found_by_its_hash() {
         state.set_voice("trio", "/nowhere/trio.timbra", sha);
         let mut second = bundles::open(format);
         second.load(&state.bytes()).expect("load");
-        second.activate(Setup::offline(48_000, 512)).expect("activate");
-        assert!(rms(&render(second.as_mut(), 3.0)) > 1e-3, "{}: not found", format.name());
+        second
+            .activate(Setup::offline(48_000, 512))
+            .expect("activate");
+        assert!(
+            rms(&render(second.as_mut(), 3.0)) > 1e-3,
+            "{}: not found",
+            format.name()
+        );
     }
 }
 
 /// The voice a fresh, activated instance ends up with.
 fn state_of_default(format: Format) -> serde_json::Value {
     let mut host = bundles::open(format);
-    host.activate(Setup::offline(48_000, 512)).expect("activate");
+    host.activate(Setup::offline(48_000, 512))
+        .expect("activate");
     host.idle(Duration::from_millis(600)).expect("idle");
-    State::parse(&host.save().expect("save")).expect("ours").field("voice").expect("voice")
+    State::parse(&host.save().expect("save"))
+        .expect("ours")
+        .field("voice")
+        .expect("voice")
 }
 
 #[test]
@@ -129,9 +177,14 @@ fn a_missing_voice_is_silent_and_stays_wanted() {
         let hash = "0123456789abcdef".repeat(4);
         state.set_voice("somebody", "/nowhere/somebody.timbra", &hash);
         host.load(&state.bytes()).expect("load");
-        host.activate(Setup::offline(48_000, 512)).expect("activate");
+        host.activate(Setup::offline(48_000, 512))
+            .expect("activate");
         let sound = render(host.as_mut(), 1.0);
-        assert!(sound.iter().all(|s| *s == 0.0), "{}: dry or wrong voice leaks", format.name());
+        assert!(
+            sound.iter().all(|s| *s == 0.0),
+            "{}: dry or wrong voice leaks",
+            format.name()
+        );
         let saved = State::parse(&host.save().expect("save")).expect("ours");
         let wanted = saved.field("voice").expect("voice");
         assert_eq!(wanted["name"], "somebody", "{}", format.name());
@@ -139,8 +192,13 @@ fn a_missing_voice_is_silent_and_stays_wanted() {
 
         host.deactivate();
         host.set_text("fallback", "Dry").expect("set");
-        host.activate(Setup::offline(48_000, 512)).expect("activate");
-        assert!(rms(&render(host.as_mut(), 1.0)) > 1e-3, "{}: dry was chosen", format.name());
+        host.activate(Setup::offline(48_000, 512))
+            .expect("activate");
+        assert!(
+            rms(&render(host.as_mut(), 1.0)) > 1e-3,
+            "{}: dry was chosen",
+            format.name()
+        );
     }
 }
 
@@ -163,17 +221,28 @@ fn a_project_with_a_damaged_voice_is_silent_until_it_gets_a_good_one() {
         for bad in [&half, &flipped, &empty] {
             let case = format!("{} with {}", format.name(), bad.display());
             let mut host = bundles::open_with_voice(format, bad);
-            host.activate(Setup::offline(48_000, 512)).expect("activate");
-            assert!(render(host.as_mut(), 1.0).iter().all(|s| *s == 0.0), "{case}: a sound");
+            host.activate(Setup::offline(48_000, 512))
+                .expect("activate");
+            assert!(
+                render(host.as_mut(), 1.0).iter().all(|s| *s == 0.0),
+                "{case}: a sound"
+            );
             let saved = State::parse(&host.save().expect("save")).expect("ours");
             let wanted = saved.field("voice").expect("voice");
-            assert_eq!(wanted["path"].as_str(), Some(&*bad.to_string_lossy()), "{case}");
+            assert_eq!(
+                wanted["path"].as_str(),
+                Some(&*bad.to_string_lossy()),
+                "{case}"
+            );
 
             bundles::ask_for_voice(host.as_mut(), &good);
             host.idle(Duration::from_millis(600)).expect("idle");
             render(host.as_mut(), 0.2);
             host.idle(Duration::from_millis(300)).expect("idle");
-            assert!(rms(&render(host.as_mut(), 1.0)) > 1e-3, "{case}: still silent");
+            assert!(
+                rms(&render(host.as_mut(), 1.0)) > 1e-3,
+                "{case}: still silent"
+            );
         }
     }
 }
@@ -206,7 +275,11 @@ fn parameters_of_a_newer_version_are_left_out_and_the_rest_is_restored() {
         let pitch = host.find("pitch").expect("pitch");
         let value = host.value(pitch.id).expect("value");
         let wanted = host.value_of(pitch.id, "+7").expect("text");
-        assert!((value - wanted).abs() < 1e-6, "{}: pitch is {value}", format.name());
+        assert!(
+            (value - wanted).abs() < 1e-6,
+            "{}: pitch is {value}",
+            format.name()
+        );
     }
 }
 
@@ -218,7 +291,12 @@ fn a_restored_instance_plays_in_real_time_too() {
     host.activate(setup).expect("activate");
     let vocal: Vec<f32> = singer::sing(48_000).into_iter().take(48_000).collect();
     let input = vec![vocal.clone(), vocal];
-    let job = Job { input: &input, blocks: &[512], changes: &[], pace: Pace::RealTime };
+    let job = Job {
+        input: &input,
+        blocks: &[512],
+        changes: &[],
+        pace: Pace::RealTime,
+    };
     let output = host.render(&job).expect("render");
     assert!(rms(&output[0]) > 1e-3, "silent");
 }

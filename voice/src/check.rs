@@ -152,7 +152,7 @@ pub fn voice(manifest: &Manifest, path: &Path) -> Result<(), VoiceError> {
         check.that((-200.0..=20.0).contains(&level), "speakers.loudness_median_db", "-200 to 20 dBFS", level)?;
     }
     check.within(manifest.model_rate_hz as usize, 8_000, 192_000, "model_rate_hz")?;
-    check.that(manifest.model_rate_hz % 100 == 0, "model_rate_hz", "a multiple of 100", manifest.model_rate_hz)?;
+    check.that(manifest.model_rate_hz.is_multiple_of(100), "model_rate_hz", "a multiple of 100", manifest.model_rate_hz)?;
     let hop_samples = manifest.model_rate_hz as usize / 100;
     check.that(manifest.hop_samples == hop_samples, "hop_samples", &hop_samples.to_string(), manifest.hop_samples)?;
     check.within(manifest.delay_samples, 0, 2 * manifest.model_rate_hz as usize, "delay_samples")?;

@@ -6,7 +6,7 @@
 
 use egui::{
     Align2, CornerRadius, CursorIcon, FontId, Id, Key, Pos2, Rect, Response, Sense, StrokeKind,
-    TextEdit, Ui, Vec2, vec2,
+    TextEdit, Ui, UiBuilder, Vec2, vec2,
 };
 use nice_plug::prelude::{Param, ParamSetter};
 
@@ -133,10 +133,13 @@ impl<'a, P: Param> Slider<'a, P> {
         );
 
         if let Some(mut typed) = typed {
-            let edit = ui.put(
+            // A child does not move what follows; the value stands in for a hint.
+            let mut field = ui.new_child(UiBuilder::new().max_rect(value_rect));
+            let edit = field.put(
                 value_rect,
                 TextEdit::singleline(&mut typed)
                     .id(edit_id.with("field"))
+                    .hint_text(text)
                     .font(font)
                     .margin(vec2(4.0, 0.0)),
             );
@@ -170,7 +173,7 @@ impl<'a, P: Param> Slider<'a, P> {
             colour,
         );
         if response.clicked() {
-            ui.data_mut(|data| data.insert_temp(edit_id, text));
+            ui.data_mut(|data| data.insert_temp(edit_id, String::new()));
             ui.memory_mut(|memory| memory.request_focus(edit_id.with("field")));
         }
         value_rect

@@ -9,9 +9,9 @@ use clap::{Args, Parser, Subcommand};
 use timbra_dsp::resample::resample_all;
 use timbra_tests::host::clap::ClapHost;
 use timbra_tests::host::{Change, Format, Host, Job, Mode, Pace, Setup};
+use timbra_tests::singer;
 use timbra_tests::state::State;
 use timbra_tests::wav::{self, Sound};
-use timbra_tests::singer;
 
 #[derive(Parser)]
 #[command(about = "Runs a plugin on a file, in CLAP or VST3", version)]
@@ -126,16 +126,31 @@ fn run(command: Command) -> Result<()> {
     match command {
         Command::Clap(args) => convert(Format::Clap, &args),
         Command::Vst3(args) => convert(Format::Vst3, &args),
-        Command::Scan { format: name, bundle } => scan(format(&name)?, &bundle),
-        Command::Stress { format: name, bundle, instances } => {
-            stress(format(&name)?, &bundle, instances)
-        }
+        Command::Scan {
+            format: name,
+            bundle,
+        } => scan(format(&name)?, &bundle),
+        Command::Stress {
+            format: name,
+            bundle,
+            instances,
+        } => stress(format(&name)?, &bundle, instances),
         Command::Unload { bundle } => unload(&bundle),
-        Command::Params { format: name, bundle } => params(format(&name)?, &bundle),
+        Command::Params {
+            format: name,
+            bundle,
+        } => params(format(&name)?, &bundle),
         Command::Sing { out, rate } => {
-            let sound = Sound { rate_hz: rate, channels: vec![singer::sing(rate)] };
+            let sound = Sound {
+                rate_hz: rate,
+                channels: vec![singer::sing(rate)],
+            };
             wav::write(&out, &sound)?;
-            println!("{}: {:.1} s", out.display(), sound.samples() as f64 / f64::from(rate));
+            println!(
+                "{}: {:.1} s",
+                out.display(),
+                sound.samples() as f64 / f64::from(rate)
+            );
             Ok(())
         }
     }
@@ -148,7 +163,11 @@ fn scan(format: Format, bundle: &Path) -> Result<()> {
         Format::Clap => clap::scan(bundle)?.2,
         Format::Vst3 => vst3::scan(bundle)?.name.clone(),
     };
-    println!("{name}: scanned as {} in {:.1} ms", format.name(), start.elapsed().as_secs_f64() * 1e3);
+    println!(
+        "{name}: scanned as {} in {:.1} ms",
+        format.name(),
+        start.elapsed().as_secs_f64() * 1e3
+    );
     Ok(())
 }
 
@@ -170,7 +189,12 @@ fn stress(format: Format, bundle: &Path, instances: usize) -> Result<()> {
             let Some(setup) = host.setup() else { continue };
             let input = vec![vocal.clone(); setup.channels];
             let blocks = [setup.max_block_samples];
-            host.render(&Job { input: &input, blocks: &blocks, changes: &[], pace: Pace::Free })?;
+            host.render(&Job {
+                input: &input,
+                blocks: &blocks,
+                changes: &[],
+                pace: Pace::Free,
+            })?;
             if index % 3 == 0 {
                 host.deactivate();
             }
@@ -197,7 +221,12 @@ fn unload(bundle: &Path) -> Result<()> {
         }
         host.activate(Setup::offline(48_000, 512))?;
         let input = vec![song.clone(); 2];
-        host.render(&Job { input: &input, blocks: &[512], changes: &[], pace: Pace::Free })?;
+        host.render(&Job {
+            input: &input,
+            blocks: &[512],
+            changes: &[],
+            pace: Pace::Free,
+        })?;
         Ok(())
     };
     std::thread::scope(|scope| {
@@ -205,7 +234,8 @@ fn unload(bundle: &Path) -> Result<()> {
             let play = &play;
             scope.spawn(move || {
                 for round in 0..200 {
-                    let outcome = std::thread::scope(|inner| inner.spawn(|| play(lane + round)).join());
+                    let outcome =
+                        std::thread::scope(|inner| inner.spawn(|| play(lane + round)).join());
                     if !matches!(outcome, Ok(Ok(()))) {
                         eprintln!("round {round}: {outcome:?}");
                         std::process::exit(1);
@@ -230,7 +260,9 @@ fn params(format: Format, bundle: &Path) -> Result<()> {
 
 /// `NAME=TEXT` as a parameter id and a normalised value.
 fn setting(host: &mut dyn Host, text: &str) -> Result<(u32, f64)> {
-    let (key, value) = text.split_once('=').with_context(|| format!("{text:?} is not NAME=TEXT"))?;
+    let (key, value) = text
+        .split_once('=')
+        .with_context(|| format!("{text:?} is not NAME=TEXT"))?;
     let parameter = host.find(key)?;
     Ok((parameter.id, host.value_of(parameter.id, value)?))
 }
@@ -238,17 +270,27 @@ fn setting(host: &mut dyn Host, text: &str) -> Result<(u32, f64)> {
 fn convert(format: Format, args: &Convert) -> Result<()> {
     let mut sound = wav::read(&args.input)?;
     if let Some(rate_hz) = args.rate.filter(|r| *r != sound.rate_hz) {
-        let resampled = sound.channels.iter().map(|c| resample_all(c, sound.rate_hz, rate_hz));
-        sound = Sound { rate_hz, channels: resampled.collect::<Result<_, _>>()? };
+        let resampled = sound
+            .channels
+            .iter()
+            .map(|c| resample_all(c, sound.rate_hz, rate_hz));
+        sound = Sound {
+            rate_hz,
+            channels: resampled.collect::<Result<_, _>>()?,
+        };
     }
     let channels = args.channels.unwrap_or(sound.channels.len().min(2));
-    ensure!((1..=2).contains(&channels), "a track has 1 or 2 channels, not {channels}");
+    ensure!(
+        (1..=2).contains(&channels),
+        "a track has 1 or 2 channels, not {channels}"
+    );
     let mut sound = sound.with_channels(channels);
     let wanted_samples = sound.samples();
 
     let mut host = format.open(&args.bundle)?;
     if let Some(path) = &args.load {
-        let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+        let bytes =
+            std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
         host.load(&bytes)?;
     }
     if let Some(voice) = &args.voice {
@@ -269,17 +311,28 @@ fn convert(format: Format, args: &Convert) -> Result<()> {
     }
     let mut changes = Vec::new();
     for text in &args.steps {
-        let (seconds, rest) =
-            text.split_once(':').with_context(|| format!("{text:?} is not SECONDS:NAME=TEXT"))?;
-        let seconds: f64 = seconds.parse().with_context(|| format!("{seconds:?} in {text:?}"))?;
+        let (seconds, rest) = text
+            .split_once(':')
+            .with_context(|| format!("{text:?} is not SECONDS:NAME=TEXT"))?;
+        let seconds: f64 = seconds
+            .parse()
+            .with_context(|| format!("{seconds:?} in {text:?}"))?;
         let (id, value) = setting(host.as_mut(), rest)?;
         let at_samples = (seconds * f64::from(sound.rate_hz)).round() as usize;
-        changes.push(Change { at_samples, id, value });
+        changes.push(Change {
+            at_samples,
+            id,
+            value,
+        });
     }
     changes.sort_by_key(|c| c.at_samples);
 
     let longest = args.block.iter().copied().max().unwrap_or(512);
-    let mode = if args.realtime { Mode::Realtime } else { Mode::Offline };
+    let mode = if args.realtime {
+        Mode::Realtime
+    } else {
+        Mode::Offline
+    };
     let mut setup = Setup::offline(sound.rate_hz, longest).mode(mode);
     setup.channels = channels;
     host.activate(setup)?;
@@ -289,15 +342,30 @@ fn convert(format: Format, args: &Convert) -> Result<()> {
     for channel in &mut sound.channels {
         channel.resize(wanted_samples + extra, 0.0);
     }
-    let pace = if args.realtime { Pace::RealTime } else { Pace::Free };
-    let job = Job { input: &sound.channels, blocks: &args.block, changes: &changes, pace };
+    let pace = if args.realtime {
+        Pace::RealTime
+    } else {
+        Pace::Free
+    };
+    let job = Job {
+        input: &sound.channels,
+        blocks: &args.block,
+        changes: &changes,
+        pace,
+    };
     let start = Instant::now();
     let mut output = host.render(&job)?;
     let wall_s = start.elapsed().as_secs_f64();
     for channel in &mut output {
         channel.drain(..extra);
     }
-    wav::write(&args.output, &Sound { rate_hz: sound.rate_hz, channels: output })?;
+    wav::write(
+        &args.output,
+        &Sound {
+            rate_hz: sound.rate_hz,
+            channels: output,
+        },
+    )?;
     if let Some(path) = &args.save {
         std::fs::write(path, host.save()?)?;
     }

@@ -70,7 +70,10 @@ impl HostHandlers for Handlers {
     type AudioProcessor<'a> = ();
 
     fn declare_extensions(builder: &mut HostExtensions<Self>, _shared: &Self::Shared<'_>) {
-        builder.register::<HostParams>().register::<HostLatency>().register::<HostState>();
+        builder
+            .register::<HostParams>()
+            .register::<HostLatency>()
+            .register::<HostState>();
     }
 }
 
@@ -86,7 +89,11 @@ impl Range {
         self.low + normalised * (self.high - self.low)
     }
     fn normalised(self, plain: f64) -> f64 {
-        if self.high > self.low { (plain - self.low) / (self.high - self.low) } else { 0.0 }
+        if self.high > self.low {
+            (plain - self.low) / (self.high - self.low)
+        } else {
+            0.0
+        }
     }
 }
 
@@ -112,9 +119,15 @@ pub fn scan(path: &Path) -> Result<(PluginEntry, CString, String)> {
     let entry = unsafe { PluginEntry::load(path.as_os_str()) }
         .with_context(|| format!("cannot load {} as CLAP", path.display()))?;
     let factory = entry.get_plugin_factory().context("no plugin factory")?;
-    let descriptor = factory.plugin_descriptors().next().context("no plugin in the library")?;
+    let descriptor = factory
+        .plugin_descriptors()
+        .next()
+        .context("no plugin in the library")?;
     let id = descriptor.id().context("plugin without id")?.to_owned();
-    let name = descriptor.name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+    let name = descriptor
+        .name()
+        .map(|n| n.to_string_lossy().into_owned())
+        .unwrap_or_default();
     Ok((entry, id, name))
 }
 
@@ -152,13 +165,22 @@ impl ClapHost {
         if let Some(params) = handle.get_extension::<PluginParams>() {
             let mut buffer = ParamInfoBuffer::new();
             for index in 0..params.count(&handle) {
-                let info = params.get_info(&handle, index, &mut buffer).context("param info")?;
-                let range = Range { low: info.min_value, high: info.max_value };
+                let info = params
+                    .get_info(&handle, index, &mut buffer)
+                    .context("param info")?;
+                let range = Range {
+                    low: info.min_value,
+                    high: info.max_value,
+                };
                 let stepped = info.flags.contains(ParamInfoFlags::IS_STEPPED);
                 parameters.push(Parameter {
                     id: info.id.get(),
                     name: String::from_utf8_lossy(info.name).into_owned(),
-                    steps: if stepped { (range.high - range.low).round() as u32 } else { 0 },
+                    steps: if stepped {
+                        (range.high - range.low).round() as u32
+                    } else {
+                        0
+                    },
                     default: range.normalised(info.default_value),
                     automatable: info.flags.contains(ParamInfoFlags::IS_AUTOMATABLE),
                     bypass: info.flags.contains(ParamInfoFlags::IS_BYPASS),
@@ -166,17 +188,28 @@ impl ClapHost {
                 ranges.push(range);
             }
         }
-        Ok(Self { parameters, ranges, processor: None, setup: None, position_samples: 0, instance })
+        Ok(Self {
+            parameters,
+            ranges,
+            processor: None,
+            setup: None,
+            position_samples: 0,
+            instance,
+        })
     }
 
     fn range(&self, id: u32) -> Result<Range> {
         let index = self.parameters.iter().position(|p| p.id == id);
-        index.map(|i| self.ranges[i]).with_context(|| format!("no parameter with id {id}"))
+        index
+            .map(|i| self.ranges[i])
+            .with_context(|| format!("no parameter with id {id}"))
     }
 
     fn params(&mut self) -> Result<(PluginMainThreadHandle<'_>, PluginParams)> {
         let handle = self.instance.plugin_handle();
-        let params = handle.get_extension::<PluginParams>().context("no params extension")?;
+        let params = handle
+            .get_extension::<PluginParams>()
+            .context("no params extension")?;
         Ok((handle, params))
     }
 
@@ -187,7 +220,9 @@ impl ClapHost {
         };
         let mut buffer = AudioPortsConfigBuffer::new();
         for index in 0..configs.count(&handle) {
-            let Some(config) = configs.get(&handle, index, &mut buffer) else { continue };
+            let Some(config) = configs.get(&handle, index, &mut buffer) else {
+                continue;
+            };
             let matches = |port: Option<_>| {
                 port.is_some_and(|p: clack_extensions::audio_ports_config::MainPortInfo| {
                     p.channel_count as usize == channels
@@ -195,7 +230,9 @@ impl ClapHost {
             };
             if matches(config.main_input) && matches(config.main_output) {
                 let id = config.id;
-                return configs.select(&handle, id).map_err(|_| anyhow!("layout refused"));
+                return configs
+                    .select(&handle, id)
+                    .map_err(|_| anyhow!("layout refused"));
             }
         }
         anyhow::bail!("the plugin has no layout with {channels} channels")
@@ -213,7 +250,12 @@ fn events(changes: &[Change], plain: impl Fn(&Change) -> f64) -> EventBuffer {
     for change in changes {
         if let Some(id) = ClapId::from_raw(change.id) {
             let at = change.at_samples as u32;
-            buffer.push(&ParamValueEvent::new(at, id, Pckn::match_all(), plain(change)));
+            buffer.push(&ParamValueEvent::new(
+                at,
+                id,
+                Pckn::match_all(),
+                plain(change),
+            ));
         }
     }
     buffer
@@ -231,17 +273,29 @@ impl Host for ClapHost {
     fn value(&mut self, id: u32) -> Result<f64> {
         let range = self.range(id)?;
         let (handle, params) = self.params()?;
-        let plain = params.get_value(&handle, ClapId::new(id)).context("no value")?;
+        let plain = params
+            .get_value(&handle, ClapId::new(id))
+            .context("no value")?;
         Ok(range.normalised(plain))
     }
 
     fn set(&mut self, id: u32, value: f64) -> Result<()> {
         let plain = self.range(id)?.plain(value);
         let (_, params) = self.params()?;
-        let buffer = events(&[Change { at_samples: 0, id, value }], |_| plain);
+        let buffer = events(
+            &[Change {
+                at_samples: 0,
+                id,
+                value,
+            }],
+            |_| plain,
+        );
         match &mut self.processor {
             None => {
-                let mut handle = self.instance.inactive_plugin_handle().context("is active")?;
+                let mut handle = self
+                    .instance
+                    .inactive_plugin_handle()
+                    .context("is active")?;
                 params.flush(&mut handle, &buffer.as_input(), &mut OutputEvents::void());
             }
             Some(processor) => std::thread::scope(|scope| {
@@ -276,7 +330,9 @@ impl Host for ClapHost {
 
     fn save(&mut self) -> Result<Vec<u8>> {
         let handle = self.instance.plugin_handle();
-        let state = handle.get_extension::<PluginState>().context("no state extension")?;
+        let state = handle
+            .get_extension::<PluginState>()
+            .context("no state extension")?;
         let mut bytes = Vec::new();
         state.save(&handle, &mut bytes)?;
         Ok(bytes)
@@ -284,7 +340,9 @@ impl Host for ClapHost {
 
     fn load(&mut self, bytes: &[u8]) -> Result<()> {
         let handle = self.instance.plugin_handle();
-        let state = handle.get_extension::<PluginState>().context("no state extension")?;
+        let state = handle
+            .get_extension::<PluginState>()
+            .context("no state extension")?;
         state.load(&handle, &mut &*bytes)?;
         Self::serve_callback(&mut self.instance);
         Ok(())
@@ -307,7 +365,8 @@ impl Host for ClapHost {
             max_frames_count: setup.max_block_samples as u32,
         };
         // Asking to restart before the activation asks for nothing after it.
-        self.instance.access_shared_handler(|s| s.restart.store(false, Ordering::Release));
+        self.instance
+            .access_shared_handler(|s| s.restart.store(false, Ordering::Release));
         let stopped = self
             .instance
             .activate(|_, _| (), configuration)
@@ -322,7 +381,10 @@ impl Host for ClapHost {
     fn deactivate(&mut self) {
         if let Some(processor) = self.processor.take() {
             let stopped = std::thread::scope(|scope| {
-                scope.spawn(|| processor.into_stopped()).join().expect("stop on the audio thread")
+                scope
+                    .spawn(|| processor.into_stopped())
+                    .join()
+                    .expect("stop on the audio thread")
             });
             self.instance.deactivate(stopped);
         }
@@ -335,11 +397,15 @@ impl Host for ClapHost {
 
     fn latency_samples(&mut self) -> usize {
         let handle = self.instance.plugin_handle();
-        handle.get_extension::<PluginLatency>().map_or(0, |l| l.get(&handle) as usize)
+        handle
+            .get_extension::<PluginLatency>()
+            .map_or(0, |l| l.get(&handle) as usize)
     }
 
     fn tail_samples(&mut self) -> usize {
-        let Some(processor) = &mut self.processor else { return 0 };
+        let Some(processor) = &mut self.processor else {
+            return 0;
+        };
         let handle = processor.plugin_handle();
         let tail = handle.shared().get_extension::<PluginTail>();
         match tail.map_or(TailLength::Finite(0), |t| t.get(&handle)) {
@@ -378,7 +444,10 @@ impl Host for ClapHost {
                 let input = in_ports.with_input_buffers([AudioPortBuffer {
                     latency: 0,
                     channels: AudioPortBufferType::f32_input_only(
-                        block.input.iter_mut().map(|c| InputChannel::variable(c.as_mut_slice())),
+                        block
+                            .input
+                            .iter_mut()
+                            .map(|c| InputChannel::variable(c.as_mut_slice())),
                     ),
                 }]);
                 let mut output = out_ports.with_output_buffers([AudioPortBuffer {
@@ -415,7 +484,8 @@ impl Host for ClapHost {
 
     fn take_restart_request(&mut self) -> bool {
         Self::serve_callback(&mut self.instance);
-        self.instance.access_shared_handler(|s| s.restart.swap(false, Ordering::AcqRel))
+        self.instance
+            .access_shared_handler(|s| s.restart.swap(false, Ordering::AcqRel))
     }
 }
 

@@ -54,7 +54,10 @@ fn binary(bundle: &Path) -> Result<PathBuf> {
     if bundle.is_file() {
         return Ok(bundle.to_owned());
     }
-    let stem = bundle.file_stem().context("a bundle needs a name")?.to_string_lossy();
+    let stem = bundle
+        .file_stem()
+        .context("a bundle needs a name")?
+        .to_string_lossy();
     let (folder, extension) = if cfg!(target_os = "macos") {
         ("MacOS".to_owned(), "")
     } else if cfg!(target_os = "windows") {
@@ -62,22 +65,37 @@ fn binary(bundle: &Path) -> Result<PathBuf> {
     } else {
         (format!("{}-linux", std::env::consts::ARCH), ".so")
     };
-    let path = bundle.join("Contents").join(folder).join(format!("{stem}{extension}"));
-    ensure!(path.is_file(), "{} holds no binary for this machine", bundle.display());
+    let path = bundle
+        .join("Contents")
+        .join(folder)
+        .join(format!("{stem}{extension}"));
+    ensure!(
+        path.is_file(),
+        "{} holds no binary for this machine",
+        bundle.display()
+    );
     Ok(path)
 }
 
 fn check(result: tresult, what: &str) -> Result<()> {
-    if result == kResultOk || result == kResultTrue { Ok(()) } else { bail!("{what}: {result}") }
+    if result == kResultOk || result == kResultTrue {
+        Ok(())
+    } else {
+        bail!("{what}: {result}")
+    }
 }
 
 fn narrow(text: &[std::ffi::c_char]) -> String {
-    let bytes: Vec<u8> = text.iter().take_while(|c| **c != 0).map(|c| *c as u8).collect();
+    let bytes: Vec<u8> = text
+        .iter()
+        .take_while(|c| **c != 0)
+        .map(|c| *c as u8)
+        .collect();
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
 fn wide(text: &[TChar]) -> String {
-    let units: Vec<u16> = text.iter().take_while(|c| **c != 0).map(|c| *c as u16).collect();
+    let units: Vec<u16> = text.iter().take_while(|c| **c != 0).copied().collect();
     String::from_utf16_lossy(&units)
 }
 
@@ -103,7 +121,12 @@ pub fn scan(bundle: &Path) -> Result<Module> {
             check(factory.getClassInfo(index, &mut info), "getClassInfo")?;
             if narrow(&info.category) == "Audio Module Class" {
                 let (class, name) = (info.cid, narrow(&info.name));
-                return Ok(Module { factory, class, name, _library: library });
+                return Ok(Module {
+                    factory,
+                    class,
+                    name,
+                    _library: library,
+                });
             }
         }
     }
@@ -143,7 +166,10 @@ unsafe fn enter(library: Library, _bundle: &Path) -> Result<Library> {
         // SAFETY: bundleEntry has this type; the plugin framework ignores the
         // bundle reference, so none is made.
         unsafe {
-            ensure!(library.get::<Entry>(b"bundleEntry\0")?(null_mut()), "bundleEntry refused");
+            ensure!(
+                library.get::<Entry>(b"bundleEntry\0")?(null_mut()),
+                "bundleEntry refused"
+            );
         }
     }
     Ok(library)
@@ -171,19 +197,35 @@ impl Vst3Host {
                 ),
                 "createInstance",
             )?;
-            let component = ComPtr::from_raw(object.cast::<IComponent>()).context("no component")?;
-            let context = application.to_com_ptr::<IHostApplication>().context("application")?;
-            check(component.initialize(context.as_ptr().cast::<FUnknown>()), "initialize")?;
+            let component =
+                ComPtr::from_raw(object.cast::<IComponent>()).context("no component")?;
+            let context = application
+                .to_com_ptr::<IHostApplication>()
+                .context("application")?;
+            check(
+                component.initialize(context.as_ptr().cast::<FUnknown>()),
+                "initialize",
+            )?;
             let controller = component
                 .cast::<IEditController>()
                 .context("a separate controller is not supported by this host")?;
-            let processor = component.cast::<IAudioProcessor>().context("no processor")?;
-            let handler_ptr = handler.to_com_ptr::<IComponentHandler>().context("handler")?;
-            check(controller.setComponentHandler(handler_ptr.as_ptr()), "setComponentHandler")?;
+            let processor = component
+                .cast::<IAudioProcessor>()
+                .context("no processor")?;
+            let handler_ptr = handler
+                .to_com_ptr::<IComponentHandler>()
+                .context("handler")?;
+            check(
+                controller.setComponentHandler(handler_ptr.as_ptr()),
+                "setComponentHandler",
+            )?;
             let mut parameters = Vec::new();
             for index in 0..controller.getParameterCount() {
                 let mut info: ParameterInfo = std::mem::zeroed();
-                check(controller.getParameterInfo(index, &mut info), "getParameterInfo")?;
+                check(
+                    controller.getParameterInfo(index, &mut info),
+                    "getParameterInfo",
+                )?;
                 let has = |flag| info.flags & flag as int32 != 0;
                 parameters.push(Parameter {
                     id: info.id,
@@ -209,7 +251,10 @@ impl Vst3Host {
     }
 
     fn known(&self, id: u32) -> Result<()> {
-        ensure!(self.parameters.iter().any(|p| p.id == id), "no parameter with id {id}");
+        ensure!(
+            self.parameters.iter().any(|p| p.id == id),
+            "no parameter with id {id}"
+        );
         Ok(())
     }
 }
@@ -233,7 +278,11 @@ impl Host for Vst3Host {
         self.known(id)?;
         if self.setup.is_some() {
             // A block of 0 samples is VST3's way to hand over values while active.
-            let changes = [super::Change { at_samples: 0, id, value }];
+            let changes = [super::Change {
+                at_samples: 0,
+                id,
+                value,
+            }];
             let empty = vec![Vec::new(); self.setup.map_or(2, |s| s.channels)];
             let mut output = empty.clone();
             let mut input = empty;
@@ -247,7 +296,10 @@ impl Host for Vst3Host {
             process(&self.processor, setup, self.position_samples, block)?;
         }
         // SAFETY: a controller call on the main thread.
-        check(unsafe { self.controller.setParamNormalized(id, value) }, "setParamNormalized")
+        check(
+            unsafe { self.controller.setParamNormalized(id, value) },
+            "setParamNormalized",
+        )
     }
 
     fn text_of(&mut self, id: u32, value: f64) -> Result<String> {
@@ -262,8 +314,10 @@ impl Host for Vst3Host {
         let mut units: Vec<TChar> = text.encode_utf16().chain([0]).map(|c| c as TChar).collect();
         let mut value = 0.0;
         // SAFETY: a controller call with a terminated string.
-        let result =
-            unsafe { self.controller.getParamValueByString(id, units.as_mut_ptr(), &mut value) };
+        let result = unsafe {
+            self.controller
+                .getParamValueByString(id, units.as_mut_ptr(), &mut value)
+        };
         check(result, "getParamValueByString")?;
         Ok(value)
     }
@@ -272,7 +326,8 @@ impl Host for Vst3Host {
         let stream = ComWrapper::new(Stream::default());
         let pointer = stream.to_com_ptr::<IBStream>().context("stream")?;
         // SAFETY: the stream outlives the call.
-        check(unsafe { self.component.getState(pointer.as_ptr()) }, "getState")?;
+        let result = unsafe { self.component.getState(pointer.as_ptr()) };
+        check(result, "getState")?;
         Ok(stream.bytes.borrow().clone())
     }
 
@@ -295,8 +350,11 @@ impl Host for Vst3Host {
 
     fn activate(&mut self, setup: Setup) -> Result<()> {
         ensure!(self.setup.is_none(), "already active");
-        let mut arrangement =
-            if setup.channels == 1 { SpeakerArr::kMono } else { SpeakerArr::kStereo };
+        let mut arrangement = if setup.channels == 1 {
+            SpeakerArr::kMono
+        } else {
+            SpeakerArr::kStereo
+        };
         let mut arrangement_out = arrangement;
         let mut process_setup = ProcessSetup {
             processMode: process_mode(setup.mode),
@@ -307,15 +365,20 @@ impl Host for Vst3Host {
         // SAFETY: the order of the VST3 life cycle, with valid pointers.
         unsafe {
             check(
-                self.processor.setBusArrangements(&mut arrangement, 1, &mut arrangement_out, 1),
+                self.processor
+                    .setBusArrangements(&mut arrangement, 1, &mut arrangement_out, 1),
                 "setBusArrangements",
             )?;
-            check(self.processor.setupProcessing(&mut process_setup), "setupProcessing")?;
+            check(
+                self.processor.setupProcessing(&mut process_setup),
+                "setupProcessing",
+            )?;
             for direction in [BusDirections_::kInput, BusDirections_::kOutput] {
                 let audio = MediaTypes_::kAudio as int32;
                 let main = BusTypes_::kMain as int32;
                 check(
-                    self.component.activateBus(audio, direction as int32, main, 1),
+                    self.component
+                        .activateBus(audio, direction as int32, main, 1),
                     "activateBus",
                 )?;
             }
@@ -415,16 +478,26 @@ fn process(
     let bus = |channels: &mut Vec<*mut f32>| AudioBusBuffers {
         numChannels: channels.len() as int32,
         silenceFlags: 0,
-        __field0: AudioBusBuffers__type0 { channelBuffers32: channels.as_mut_ptr() },
+        __field0: AudioBusBuffers__type0 {
+            channelBuffers32: channels.as_mut_ptr(),
+        },
     };
     let mut input = bus(&mut in_channels);
     let mut output = bus(&mut out_channels);
     let changes = Changes::new(block.changes);
-    let changes_ptr = changes.to_com_ptr::<IParameterChanges>().context("changes")?;
+    let changes_ptr = changes
+        .to_com_ptr::<IParameterChanges>()
+        .context("changes")?;
     let time = start_samples + block.position_samples as i64;
     // SAFETY: a plain C structure of numbers.
     let mut context: ProcessContext = unsafe { std::mem::zeroed() };
-    context.state = StatesAndFlags_::kPlaying as u32;
+    #[allow(
+        clippy::unnecessary_cast,
+        reason = "these constants are signed on Windows"
+    )]
+    {
+        context.state = StatesAndFlags_::kPlaying as u32;
+    }
     context.sampleRate = setup.rate_hz;
     context.projectTimeSamples = time;
     context.continousTimeSamples = time;

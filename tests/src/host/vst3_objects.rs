@@ -10,8 +10,9 @@ use vst3::Steinberg::Vst::{
     ParamValue, String128,
 };
 use vst3::Steinberg::{
-    IBStream, IBStream_::IStreamSeekMode_, IBStreamTrait, TUID, int32, int64, kInvalidArgument,
-    kNotImplemented, kResultOk, tresult,
+    IBStream,
+    IBStream_::{IStreamSeekMode, IStreamSeekMode_},
+    IBStreamTrait, TUID, int32, int64, kInvalidArgument, kNotImplemented, kResultOk, tresult,
 };
 use vst3::{Class, ComWrapper};
 
@@ -86,7 +87,10 @@ pub struct Stream {
 impl Stream {
     /// A stream to read from.
     pub fn reading(bytes: &[u8]) -> ComWrapper<Self> {
-        ComWrapper::new(Self { bytes: RefCell::new(bytes.to_vec()), position: Cell::new(0) })
+        ComWrapper::new(Self {
+            bytes: RefCell::new(bytes.to_vec()),
+            position: Cell::new(0),
+        })
     }
 }
 
@@ -98,7 +102,9 @@ impl IBStreamTrait for Stream {
     unsafe fn read(&self, buffer: *mut c_void, wanted: int32, done: *mut int32) -> tresult {
         let bytes = self.bytes.borrow();
         let start = self.position.get().min(bytes.len());
-        let count = usize::try_from(wanted).unwrap_or(0).min(bytes.len() - start);
+        let count = usize::try_from(wanted)
+            .unwrap_or(0)
+            .min(bytes.len() - start);
         // SAFETY: the plugin's buffer holds `wanted` bytes, `done` may be null.
         unsafe {
             std::ptr::copy_nonoverlapping(bytes[start..].as_ptr(), buffer.cast(), count);
@@ -111,7 +117,9 @@ impl IBStreamTrait for Stream {
     }
 
     unsafe fn write(&self, buffer: *mut c_void, count: int32, done: *mut int32) -> tresult {
-        let Ok(length) = usize::try_from(count) else { return kInvalidArgument };
+        let Ok(length) = usize::try_from(count) else {
+            return kInvalidArgument;
+        };
         // SAFETY: the plugin's buffer holds `count` bytes, `done` may be null.
         let new = unsafe { std::slice::from_raw_parts(buffer.cast::<u8>(), length) };
         let mut bytes = self.bytes.borrow_mut();
@@ -131,10 +139,10 @@ impl IBStreamTrait for Stream {
 
     unsafe fn seek(&self, offset: int64, mode: int32, result: *mut int64) -> tresult {
         let length = self.bytes.borrow().len() as int64;
-        let base = match mode as u32 {
-            m if m == IStreamSeekMode_::kIBSeekSet as u32 => 0,
-            m if m == IStreamSeekMode_::kIBSeekCur as u32 => self.position.get() as int64,
-            m if m == IStreamSeekMode_::kIBSeekEnd as u32 => length,
+        let base = match mode as IStreamSeekMode {
+            IStreamSeekMode_::kIBSeekSet => 0,
+            IStreamSeekMode_::kIBSeekCur => self.position.get() as int64,
+            IStreamSeekMode_::kIBSeekEnd => length,
             _ => return kInvalidArgument,
         };
         let position = (base + offset).clamp(0, length);
@@ -199,10 +207,15 @@ impl Changes {
             let point = (change.at_samples as int32, change.value);
             match queues.iter_mut().find(|q| q.id == change.id) {
                 Some(queue) => queue.points.push(point),
-                None => queues.push(Queue { id: change.id, points: vec![point] }),
+                None => queues.push(Queue {
+                    id: change.id,
+                    points: vec![point],
+                }),
             }
         }
-        ComWrapper::new(Self { queues: queues.into_iter().map(ComWrapper::new).collect() })
+        ComWrapper::new(Self {
+            queues: queues.into_iter().map(ComWrapper::new).collect(),
+        })
     }
 }
 

@@ -17,6 +17,7 @@ use timbra_voice::manifest::Manifest;
 
 use super::prepare::encoder_folders;
 use crate::config::WrongArgument;
+use crate::data::atomic_file::remove_abandoned;
 use crate::data::audio::{
     AudioReader, NonFinite, ReadOptions, SampleKind, WavFile, mix_to_mono, scan,
 };
@@ -156,6 +157,7 @@ pub fn run(args: &Args) -> Result<()> {
         Bits::Int24 => SampleKind::Int24,
         Bits::Int16 => SampleKind::Int16,
     };
+    remove_abandoned(&args.output);
     let mut file = WavFile::create(&args.output, rate_hz, channels, kind)?;
     file.check_length(about.samples)?;
 
