@@ -1,6 +1,8 @@
 //! Claims about graphs: wrong ones are refused when they are loaded, and one that goes wrong while it plays does no
 //! harm.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod support;
 
 use std::path::Path;

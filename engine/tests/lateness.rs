@@ -1,5 +1,7 @@
 //! Claims about a worker that is late: gaps are filled and counted, and what comes after is on time to the sample.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod support;
 
 use timbra_engine::offline::Joined;

@@ -1,5 +1,7 @@
 //! Claims about conversion of whole clips.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod support;
 
 use timbra_engine::Controls;

@@ -1,5 +1,7 @@
 //! Claims about streams served by the threads of the service.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod support;
 
 use std::path::PathBuf;

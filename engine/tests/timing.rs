@@ -1,5 +1,7 @@
 //! Claims about time: latency, alignment, and that neither depends on the host's blocks.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod support;
 
 use timbra_engine::offline::Joined;

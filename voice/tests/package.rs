@@ -1,5 +1,7 @@
 //! Claims about packages: what is written is read back, and what is wrong is refused with the reason.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
