@@ -7,9 +7,11 @@
 //! | [`loss`] | multi-resolution spectral distance |
 //! | [`critic`] | a small discriminator on mel spectrograms, against smeared detail |
 //! | [`fit`] | the training loop |
+//! | [`held_out`] | distance and similarity on recordings it does not learn from |
 
 pub mod clips;
 pub mod critic;
 pub mod dataset;
 pub mod fit;
+pub mod held_out;
 pub mod loss;

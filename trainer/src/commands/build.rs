@@ -17,7 +17,6 @@ use crate::data::audio::{NonFinite, ReadOptions, header_duration_s};
 use crate::data::clips::{SpeakerClips, find_clips};
 use crate::data::dataset::DATASET_FILE;
 use crate::data::slicing::SliceSettings;
-use crate::plot::draw_figures;
 
 /// Arguments of `trainer build`.
 #[derive(Debug, Clone, clap::Args)]
@@ -104,13 +103,6 @@ pub fn run(args: &Args) -> Result<()> {
 
     step("train");
     train::run(&with_defaults(&[&["--work".into(), folder.clone().into()], &args.train[..]])?)?;
-    let figures = work.training().join("figures.csv");
-    if figures.is_file()
-        && let Err(error) = draw_figures(&figures, &figures.with_extension("png"))
-    {
-        // A picture that fails must not stop the voice.
-        tracing::warn!("no picture of the training: {error:#}");
-    }
 
     let dataset = work.features().join(DATASET_FILE);
     if is_older(&work.clusters(), &dataset) {

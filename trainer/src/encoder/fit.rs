@@ -151,6 +151,7 @@ pub fn fit<B: AutodiffBackend>(corpus: Corpus, work: &Path, config: &FitConfig, 
             let better = position.accuracy > position.best_accuracy;
             position.best_accuracy = position.best_accuracy.max(position.accuracy);
             figures.row(position.step, &[loss_sum / f64::from(count), hit_sum / f64::from(count), position.accuracy])?;
+            figures.draw();
             println!(
                 "step {} loss {:.4} accuracy {:.4} held-out {:.4} after {:.0} s",
                 position.step,

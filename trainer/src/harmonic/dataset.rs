@@ -12,6 +12,9 @@ const CONTENT_NOISE: f32 = 0.08;
 const F0_VIEW_OCTAVES: f32 = 0.25;
 /// Recordings are made louder or softer by up to this much.
 const GAIN_DB: f32 = 8.0;
+/// Standard deviation of what is added to the loudness of a crop's unvoiced frames alone: how bright
+/// a singer's microphone and sibilants are says nothing about how bright the target's should be.
+const UNVOICED_DB: f32 = 5.0;
 
 /// One recording with its features; frame `k` is at sample `480·k`.
 #[derive(Debug, Clone)]
@@ -40,6 +43,12 @@ impl VoiceClip {
     pub fn frames(&self) -> usize {
         self.f0_hz.len()
     }
+}
+
+/// How unvoiced the surroundings of frame `k` are, 0..1: a gain that follows it does not jump.
+fn unvoiced_share(f0_hz: &[f32], k: usize) -> f32 {
+    let near = &f0_hz[k.saturating_sub(1).min(f0_hz.len())..(k + 2).min(f0_hz.len())];
+    near.iter().filter(|&&f0| f0 <= 0.0).count() as f32 / near.len().max(1) as f32
 }
 
 /// A batch as flat arrays; shapes as in [`crate::model::harmonic`].
@@ -78,6 +87,7 @@ impl VoiceBatch {
         let gain = 10f32.powf(gain_db / 20.0);
         let f0_shift = if plain { 0.0 } else { random.uniform(-F0_VIEW_OCTAVES, F0_VIEW_OCTAVES) };
         let reading = if plain { 0 } else { random.below(clip.contents.len()) };
+        let unvoiced_db = if plain { 0.0 } else { UNVOICED_DB * random.normal() };
         let mut f0 = Vec::with_capacity(frames);
         for k in first..first + frames {
             let row = clip.contents[reading].get(k * channels..(k + 1) * channels);
@@ -89,7 +99,7 @@ impl VoiceBatch {
             let voiced = f0_hz > 0.0;
             self.pitch.push(if voiced { (f0_hz / REFERENCE_F0_HZ).log2() + f0_shift } else { 0.0 });
             self.pitch.push(f32::from(voiced));
-            self.loudness_db.push(clip.loudness_db.get(k).map_or(-100.0, |db| db + gain_db));
+            self.loudness_db.push(clip.loudness_db.get(k).map_or(-100.0, |db| db + gain_db + unvoiced_db * unvoiced_share(&clip.f0_hz, k)));
             f0.push(f0_hz);
         }
         self.speakers.push(clip.speaker);

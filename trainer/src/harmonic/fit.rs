@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::critic::{Critics, value};
 use super::dataset::{VoiceBatch, VoiceClip};
+use super::held_out::HeldOut;
 use super::loss::SpectralLoss;
 use crate::model::causal::from_vec;
 use crate::model::excitation::Analyser;
@@ -30,8 +31,9 @@ const WARM_UP_FRAMES: usize = 16;
 const VERDICT_WEIGHT: f32 = 0.1;
 /// Weight of the distance of the critics' feature maps.
 const MAPS_WEIGHT: f32 = 0.5;
-/// Crops in a validation.
-const HELD_OUT_CROPS: usize = 24;
+/// Weight of the distance of the crops' mean powers per band: logarithms alone leave what varies
+/// most, sibilants above all, too soft.
+const BALANCE_WEIGHT: f32 = 0.5;
 
 /// What decides a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -83,6 +85,9 @@ pub struct VoicePosition {
     pub seconds: f64,
     /// Held-out spectral distance at this step, in nepers.
     pub held_out: f64,
+    /// Held-out similarity at this step, 0..1.
+    #[serde(default)]
+    pub similarity: f64,
     /// Lowest held-out distance so far.
     pub best_held_out: f64,
     /// The run's settings.
@@ -100,7 +105,7 @@ pub fn fit<B: AutodiffBackend>(clips: Vec<VoiceClip>, work: &Path, config: &Voic
         bail!("{}: expected at least one prepared clip to train on, found none; run `trainer prepare` first", work.display());
     }
     let checkpoints = Checkpoints::open(&work.join("checkpoints"))?;
-    let mut figures = Figures::open(&work.join("figures.csv"), &["distance", "held_out", "verdict", "critic"])?;
+    let mut figures = Figures::open(&work.join("figures.csv"), &["distance", "held_out", "balance", "verdict", "critic", "similarity"])?;
     let loss = SpectralLoss::<B>::new(device);
     let renderer = Renderer::<B>::new(device);
     let mut model = HarmonicVoice::<B>::new(&config.network, device);
@@ -110,7 +115,7 @@ pub fn fit<B: AutodiffBackend>(clips: Vec<VoiceClip>, work: &Path, config: &Voic
     let mut critic_optimizer = optimizer_config.with_grad_clipping(Some(GradientClippingConfig::Norm(1.0))).init::<B, Critics<B>>();
     let minutes = clips.iter().map(|c| c.audio.len() as f64).sum::<f64>() / 48_000.0 / 60.0;
     let mut position =
-        VoicePosition { step: 0, seconds: 0.0, held_out: f64::INFINITY, best_held_out: f64::INFINITY, config: config.clone(), minutes };
+        VoicePosition { step: 0, seconds: 0.0, held_out: f64::INFINITY, similarity: 0.0, best_held_out: f64::INFINITY, config: config.clone(), minutes };
     if let Some(folder) = checkpoints.newest()? {
         let saved: VoicePosition = read_position(&folder)?;
         if saved.config.network != config.network {
@@ -124,12 +129,13 @@ pub fn fit<B: AutodiffBackend>(clips: Vec<VoiceClip>, work: &Path, config: &Voic
         tracing::info!("resumed at step {}", position.step);
     }
     let clips = Arc::new(clips);
+    let held_out = HeldOut::<B::InnerBackend>::new(&clips, config, device)?;
     let batches = batch_stream(Arc::clone(&clips), config.clone(), position.step);
     let progress = bar(config.steps, "steps");
     progress.set_position(position.step);
     let started = Instant::now();
     let seconds_before = position.seconds;
-    let mut sums = [0.0f64; 3];
+    let mut sums = [0.0f64; 4];
     let mut count = 0.0;
     while position.step < config.steps {
         let Ok(batch) = batches.recv() else { bail!("the batch thread stopped") };
@@ -151,7 +157,9 @@ pub fn fit<B: AutodiffBackend>(clips: Vec<VoiceClip>, work: &Path, config: &Voic
             bail!("the loss is {figure} at step {}: lower --learning-rate; the last good checkpoint is kept", position.step);
         }
         sums[0] += f64::from(figure);
-        let mut total = distance;
+        let balance = loss.balance(&spectra, &recorded);
+        sums[3] += f64::from(value(&balance));
+        let mut total = distance + balance.mul_scalar(BALANCE_WEIGHT);
         if adversarial {
             let (verdict, maps) = critics.persuade(&recorded, &spectra);
             sums[1] += f64::from(value(&verdict));
@@ -166,21 +174,18 @@ pub fn fit<B: AutodiffBackend>(clips: Vec<VoiceClip>, work: &Path, config: &Voic
             progress.set_message(format!("distance {:.3} held-out {:.3}", sums[0] / count, position.held_out));
         }
         if position.step % config.save_every == 0 || position.step == config.steps {
-            position.held_out = held_out_distance(&model.valid(), &clips, config, device);
+            (position.held_out, position.similarity) = held_out.measure(&model.valid(), &clips)?;
             position.seconds = seconds_before + started.elapsed().as_secs_f64();
             let better = position.held_out < position.best_held_out;
             position.best_held_out = position.best_held_out.min(position.held_out);
-            figures.row(position.step, &[sums[0] / count, position.held_out, sums[1] / count, sums[2] / count])?;
+            let [distance, verdict, critic, balance] = sums.map(|sum| sum / count);
+            figures.row(position.step, &[distance, position.held_out, balance, verdict, critic, position.similarity])?;
+            figures.draw();
             println!(
-                "step {} distance {:.4} verdict {:.3} critic {:.3} held-out {:.4} after {:.0} s",
-                position.step,
-                sums[0] / count,
-                sums[1] / count,
-                sums[2] / count,
-                position.held_out,
-                position.seconds
+                "step {} distance {distance:.4} balance {balance:.4} verdict {verdict:.3} critic {critic:.3} held-out {:.4} similarity {:.3} after {:.0} s",
+                position.step, position.held_out, position.similarity, position.seconds
             );
-            sums = [0.0; 3];
+            sums = [0.0; 4];
             count = 0.0;
             let weights = module_bytes(&model)?;
             if better {
@@ -213,7 +218,7 @@ pub fn load<B: Backend>(folder: &Path, device: &B::Device) -> Result<(HarmonicVo
 }
 
 /// `[B, samples]` of a batch, without the warm-up.
-fn render<B: Backend>(model: &HarmonicVoice<B>, renderer: &Renderer<B>, batch: &VoiceBatch, device: &B::Device) -> Tensor<B, 2> {
+pub(super) fn render<B: Backend>(model: &HarmonicVoice<B>, renderer: &Renderer<B>, batch: &VoiceBatch, device: &B::Device) -> Tensor<B, 2> {
     let (size, frames) = (batch.size, batch.frames);
     let feature = |values: &[f32]| {
         let channels = values.len() / (size * frames);
@@ -235,36 +240,9 @@ fn render<B: Backend>(model: &HarmonicVoice<B>, renderer: &Renderer<B>, batch: &
 }
 
 /// The part of a crop that counts: the network knows its past, and no window is missing.
-fn heard<B: Backend>(audio: Tensor<B, 2>) -> Tensor<B, 2> {
+pub(super) fn heard<B: Backend>(audio: Tensor<B, 2>) -> Tensor<B, 2> {
     let [size, samples] = audio.dims();
     audio.slice([0..size, WARM_UP_FRAMES * HOP_SAMPLES..samples - HOP_SAMPLES])
-}
-
-fn held_out_distance<B: Backend>(model: &HarmonicVoice<B>, clips: &[VoiceClip], config: &VoiceFitConfig, device: &B::Device) -> f64 {
-    let loss = SpectralLoss::<B>::new(device);
-    let renderer = Renderer::<B>::new(device);
-    let analyser = Analyser::default();
-    let mut held: Vec<&VoiceClip> = clips.iter().filter(|clip| clip.held_out && clip.frames() > config.frames).collect();
-    if held.is_empty() {
-        held = clips.iter().filter(|clip| clip.frames() > config.frames).collect();
-    }
-    if held.is_empty() {
-        return f64::INFINITY;
-    }
-    let crops = HELD_OUT_CROPS.div_ceil(config.batch);
-    let mut sum = 0.0;
-    for group in 0..crops {
-        let mut batch = VoiceBatch::new(config.frames);
-        for row in 0..config.batch {
-            let index = group * config.batch + row;
-            let mut random = Random::new(0, index as u64);
-            let clip = held[index % held.len()];
-            batch.push(clip, random.below(clip.frames() - config.frames), &analyser, &mut random, true);
-        }
-        let recorded = loss.spectra(&heard(from_vec(batch.audio.clone(), [batch.size, batch.frames * HOP_SAMPLES], device)));
-        sum += f64::from(value(&loss.distance(&loss.spectra(&render(model, &renderer, &batch, device)), &recorded)));
-    }
-    sum / crops as f64
 }
 
 /// Batches from `first_step` on, made ahead by a thread; batch `n` depends only on the seed and `n`.

@@ -81,6 +81,12 @@ impl<B: Backend> SpectralLoss<B> {
         let count = terms.len() as f32;
         Tensor::cat(terms, 0).sum().div_scalar(count)
     }
+
+    /// Mean absolute log distance of each crop's mean power per mel band, at the middle resolution, in nepers.
+    pub fn balance(&self, a: &[LogSpectra<B>], b: &[LogSpectra<B>]) -> Tensor<B, 1> {
+        let mean_power = |spectra: &LogSpectra<B>| spectra.bands.clone().mul_scalar(2.0).exp().mean_dim(1).log().mul_scalar(0.5);
+        (mean_power(&a[1]) - mean_power(&b[1])).abs().mean()
+    }
 }
 
 impl<B: Backend> Resolution<B> {

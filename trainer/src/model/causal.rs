@@ -72,15 +72,15 @@ impl<B: Backend> CausalConv<B> {
             input.to_owned()
         } else {
             let history = graph.carry(input, context, channels_in);
-            let slices: Vec<String> = (0..kernel)
-                .map(|tap| {
-                    let start = (tap * self.dilation) as i64;
-                    let end = if tap + 1 == kernel { i64::MAX } else { start - context as i64 };
-                    graph.slice(&history, 1, start, end)
-                })
-                .collect();
-            let names: Vec<&str> = slices.iter().map(String::as_str).collect();
-            graph.builder.op("Concat", &names, vec![Attr::Int("axis", 2)])
+            // Row t of the taps: frames t, t + dilation, … of the history, oldest first.
+            let frames = graph.frame_numbers(input);
+            let offsets: Vec<i64> = (0..kernel).map(|tap| (tap * self.dilation) as i64).collect();
+            let g = &mut graph.builder;
+            let offsets = g.i64s(&offsets);
+            let positions = g.op("Add", &[&frames, &offsets], vec![]);
+            let taps = g.op("Gather", &[&history, &positions], vec![Attr::Int("axis", 1)]);
+            let row = g.i64s(&[1, -1, (kernel * channels_in) as i64]);
+            g.op("Reshape", &[&taps, &row], vec![])
         };
         let matrix = graph.builder.f32s(&[kernel * channels_in, channels_out], &matrix);
         let mut out = graph.builder.op("MatMul", &[&taps, &matrix], vec![]);
@@ -114,9 +114,11 @@ impl<B: Backend> ChannelNorm<B> {
     /// Adds the layer to `graph`; shapes `[1, T, C]`.
     pub fn export(&self, graph: &mut StreamingGraph, input: &str) -> String {
         let g = &mut graph.builder;
-        let square = g.op("Mul", &[input, input], vec![]);
+        // In these very operations runtimes know the normalisation and run it as one.
+        let two = g.f32s(&[], &[2.0]);
+        let square = g.op("Pow", &[input, &two], vec![]);
         let mean = g.op("ReduceMean", &[&square], vec![Attr::Ints("axes", vec![2]), Attr::Int("keepdims", 1)]);
-        let epsilon = g.f32s(&[1], &[NORM_EPSILON]);
+        let epsilon = g.f32s(&[], &[NORM_EPSILON]);
         let mean = g.op("Add", &[&mean, &epsilon], vec![]);
         let root = g.op("Sqrt", &[&mean], vec![]);
         let normal = g.op("Div", &[input, &root], vec![]);
@@ -182,12 +184,14 @@ pub struct StreamingGraph {
     pub builder: GraphBuilder,
     /// Every carried tensor, in declaration order.
     pub states: Vec<StateTensor>,
+    /// `0..T` as `[T, 1]`, once it is in the graph.
+    frame_numbers: Option<String>,
 }
 
 impl StreamingGraph {
     /// An empty graph.
     pub fn new(name: &str) -> Self {
-        Self { builder: GraphBuilder::new(name), states: Vec::new() }
+        Self { builder: GraphBuilder::new(name), states: Vec::new(), frame_numbers: None }
     }
 
     /// Declares a carried tensor and returns the input's name; the caller
@@ -216,12 +220,36 @@ impl StreamingGraph {
         joined
     }
 
+    /// `0..T` as `[T, 1]`, for the `T` frames of `like` `[1, T, C]`; every layer of a graph has the same.
+    fn frame_numbers(&mut self, like: &str) -> String {
+        if let Some(numbers) = &self.frame_numbers {
+            return numbers.clone();
+        }
+        let g = &mut self.builder;
+        let count = g.op("Shape", &[like], vec![Attr::Int("start", 1), Attr::Int("end", 2)]);
+        let none = g.i64s(&[0]);
+        let count = g.op("Squeeze", &[&count, &none], vec![]);
+        g.constant_i64("first_frame", &[], &[0]);
+        g.constant_i64("one_frame", &[], &[1]);
+        let numbers = g.op("Range", &["first_frame", &count, "one_frame"], vec![]);
+        let last = g.i64s(&[1]);
+        let numbers = g.op("Unsqueeze", &[&numbers, &last], vec![]);
+        self.frame_numbers = Some(numbers.clone());
+        numbers
+    }
+
     /// `input[start..end]` along `axis`; negative positions count from the end.
     pub fn slice(&mut self, input: &str, axis: i64, start: i64, end: i64) -> String {
         let start = self.builder.i64s(&[start]);
         let end = self.builder.i64s(&[end]);
         let axis = self.builder.i64s(&[axis]);
         self.builder.op("Slice", &[input, &start, &end, &axis], vec![])
+    }
+
+    /// `input[start], input[start − 1] … input[end + 1]` along `axis`; negative positions count from the end.
+    pub fn reversed(&mut self, input: &str, axis: i64, start: i64, end: i64) -> String {
+        let [start, end, axis, step] = [start, end, axis, -1].map(|value| self.builder.i64s(&[value]));
+        self.builder.op("Slice", &[input, &start, &end, &axis, &step], vec![])
     }
 }
 

@@ -1,9 +1,13 @@
 //! The streaming graph `synthesis.onnx` of the harmonic family.
 //!
 //! One step of `T` frames: the network's curves, the excitation of the same
-//! frames, the filter bank, overlap-add; all state carried. The large DFT
-//! matrices are written as expressions of small constants; the runtime folds
-//! them when it loads the graph, so the file holds little but weights.
+//! frames, the filter bank, overlap-add; all state carried. The DFT matrices are
+//! written as expressions of small constants; the runtime folds them when it
+//! loads the graph, so the file holds little but weights.
+//!
+//! The DFTs are matrix products, which run on every provider, folded by their
+//! symmetries to a quarter of the size, since reading the matrices is what takes
+//! the time. Bins are kept in the order all even, then all odd.
 
 use burn::tensor::backend::Backend;
 use timbra_voice::manifest::GraphSpec;
@@ -13,7 +17,7 @@ use super::causal::{StreamingGraph, to_vec};
 use super::excitation::{IDLE_F0_HZ, PULSE_CENTRE_CYCLES, hann};
 use super::harmonic::{
     BINS, CURVE_RANGE, CURVE_SCALE, CURVE_START, FFT_SAMPLES, HALVES, HARMONIC_POINTS, HOP_SAMPLES, HarmonicVoice, LOUDNESS_FLOOR_DB, MODEL_RATE_HZ,
-    NEPERS_PER_DB, NOISE_POINTS, OVERLAP_STEPS, REFERENCE_F0_HZ, STEP_SAMPLES, WINDOW_SAMPLES, mel,
+    NEPERS_PER_DB, NOISE_POINTS, OVERLAP_STEPS, REFERENCE_F0_HZ, STEP_SAMPLES, mel,
 };
 
 const POINTS: usize = HARMONIC_POINTS + NOISE_POINTS;
@@ -22,6 +26,23 @@ const POINTS: usize = HARMONIC_POINTS + NOISE_POINTS;
 const CARRY_OFFSET: f32 = 20.0;
 /// Uniform noise in −1…1 times this has unit power.
 const UNIT_NOISE: f32 = 1.732_050_8;
+/// Even bins, 0 to half the length of the DFT.
+const EVEN_BINS: usize = BINS.div_ceil(2);
+/// A quarter of the DFT's length, where its symmetries fold.
+const QUARTER: usize = FFT_SAMPLES / 4;
+
+/// The bins in the order of the graph.
+fn bin_order() -> impl Iterator<Item = usize> {
+    even_bins().chain(odd_bins())
+}
+
+fn even_bins() -> impl Iterator<Item = usize> {
+    (0..BINS).step_by(2)
+}
+
+fn odd_bins() -> impl Iterator<Item = usize> {
+    (1..BINS).step_by(2)
+}
 
 impl<B: Backend> HarmonicVoice<B> {
     /// The graph and what the manifest says of it.
@@ -121,7 +142,7 @@ fn export_filters(graph: &mut StreamingGraph, curves: &str) -> (String, String) 
     let per_semitone = g.f32s(&[1], &[-std::f32::consts::LN_2 / 12.0]);
     let exponent = g.op("Mul", &[&formant, &per_semitone], vec![]);
     let stretch = g.op("Exp", &[&exponent], vec![]);
-    let bins_over_700: Vec<f32> = (0..BINS).map(|bin| (bin as f64 * MODEL_RATE_HZ as f64 / FFT_SAMPLES as f64 / 700.0) as f32).collect();
+    let bins_over_700: Vec<f32> = bin_order().map(|bin| (bin as f64 * MODEL_RATE_HZ as f64 / FFT_SAMPLES as f64 / 700.0) as f32).collect();
     let bins = g.f32s(&[1, 1, BINS], &bins_over_700);
     let hz = g.op("Mul", &[&bins, &stretch], vec![]);
     let one = g.f32s(&[1], &[1.0]);
@@ -149,29 +170,39 @@ fn export_filters(graph: &mut StreamingGraph, curves: &str) -> (String, String) 
     let offset = g.f32s(&[1], &[CARRY_OFFSET]);
     let log = g.op("Sub", &[&log, &offset], vec![]);
     let gain = g.op("Exp", &[&log], vec![]);
-    // Minimum phase: fold the cepstrum (cosines in, sines out).
-    let half = FFT_SAMPLES / 2;
-    let cosines = angles(graph, BINS, half - 1, 1, "Cos");
-    let sines = angles(graph, BINS, half - 1, 1, "Sin");
+    // Minimum phase: fold the cepstrum (cosines in, sines out). What even bins do to even ones and
+    // odd to odd cancels.
+    let even = graph.slice(&log, 2, 0, EVEN_BINS as i64);
+    let odd = graph.slice(&log, 2, EVEN_BINS as i64, i64::MAX);
+    let to_odd = minimum_phase(graph, "even", even_bins(), odd_bins());
+    let to_even = minimum_phase(graph, "odd", odd_bins(), even_bins());
     let g = &mut graph.builder;
-    let weights: Vec<f32> = (0..BINS).map(|k| (if k == 0 || k == half { -2.0 } else { -4.0 }) / FFT_SAMPLES as f32).collect();
-    let weights = g.f32s(&[BINS, 1], &weights);
-    let cosines = g.op("Mul", &[&cosines, &weights], vec![]);
-    let sines = g.op("Transpose", &[&sines], vec![Attr::Ints("perm", vec![1, 0])]);
-    let matrix = g.op("MatMul", &[&cosines, &sines], vec![]);
-    let phase = g.op("MatMul", &[&log, &matrix], vec![]);
+    let even_phase = g.op("MatMul", &[&odd, &to_even], vec![]);
+    let odd_phase = g.op("MatMul", &[&even, &to_odd], vec![]);
+    let phase = g.op("Concat", &[&even_phase, &odd_phase], vec![Attr::Int("axis", 2)]);
     (gain, phase)
 }
 
-/// `op(2π·row·(column + first) / FFT_SAMPLES)` as a `[rows, columns]` constant expression.
-fn angles(graph: &mut StreamingGraph, rows: usize, columns: usize, first: usize, op: &str) -> String {
+/// Log amplitude at the bins `from` to their part of the minimum phase at the bins `to`, a constant expression.
+fn minimum_phase(graph: &mut StreamingGraph, name: &str, from: impl Iterator<Item = usize>, to: impl Iterator<Item = usize>) -> String {
+    let (from, to): (Vec<i64>, Vec<i64>) = (from.map(|k| k as i64).collect(), to.map(|k| k as i64).collect());
+    let quefrencies: Vec<i64> = (1..FFT_SAMPLES as i64 / 2).collect();
+    let cosines = angles(graph, &format!("phase_from_{name}"), &from, &quefrencies, "Cos");
+    let sines = angles(graph, &format!("phase_of_{name}"), &quefrencies, &to, "Sin");
     let g = &mut graph.builder;
-    let row: Vec<i64> = (0..rows as i64).collect();
-    let column: Vec<i64> = (first as i64..(first + columns) as i64).collect();
-    let row_name = format!("rows_{rows}_{columns}_{op}");
-    let column_name = format!("columns_{rows}_{columns}_{op}");
-    g.constant_i64(&row_name, &[rows, 1], &row);
-    g.constant_i64(&column_name, &[1, columns], &column);
+    let weights: Vec<f32> = from.iter().map(|&k| (if k == 0 || k as usize == BINS - 1 { -2.0 } else { -4.0 }) / FFT_SAMPLES as f32).collect();
+    let weights = g.f32s(&[from.len(), 1], &weights);
+    let cosines = g.op("Mul", &[&cosines, &weights], vec![]);
+    g.op("MatMul", &[&cosines, &sines], vec![])
+}
+
+/// `op(2π·row·column / FFT_SAMPLES)` as a `[rows, columns]` constant expression.
+fn angles(graph: &mut StreamingGraph, name: &str, rows: &[i64], columns: &[i64], op: &str) -> String {
+    let g = &mut graph.builder;
+    let row_name = format!("{name}_{op}_rows");
+    let column_name = format!("{name}_{op}_columns");
+    g.constant_i64(&row_name, &[rows.len(), 1], rows);
+    g.constant_i64(&column_name, &[1, columns.len()], columns);
     let product = g.op("Mul", &[&row_name, &column_name], vec![]);
     let modulus = g.i64s(&[FFT_SAMPLES as i64]);
     let wrapped = g.op("Mod", &[&product, &modulus], vec![]);
@@ -269,6 +300,74 @@ fn export_excitation(graph: &mut StreamingGraph) -> String {
     g.op("Concat", &[&pulse, &noise], vec![Attr::Int("axis", 0)])
 }
 
+/// Spectra of Hann windows over `before` and `after` `[2, 2T, STEP_SAMPLES]`, seen from between the two: real and
+/// imaginary parts, `[2, 2T, BINS]` each.
+///
+/// Around its centre a window is an even part (cosines alone) plus an odd one (sines alone).
+fn export_analysis(graph: &mut StreamingGraph, before: &str, after: &str) -> (String, String) {
+    let centre = graph.slice(after, 2, 0, 1);
+    let after = graph.slice(after, 2, 1, i64::MAX);
+    // The window is zero at its very first sample.
+    let before = graph.reversed(before, 2, -1, 0);
+    let order: Vec<i64> = bin_order().map(|k| k as i64).collect();
+    let distance: Vec<i64> = (0..STEP_SAMPLES as i64).collect();
+    let cosines = angles(graph, "analysis", &distance, &order, "Cos");
+    let sines = angles(graph, "analysis", &distance[1..], &order, "Sin");
+    let g = &mut graph.builder;
+    let both = g.op("Add", &[&after, &before], vec![]);
+    let even = g.op("Concat", &[&centre, &both], vec![Attr::Int("axis", 2)]);
+    let odd = g.op("Sub", &[&before, &after], vec![]);
+    let window = &hann()[STEP_SAMPLES..];
+    let even_window = g.f32s(&[STEP_SAMPLES, 1], window);
+    let odd_window = g.f32s(&[STEP_SAMPLES - 1, 1], &window[1..]);
+    let cosines = g.op("Mul", &[&cosines, &even_window], vec![]);
+    let sines = g.op("Mul", &[&sines, &odd_window], vec![]);
+    (g.op("MatMul", &[&even, &cosines], vec![]), g.op("MatMul", &[&odd, &sines], vec![]))
+}
+
+/// Harmonic plus noise spectra `[2, 2T, BINS]`, real and imaginary, to windows `[2T, FFT_SAMPLES]`.
+///
+/// With n from 0 to a quarter of the length N, the cosines and sines of even and of odd bins give the
+/// samples at n, N/2 − n, N/2 + n and N − n; they differ in signs alone.
+fn export_inverse(graph: &mut StreamingGraph, re: &str, im: &str) -> String {
+    let quarter: Vec<i64> = (0..=QUARTER as i64).collect();
+    let mut waves = Vec::new();
+    for (part, values, op, sign) in [("re", re, "Cos", 1.0), ("im", im, "Sin", -1.0)] {
+        let harmonic = graph.slice(values, 0, 0, 1);
+        let noise = graph.slice(values, 0, 1, 2);
+        let sum = graph.builder.op("Add", &[&harmonic, &noise], vec![]);
+        let split = EVEN_BINS as i64;
+        let bins: [(&str, Vec<i64>, i64, i64); 2] = [
+            ("even", even_bins().map(|k| k as i64).collect(), 0, split),
+            ("odd", odd_bins().map(|k| k as i64).collect(), split, i64::MAX),
+        ];
+        for (name, bins, first, last) in bins {
+            let values = graph.slice(&sum, 2, first, last);
+            let matrix = angles(graph, &format!("inverse_{part}_{name}"), &bins, &quarter, op);
+            let g = &mut graph.builder;
+            let weights: Vec<f32> =
+                bins.iter().map(|&k| (if k == 0 || k as usize == BINS - 1 { sign } else { 2.0 * sign }) / FFT_SAMPLES as f32).collect();
+            let weights = g.f32s(&[bins.len(), 1], &weights);
+            let matrix = g.op("Mul", &[&matrix, &weights], vec![]);
+            waves.push(g.op("MatMul", &[&values, &matrix], vec![]));
+        }
+    }
+    let [even_re, odd_re, even_im, odd_im] = [0, 1, 2, 3].map(|index: usize| waves[index].as_str());
+    let g = &mut graph.builder;
+    let [even_sum, even_difference] = ["Add", "Sub"].map(|op| g.op(op, &[even_re, even_im], vec![]));
+    let [odd_sum, odd_difference] = ["Add", "Sub"].map(|op| g.op(op, &[odd_re, odd_im], vec![]));
+    let first = g.op("Add", &[&even_sum, &odd_sum], vec![]);
+    let second = g.op("Sub", &[&even_difference, &odd_difference], vec![]);
+    let third = g.op("Sub", &[&even_sum, &odd_sum], vec![]);
+    let fourth = g.op("Add", &[&even_difference, &odd_difference], vec![]);
+    let second = graph.reversed(&second, 2, -2, 0);
+    let fourth = graph.reversed(&fourth, 2, -2, 0);
+    let g = &mut graph.builder;
+    let windows = g.op("Concat", &[&first, &second, &third, &fourth], vec![Attr::Int("axis", 2)]);
+    let flat = g.i64s(&[-1, FFT_SAMPLES as i64]);
+    g.op("Reshape", &[&windows, &flat], vec![])
+}
+
 /// Windows, filters and overlap-adds `excitation` into `audio`.
 fn export_render(graph: &mut StreamingGraph, excitation: &str, gain: &str, phase: &str) {
     let state = graph.state(&[2, 1, STEP_SAMPLES]);
@@ -277,38 +376,19 @@ fn export_render(graph: &mut StreamingGraph, excitation: &str, gain: &str, phase
     let kept = graph.slice(&joined, 1, -1, i64::MAX);
     graph.keep(&state, &kept);
     let before = graph.slice(&joined, 1, 0, -1);
-    let cosines = angles(graph, WINDOW_SAMPLES, BINS, 0, "Cos");
-    let sines = angles(graph, WINDOW_SAMPLES, BINS, 0, "Sin");
+    let (re, im) = export_analysis(graph, &before, excitation);
     let g = &mut graph.builder;
-    let windows = g.op("Concat", &[&before, excitation], vec![Attr::Int("axis", 2)]);
-    let window = g.f32s(&[WINDOW_SAMPLES, 1], &hann());
-    let cosines = g.op("Mul", &[&cosines, &window], vec![]);
-    let sines = g.op("Mul", &[&sines, &window], vec![]);
-    let sines = g.op("Neg", &[&sines], vec![]);
-    let basis = g.op("Concat", &[&cosines, &sines], vec![Attr::Int("axis", 1)]);
-    let spectrum = g.op("MatMul", &[&windows, &basis], vec![]);
-    let re = graph.slice(&spectrum, 2, 0, BINS as i64);
-    let im = graph.slice(&spectrum, 2, BINS as i64, i64::MAX);
-    let g = &mut graph.builder;
-    let (cos, sin) = (g.op("Cos", &[phase], vec![]), g.op("Sin", &[phase], vec![]));
+    // The windows are transformed around their centres.
+    let turns: Vec<f32> = bin_order().map(|k| -((k * STEP_SAMPLES % FFT_SAMPLES) as f64 / FFT_SAMPLES as f64 * std::f64::consts::TAU) as f32).collect();
+    let turns = g.f32s(&[BINS], &turns);
+    let phase = g.op("Add", &[phase, &turns], vec![]);
+    let (cos, sin) = (g.op("Cos", &[&phase], vec![]), g.op("Sin", &[&phase], vec![]));
     let (h_re, h_im) = (g.op("Mul", &[gain, &cos], vec![]), g.op("Mul", &[gain, &sin], vec![]));
     let products = [(&h_re, &re), (&h_im, &im), (&h_re, &im), (&h_im, &re)].map(|(a, b)| g.op("Mul", &[a, b], vec![]));
     let out_re = g.op("Sub", &[&products[0], &products[1]], vec![]);
     let out_im = g.op("Add", &[&products[2], &products[3]], vec![]);
-    let both = g.op("Concat", &[&out_re, &out_im], vec![Attr::Int("axis", 2)]);
-    // Harmonic plus noise: [2, 2T, 2·BINS] to [2T, 2·BINS].
-    let sum = g.op("ReduceSum", &[&both, "first_axis"], vec![Attr::Int("keepdims", 0)]);
-    g.constant_i64("first_axis", &[1], &[0]);
-    let inverse_cosines = angles(graph, BINS, FFT_SAMPLES, 0, "Cos");
-    let inverse_sines = angles(graph, BINS, FFT_SAMPLES, 0, "Sin");
+    let frames = export_inverse(graph, &out_re, &out_im);
     let g = &mut graph.builder;
-    let weights: Vec<f32> = (0..BINS).map(|k| (if k == 0 || k == BINS - 1 { 1.0 } else { 2.0 }) / FFT_SAMPLES as f32).collect();
-    let weights = g.f32s(&[BINS, 1], &weights);
-    let inverse_cosines = g.op("Mul", &[&inverse_cosines, &weights], vec![]);
-    let inverse_sines = g.op("Mul", &[&inverse_sines, &weights], vec![]);
-    let inverse_sines = g.op("Neg", &[&inverse_sines], vec![]);
-    let inverse = g.op("Concat", &[&inverse_cosines, &inverse_sines], vec![Attr::Int("axis", 0)]);
-    let frames = g.op("MatMul", &[&sum, &inverse], vec![]);
     let padding = g.i64s(&[0, 0, 0, (OVERLAP_STEPS * STEP_SAMPLES - FFT_SAMPLES) as i64]);
     let frames = g.op("Pad", &[&frames, &padding], vec![]);
     let pieces = g.i64s(&[-1, OVERLAP_STEPS as i64, STEP_SAMPLES as i64]);

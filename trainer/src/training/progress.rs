@@ -2,11 +2,13 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::plot::draw_figures;
 
 /// A bar with rate and time left that also works where there is no terminal.
 #[must_use]
@@ -24,6 +26,7 @@ pub fn bar(total: u64, unit: &'static str) -> ProgressBar {
 #[derive(Debug)]
 pub struct Figures {
     file: File,
+    path: PathBuf,
 }
 
 impl Figures {
@@ -37,7 +40,7 @@ impl Figures {
         if fresh {
             writeln!(file, "step,{}", columns.join(","))?;
         }
-        Ok(Self { file })
+        Ok(Self { file, path: path.to_owned() })
     }
 
     /// Adds a row.
@@ -48,5 +51,12 @@ impl Figures {
         let values: Vec<String> = values.iter().map(|v| format!("{v:.6}")).collect();
         writeln!(self.file, "{step},{}", values.join(",")).context("cannot write the figures")?;
         Ok(())
+    }
+
+    /// Draws all rows so far as a picture beside the table; a picture that fails must not stop a training.
+    pub fn draw(&self) {
+        if let Err(error) = draw_figures(&self.path, &self.path.with_extension("png")) {
+            tracing::warn!("no picture of the training: {error:#}");
+        }
     }
 }
