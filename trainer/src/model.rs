@@ -5,11 +5,13 @@
 //! | [`causal`] | causal convolutions and residual blocks, and their streaming export |
 //! | [`content`] | the content encoder |
 //! | [`harmonic`], [`harmonic_graph`], [`excitation`] | the harmonic voice, its streaming graph, its source in training |
+//! | [`folded_dft`] | differentiable DFTs |
 //! | [`mel`] | the log-mel front end, in Rust and as a graph |
 
 pub mod causal;
 pub mod content;
 pub mod excitation;
+pub mod folded_dft;
 pub mod harmonic;
 pub mod harmonic_graph;
 pub mod mel;

@@ -7,12 +7,11 @@
 //! Source: Yamamoto et al., Parallel WaveGAN (1910.11480) for the idea of
 //! several resolutions; ours differs in that amplitudes are compared only as logarithms.
 
-use std::f64::consts::PI;
-
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 
 use crate::model::causal::from_vec;
+use crate::model::folded_dft::{PowerDft, bin_order};
 use crate::model::harmonic::{MODEL_RATE_HZ, mel};
 
 /// Power (of unit-power noise) below which differences do not count: −80 dBFS.
@@ -27,14 +26,14 @@ struct Resolution<B: Backend> {
     window: usize,
     hop: usize,
     bins: usize,
-    basis: Tensor<B, 3>,
+    dft: PowerDft<B>,
     bank: Tensor<B, 3>,
 }
 
 /// Log spectra of a signal at one resolution.
 #[derive(Debug, Clone)]
 pub struct LogSpectra<B: Backend> {
-    /// `[B, F, bins]`, nepers.
+    /// `[B, F, bins]`, nepers; even bins first.
     pub bins: Tensor<B, 3>,
     /// `[B, F, bands]`, nepers.
     pub bands: Tensor<B, 3>,
@@ -58,7 +57,7 @@ impl<B: Backend> SpectralLoss<B> {
                     window,
                     hop,
                     bins,
-                    basis: from_vec(dft_basis(window, bins), [1, window, 2 * bins], device),
+                    dft: PowerDft::new(window, bins, device),
                     bank: from_vec(mel_bank(bins, bands, bin_hz, top_hz), [1, bins, bands], device),
                 }
             })
@@ -98,10 +97,7 @@ impl<B: Backend> Resolution<B> {
         let blocked = signal.slice([0..batch, 0..blocks * self.hop]).reshape([batch, blocks, self.hop]);
         let parts = (0..overlap).map(|i| blocked.clone().slice([0..batch, i..i + frames, 0..self.hop])).collect();
         let windows = Tensor::cat(parts, 2).reshape([1, batch * frames, self.window]);
-        let transform = windows.matmul(self.basis.clone());
-        let square = transform.clone() * transform;
-        let rows = batch * frames;
-        let power = square.clone().slice([0..1, 0..rows, 0..self.bins]) + square.slice([0..1, 0..rows, self.bins..2 * self.bins]);
+        let power = self.dft.power(windows);
         let bands = power.clone().matmul(self.bank.clone());
         let log = |x: Tensor<B, 3>| x.add_scalar(FLOOR).log().mul_scalar(0.5);
         let width = bands.dims()[2];
@@ -109,26 +105,15 @@ impl<B: Backend> Resolution<B> {
     }
 }
 
-/// `[window, 2·bins]`: Hann-windowed cosines and sines, scaled so that unit-power noise has unit power in a bin.
-fn dft_basis(window: usize, bins: usize) -> Vec<f32> {
-    let hann: Vec<f64> = (0..window).map(|i| 0.5 - 0.5 * (2.0 * PI * i as f64 / window as f64).cos()).collect();
-    let scale = 1.0 / hann.iter().map(|w| w * w).sum::<f64>().sqrt();
-    let mut basis = vec![0.0f32; window * 2 * bins];
-    for (i, w) in hann.iter().enumerate() {
-        for bin in 0..bins {
-            let angle = 2.0 * PI * (i * bin % window) as f64 / window as f64;
-            basis[i * 2 * bins + bin] = (w * scale * angle.cos()) as f32;
-            basis[i * 2 * bins + bins + bin] = (w * scale * angle.sin()) as f32;
-        }
-    }
-    basis
-}
-
-/// `[bins, bands]`: triangles of unit sum, so that a band's power is a weighted mean.
+/// `[bins, bands]`: triangles of unit sum, so that a band's power is a weighted mean; even bins first.
 fn mel_bank(bins: usize, bands: usize, bin_hz: f64, top_hz: f64) -> Vec<f32> {
     let top = mel(top_hz);
     let hz = |m: f64| 700.0 * (10f64.powf(m / 2595.0) - 1.0);
     let edges: Vec<f64> = (0..bands + 2).map(|i| hz(top * i as f64 / (bands + 1) as f64)).collect();
+    let mut rows = vec![0; bins];
+    for (row, bin) in bin_order(bins).enumerate() {
+        rows[bin] = row;
+    }
     let mut bank = vec![0.0f32; bins * bands];
     for band in 0..bands {
         let (low, centre, high) = (edges[band], edges[band + 1], edges[band + 2]);
@@ -144,7 +129,7 @@ fn mel_bank(bins: usize, bands: usize, bin_hz: f64, top_hz: f64) -> Vec<f32> {
         }
         let sum: f64 = weights.iter().map(|w| w.1).sum();
         for (bin, weight) in weights {
-            bank[bin * bands + band] = (weight / sum) as f32;
+            bank[rows[bin] * bands + band] = (weight / sum) as f32;
         }
     }
     bank

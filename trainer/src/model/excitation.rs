@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use realfft::{RealFftPlanner, RealToComplex};
 
+use super::folded_dft::bin_order;
 use super::harmonic::{BINS, FFT_SAMPLES, HALVES, HOP_SAMPLES, MODEL_RATE_HZ, STEP_SAMPLES, WINDOW_SAMPLES};
 
 /// F0 of the pulses while neither end of a hop is voiced; they are silent then.
@@ -70,7 +71,7 @@ impl Default for Analyser {
 }
 
 impl Analyser {
-    /// Real and imaginary parts, `[2T, BINS]` each, of the windows that belong to the half-frames of
+    /// Real and imaginary parts, `[2T, BINS]` each, even bins first, of the windows that belong to the half-frames of
     /// `samples.len() / HOP_SAMPLES` frames; window `p` starts at sample `p·STEP_SAMPLES`
     /// and is centred on half-frame `p`.
     #[must_use]
@@ -86,8 +87,8 @@ impl Analyser {
                 *slot = sample * weight;
             }
             self.fft.process(&mut input, &mut spectrum).expect("buffers come from the plan");
-            re.extend(spectrum.iter().map(|c| c.re));
-            im.extend(spectrum.iter().map(|c| c.im));
+            re.extend(bin_order(BINS).map(|bin| spectrum[bin].re));
+            im.extend(bin_order(BINS).map(|bin| spectrum[bin].im));
         }
         (re, im)
     }

@@ -21,6 +21,7 @@ use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
 use super::causal::{CausalConv, ChannelNorm, ResidualBlock, from_vec};
+use super::folded_dft::{InverseDft, bin_order};
 
 /// Output rate.
 pub const MODEL_RATE_HZ: usize = 48_000;
@@ -156,7 +157,7 @@ impl<B: Backend> HarmonicVoice<B> {
     }
 }
 
-/// A window of excitation in the frequency domain, `[B, 2T, BINS]` each.
+/// A window of excitation in the frequency domain, `[B, 2T, BINS]` each, even bins first.
 #[derive(Debug, Clone)]
 pub struct Excitation<B: Backend> {
     /// Real part of the pulses.
@@ -176,7 +177,7 @@ pub struct Renderer<B: Backend> {
     harmonic_phase: Tensor<B, 3>,
     noise_grid: Tensor<B, 3>,
     noise_phase: Tensor<B, 3>,
-    inverse: Tensor<B, 3>,
+    inverse: InverseDft<B>,
 }
 
 impl<B: Backend> Renderer<B> {
@@ -190,7 +191,7 @@ impl<B: Backend> Renderer<B> {
         };
         let (harmonic_grid, harmonic_phase) = build(HARMONIC_POINTS);
         let (noise_grid, noise_phase) = build(NOISE_POINTS);
-        let inverse = from_vec::<B, 3>(inverse_dft(), [1, 2 * BINS, FFT_SAMPLES], device);
+        let inverse = InverseDft::new(FFT_SAMPLES, device);
         Self { harmonic_grid, harmonic_phase, noise_grid, noise_phase, inverse }
     }
 
@@ -209,8 +210,7 @@ impl<B: Backend> Renderer<B> {
         };
         let (a_re, a_im) = filter(curves.harmonic, &self.harmonic_grid, &self.harmonic_phase, excitation.pulse_re, excitation.pulse_im);
         let (b_re, b_im) = filter(curves.noise, &self.noise_grid, &self.noise_phase, excitation.noise_re, excitation.noise_im);
-        let spectrum = Tensor::cat(vec![a_re + b_re, a_im + b_im], 2);
-        let frames = spectrum.matmul(self.inverse.clone()).reshape([batch, steps, FFT_SAMPLES]);
+        let frames = self.inverse.windows(a_re + b_re, a_im + b_im).reshape([batch, steps, FFT_SAMPLES]);
         overlap_add(frames)
     }
 }
@@ -239,21 +239,21 @@ pub fn mel(hz: f64) -> f64 {
     2595.0 * (1.0 + hz / 700.0).log10()
 }
 
-/// `[points, BINS]`: linear interpolation of a mel-spaced curve at the DFT's bins.
+/// `[points, BINS]`: linear interpolation of a mel-spaced curve at the DFT's bins, even bins first.
 fn curve_to_bins(points: usize) -> Vec<f32> {
     let top = mel(MODEL_RATE_HZ as f64 / 2.0);
     let mut matrix = vec![0.0f32; points * BINS];
-    for bin in 0..BINS {
+    for (column, bin) in bin_order(BINS).enumerate() {
         let hz = bin as f64 * MODEL_RATE_HZ as f64 / FFT_SAMPLES as f64;
         let position = mel(hz) / top * (points - 1) as f64;
         for point in 0..points {
-            matrix[point * BINS + bin] = (1.0 - (position - point as f64).abs()).max(0.0) as f32;
+            matrix[point * BINS + column] = (1.0 - (position - point as f64).abs()).max(0.0) as f32;
         }
     }
     matrix
 }
 
-/// `[BINS, BINS]`: log amplitude to minimum phase, through the folded cepstrum.
+/// `[BINS, BINS]`: log amplitude to minimum phase, through the folded cepstrum; even bins first.
 pub fn minimum_phase_matrix() -> Vec<f32> {
     // c[n] = (1/N) Σ_k a_k L[k] cos(2πkn/N), a = 1 at the ends and 2 between;
     // φ[m] = −Σ_{0<n<N/2} 2 c[n] sin(2πmn/N).
@@ -262,25 +262,11 @@ pub fn minimum_phase_matrix() -> Vec<f32> {
     let sine: Vec<f64> = (0..n_fft).map(|i| (2.0 * PI * i as f64 / n_fft as f64).sin()).collect();
     let half = n_fft / 2;
     let mut matrix = vec![0.0f32; BINS * BINS];
-    for k in 0..BINS {
+    for (row, k) in bin_order(BINS).enumerate() {
         let weight = if k == 0 || k == half { 1.0 } else { 2.0 } / n_fft as f64;
-        for m in 0..BINS {
+        for (column, m) in bin_order(BINS).enumerate() {
             let sum: f64 = (1..half).map(|n| cosine[k * n % n_fft] * sine[m * n % n_fft]).sum();
-            matrix[k * BINS + m] = (-2.0 * weight * sum) as f32;
-        }
-    }
-    matrix
-}
-
-/// `[2·BINS, FFT_SAMPLES]`: real and imaginary parts of a half spectrum to samples.
-fn inverse_dft() -> Vec<f32> {
-    let mut matrix = vec![0.0f32; 2 * BINS * FFT_SAMPLES];
-    for k in 0..BINS {
-        let weight = if k == 0 || k == BINS - 1 { 1.0 } else { 2.0 } / FFT_SAMPLES as f64;
-        for n in 0..FFT_SAMPLES {
-            let angle = 2.0 * PI * (k * n % FFT_SAMPLES) as f64 / FFT_SAMPLES as f64;
-            matrix[k * FFT_SAMPLES + n] = (weight * angle.cos()) as f32;
-            matrix[(BINS + k) * FFT_SAMPLES + n] = (-weight * angle.sin()) as f32;
+            matrix[row * BINS + column] = (-2.0 * weight * sum) as f32;
         }
     }
     matrix

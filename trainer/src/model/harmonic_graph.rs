@@ -6,14 +6,15 @@
 //! loads the graph, so the file holds little but weights.
 //!
 //! The DFTs are matrix products, which run on every provider, folded by their
-//! symmetries to a quarter of the size, since reading the matrices is what takes
-//! the time. Bins are kept in the order all even, then all odd.
+//! symmetries as in `folded_dft`, since reading the matrices is what takes the
+//! time. Bins are kept in the order all even, then all odd.
 
 use burn::tensor::backend::Backend;
 use timbra_voice::manifest::GraphSpec;
 use timbra_voice::onnx_writer::Attr;
 
 use super::causal::{StreamingGraph, to_vec};
+use super::folded_dft::bin_order;
 use super::excitation::{IDLE_F0_HZ, PULSE_CENTRE_CYCLES, hann};
 use super::harmonic::{
     BINS, CURVE_RANGE, CURVE_SCALE, CURVE_START, FFT_SAMPLES, HALVES, HARMONIC_POINTS, HOP_SAMPLES, HarmonicVoice, LOUDNESS_FLOOR_DB, MODEL_RATE_HZ,
@@ -30,11 +31,6 @@ const UNIT_NOISE: f32 = 1.732_050_8;
 const EVEN_BINS: usize = BINS.div_ceil(2);
 /// A quarter of the DFT's length, where its symmetries fold.
 const QUARTER: usize = FFT_SAMPLES / 4;
-
-/// The bins in the order of the graph.
-fn bin_order() -> impl Iterator<Item = usize> {
-    even_bins().chain(odd_bins())
-}
 
 fn even_bins() -> impl Iterator<Item = usize> {
     (0..BINS).step_by(2)
@@ -142,7 +138,7 @@ fn export_filters(graph: &mut StreamingGraph, curves: &str) -> (String, String) 
     let per_semitone = g.f32s(&[1], &[-std::f32::consts::LN_2 / 12.0]);
     let exponent = g.op("Mul", &[&formant, &per_semitone], vec![]);
     let stretch = g.op("Exp", &[&exponent], vec![]);
-    let bins_over_700: Vec<f32> = bin_order().map(|bin| (bin as f64 * MODEL_RATE_HZ as f64 / FFT_SAMPLES as f64 / 700.0) as f32).collect();
+    let bins_over_700: Vec<f32> = bin_order(BINS).map(|bin| (bin as f64 * MODEL_RATE_HZ as f64 / FFT_SAMPLES as f64 / 700.0) as f32).collect();
     let bins = g.f32s(&[1, 1, BINS], &bins_over_700);
     let hz = g.op("Mul", &[&bins, &stretch], vec![]);
     let one = g.f32s(&[1], &[1.0]);
@@ -309,7 +305,7 @@ fn export_analysis(graph: &mut StreamingGraph, before: &str, after: &str) -> (St
     let after = graph.slice(after, 2, 1, i64::MAX);
     // The window is zero at its very first sample.
     let before = graph.reversed(before, 2, -1, 0);
-    let order: Vec<i64> = bin_order().map(|k| k as i64).collect();
+    let order: Vec<i64> = bin_order(BINS).map(|k| k as i64).collect();
     let distance: Vec<i64> = (0..STEP_SAMPLES as i64).collect();
     let cosines = angles(graph, "analysis", &distance, &order, "Cos");
     let sines = angles(graph, "analysis", &distance[1..], &order, "Sin");
@@ -379,7 +375,7 @@ fn export_render(graph: &mut StreamingGraph, excitation: &str, gain: &str, phase
     let (re, im) = export_analysis(graph, &before, excitation);
     let g = &mut graph.builder;
     // The windows are transformed around their centres.
-    let turns: Vec<f32> = bin_order().map(|k| -((k * STEP_SAMPLES % FFT_SAMPLES) as f64 / FFT_SAMPLES as f64 * std::f64::consts::TAU) as f32).collect();
+    let turns: Vec<f32> = bin_order(BINS).map(|k| -((k * STEP_SAMPLES % FFT_SAMPLES) as f64 / FFT_SAMPLES as f64 * std::f64::consts::TAU) as f32).collect();
     let turns = g.f32s(&[BINS], &turns);
     let phase = g.op("Add", &[phase, &turns], vec![]);
     let (cos, sin) = (g.op("Cos", &[&phase], vec![]), g.op("Sin", &[&phase], vec![]));
