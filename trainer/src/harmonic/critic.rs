@@ -23,6 +23,9 @@ const LAYERS: [(usize, [usize; 2], [usize; 2]); 4] = [(24, [3, 7], [1, 2]), (32,
 const CENTRE: f32 = 5.0;
 const SCALE: f32 = 0.3;
 
+/// Feature maps of one critic's layers, the verdict last.
+pub type Maps<B> = Vec<Tensor<B, 4>>;
+
 /// One stack of convolutions over `[B, 1, frames, bands]`.
 #[derive(Module, Debug)]
 pub struct PatchCritic<B: Backend> {
@@ -48,8 +51,7 @@ impl<B: Backend> PatchCritic<B> {
         Self { layers, verdict }
     }
 
-    /// Feature maps of every layer, the verdict last.
-    fn forward(&self, bands: Tensor<B, 3>) -> Vec<Tensor<B, 4>> {
+    fn forward(&self, bands: Tensor<B, 3>) -> Maps<B> {
         let mut x = bands.add_scalar(CENTRE).mul_scalar(SCALE).unsqueeze_dim::<4>(1);
         let mut maps = Vec::new();
         for layer in &self.layers {
@@ -73,39 +75,39 @@ impl<B: Backend> Critics<B> {
         Self { critics: (0..count).map(|_| PatchCritic::new(device)).collect() }
     }
 
-    fn maps(&self, spectra: &[LogSpectra<B>]) -> Vec<Vec<Tensor<B, 4>>> {
+    /// Feature maps of `spectra`, per critic.
+    pub fn maps(&self, spectra: &[LogSpectra<B>]) -> Vec<Maps<B>> {
         self.critics.iter().zip(spectra).map(|(critic, s)| critic.forward(s.bands.clone())).collect()
     }
+}
 
-    /// The critics' own loss: 1 for recordings, 0 for renderings.
-    pub fn judge(&self, recorded: &[LogSpectra<B>], rendered: &[LogSpectra<B>]) -> Tensor<B, 1> {
-        let terms: Vec<Tensor<B, 1>> = self
-            .maps(recorded)
-            .iter()
-            .zip(&self.maps(rendered))
-            .map(|(real, fake)| {
-                let real = real[real.len() - 1].clone().sub_scalar(1.0);
-                let fake = fake[fake.len() - 1].clone();
-                (real.clone() * real).mean() + (fake.clone() * fake).mean()
-            })
-            .collect();
-        mean(terms)
-    }
+/// The critics' own loss: 1 for recordings, 0 for renderings.
+pub fn judge<B: Backend>(recorded: &[Maps<B>], rendered: &[Maps<B>]) -> Tensor<B, 1> {
+    let terms: Vec<Tensor<B, 1>> = recorded
+        .iter()
+        .zip(rendered)
+        .map(|(real, fake)| {
+            let real = real[real.len() - 1].clone().sub_scalar(1.0);
+            let fake = fake[fake.len() - 1].clone();
+            (real.clone() * real).mean() + (fake.clone() * fake).mean()
+        })
+        .collect();
+    mean(terms)
+}
 
-    /// What a rendering should lower: (distance of the verdict from 1, distance of the feature maps).
-    pub fn persuade(&self, recorded: &[LogSpectra<B>], rendered: &[LogSpectra<B>]) -> (Tensor<B, 1>, Tensor<B, 1>) {
-        let mut verdicts = Vec::new();
-        let mut maps = Vec::new();
-        for (real, fake) in self.maps(recorded).iter().zip(&self.maps(rendered)) {
-            let last = fake.len() - 1;
-            let verdict = fake[last].clone().sub_scalar(1.0);
-            verdicts.push((verdict.clone() * verdict).mean());
-            for (real, fake) in real[..last].iter().zip(&fake[..last]) {
-                maps.push((real.clone().detach() - fake.clone()).abs().mean());
-            }
+/// What a rendering should lower: (distance of the verdict from 1, distance of the feature maps).
+pub fn persuade<B: Backend>(recorded: &[Maps<B>], rendered: &[Maps<B>]) -> (Tensor<B, 1>, Tensor<B, 1>) {
+    let mut verdicts = Vec::new();
+    let mut maps = Vec::new();
+    for (real, fake) in recorded.iter().zip(rendered) {
+        let last = fake.len() - 1;
+        let verdict = fake[last].clone().sub_scalar(1.0);
+        verdicts.push((verdict.clone() * verdict).mean());
+        for (real, fake) in real[..last].iter().zip(&fake[..last]) {
+            maps.push((real.clone().detach() - fake.clone()).abs().mean());
         }
-        (mean(verdicts), mean(maps))
     }
+    (mean(verdicts), mean(maps))
 }
 
 fn mean<B: Backend>(terms: Vec<Tensor<B, 1>>) -> Tensor<B, 1> {

@@ -7,16 +7,16 @@ use std::time::Instant;
 
 use anyhow::{Result, bail};
 use burn::grad_clipping::GradientClippingConfig;
-use burn::module::AutodiffModule;
+use burn::module::{AutodiffModule, Module as _};
 use burn::optim::{AdamWConfig, GradientsParams, Optimizer};
 use burn::tensor::Tensor;
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use serde::{Deserialize, Serialize};
 
-use super::critic::{Critics, value};
+use super::critic::{Critics, judge, persuade, value};
 use super::dataset::{VoiceBatch, VoiceClip};
 use super::held_out::HeldOut;
-use super::loss::SpectralLoss;
+use super::loss::{LogSpectra, SpectralLoss};
 use crate::model::causal::from_vec;
 use crate::model::excitation::Analyser;
 use crate::model::harmonic::{BINS, Excitation, HALVES, HOP_SAMPLES, HarmonicConfig, HarmonicVoice, Renderer};
@@ -50,6 +50,9 @@ pub struct VoiceFitConfig {
     pub learning_rate: f64,
     /// First step of the critics; from `steps` on, never.
     pub critics_from: u64,
+    /// How many crops of a batch the critics look at.
+    #[serde(default)]
+    pub critic_crops: usize,
     /// Seed of sampling and augmentation.
     pub seed: u64,
     /// Steps between checkpoints and validations.
@@ -69,6 +72,7 @@ impl VoiceFitConfig {
             frames: 96,
             learning_rate: 1.0e-3,
             critics_from: 1500,
+            critic_crops: 6,
             seed: 1,
             save_every: 200,
             speaker_weights: Vec::new(),
@@ -143,13 +147,6 @@ pub fn fit<B: AutodiffBackend>(clips: Vec<VoiceClip>, work: &Path, config: &Voic
         let rate = cosine(config.learning_rate, position.step, 100, config.steps);
         let rendered = render(&model, &renderer, &batch, device);
         let recorded = loss.spectra(&heard(from_vec(batch.audio.clone(), [batch.size, batch.frames * HOP_SAMPLES], device)));
-        if adversarial {
-            let fake = loss.spectra(&rendered.clone().detach());
-            let judged = critics.judge(&recorded, &fake);
-            sums[2] += f64::from(value(&judged));
-            let grads = GradientsParams::from_grads(judged.backward(), &critics);
-            critics = critic_optimizer.step(rate * 0.5, critics, grads);
-        }
         let spectra = loss.spectra(&rendered);
         let distance = loss.distance(&spectra, &recorded);
         let figure = value(&distance);
@@ -160,10 +157,21 @@ pub fn fit<B: AutodiffBackend>(clips: Vec<VoiceClip>, work: &Path, config: &Voic
         let balance = loss.balance(&spectra, &recorded);
         sums[3] += f64::from(value(&balance));
         let mut total = distance + balance.mul_scalar(BALANCE_WEIGHT);
+        let mut judged = None;
         if adversarial {
-            let (verdict, maps) = critics.persuade(&recorded, &spectra);
+            let part = |spectra: &[LogSpectra<B>]| spectra.iter().map(|s| s.first(config.critic_crops)).collect::<Vec<_>>();
+            let fake = part(&spectra);
+            let recorded = critics.maps(&part(&recorded));
+            let detached: Vec<LogSpectra<B>> = fake.iter().map(LogSpectra::detached).collect();
+            judged = Some(judge(&recorded, &critics.maps(&detached)));
+            let (verdict, maps) = persuade(&recorded, &critics.clone().no_grad().maps(&fake));
             sums[1] += f64::from(value(&verdict));
             total = total + verdict.mul_scalar(VERDICT_WEIGHT) + maps.mul_scalar(MAPS_WEIGHT);
+        }
+        if let Some(judged) = judged {
+            sums[2] += f64::from(value(&judged));
+            let grads = GradientsParams::from_grads(judged.backward(), &critics);
+            critics = critic_optimizer.step(rate * 0.5, critics, grads);
         }
         let grads = GradientsParams::from_grads(total.backward(), &model);
         model = optimizer.step(rate, model, grads);

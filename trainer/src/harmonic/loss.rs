@@ -27,7 +27,7 @@ struct Resolution<B: Backend> {
     hop: usize,
     bins: usize,
     dft: PowerDft<B>,
-    bank: Tensor<B, 3>,
+    bank: Tensor<B, 2>,
 }
 
 /// Log spectra of a signal at one resolution.
@@ -37,6 +37,19 @@ pub struct LogSpectra<B: Backend> {
     pub bins: Tensor<B, 3>,
     /// `[B, F, bands]`, nepers.
     pub bands: Tensor<B, 3>,
+}
+
+impl<B: Backend> LogSpectra<B> {
+    /// The first `crops` of the batch.
+    pub fn first(&self, crops: usize) -> Self {
+        let part = |x: &Tensor<B, 3>| x.clone().slice([0..crops.min(x.dims()[0])]);
+        Self { bins: part(&self.bins), bands: part(&self.bands) }
+    }
+
+    /// The same numbers without where they come from.
+    pub fn detached(&self) -> Self {
+        Self { bins: self.bins.clone().detach(), bands: self.bands.clone().detach() }
+    }
 }
 
 /// The matrices of every resolution.
@@ -58,7 +71,7 @@ impl<B: Backend> SpectralLoss<B> {
                     hop,
                     bins,
                     dft: PowerDft::new(window, bins, device),
-                    bank: from_vec(mel_bank(bins, bands, bin_hz, top_hz), [1, bins, bands], device),
+                    bank: from_vec(mel_bank(bins, bands, bin_hz, top_hz), [bins, bands], device),
                 }
             })
             .collect();
@@ -96,11 +109,11 @@ impl<B: Backend> Resolution<B> {
         let frames = blocks + 1 - overlap;
         let blocked = signal.slice([0..batch, 0..blocks * self.hop]).reshape([batch, blocks, self.hop]);
         let parts = (0..overlap).map(|i| blocked.clone().slice([0..batch, i..i + frames, 0..self.hop])).collect();
-        let windows = Tensor::cat(parts, 2).reshape([1, batch * frames, self.window]);
+        let windows = Tensor::cat(parts, 2).reshape([batch * frames, self.window]);
         let power = self.dft.power(windows);
         let bands = power.clone().matmul(self.bank.clone());
-        let log = |x: Tensor<B, 3>| x.add_scalar(FLOOR).log().mul_scalar(0.5);
-        let width = bands.dims()[2];
+        let log = |x: Tensor<B, 2>| x.add_scalar(FLOOR).log().mul_scalar(0.5);
+        let width = bands.dims()[1];
         LogSpectra { bins: log(power).reshape([batch, frames, self.bins]), bands: log(bands).reshape([batch, frames, width]) }
     }
 }

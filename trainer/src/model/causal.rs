@@ -1,4 +1,7 @@
-//! Causal convolutions over `[batch, channels, frames]`, and their streaming form.
+//! Causal convolutions over `[channels, batch, frames]`, and their streaming form.
+//!
+//! Channels first, so that a whole batch is one matrix: on a CPU a convolution is then one matrix
+//! product each way, several times faster than burn's own convolution.
 //!
 //! In training a layer sees zeros before the first frame; exported, it carries
 //! the last `context` frames as state, which starts at zero, so both compute
@@ -43,9 +46,26 @@ impl<B: Backend> CausalConv<B> {
         Self { conv, kernel: 1, dilation: 1 }
     }
 
-    /// `[B, channels_in, T]` to `[B, channels_out, T]`.
+    /// `[channels_in, B, T]` to `[channels_out, B, T]`.
     pub fn forward(&self, x: Tensor<B, 3>) -> Tensor<B, 3> {
-        self.conv.forward(x)
+        let [channels_in, batch, frames] = x.dims();
+        let weight = self.conv.weight.val();
+        let [channels_out, _, kernel] = weight.dims();
+        let context = self.context();
+        let taps = if context == 0 {
+            x
+        } else {
+            let history = Tensor::cat(vec![Tensor::zeros([channels_in, batch, context], &x.device()), x], 2);
+            let tap = |k: usize| history.clone().slice([0..channels_in, 0..batch, k * self.dilation..k * self.dilation + frames]);
+            Tensor::cat((0..kernel).map(tap).collect(), 0)
+        };
+        let rows = kernel * channels_in;
+        let weight = weight.swap_dims(1, 2).reshape([channels_out, rows]);
+        let mut y = weight.matmul(taps.reshape([rows, batch * frames]));
+        if let Some(bias) = &self.conv.bias {
+            y = y + bias.val().reshape([channels_out, 1]);
+        }
+        y.reshape([channels_out, batch, frames])
     }
 
     /// Frames of the past a frame depends on.
@@ -104,11 +124,13 @@ impl<B: Backend> ChannelNorm<B> {
         Self { gain: Initializer::Ones.init([channels], device) }
     }
 
-    /// `[B, C, T]` to the same shape.
+    /// `[C, B, T]` to the same shape.
     pub fn forward(&self, x: Tensor<B, 3>) -> Tensor<B, 3> {
-        let scale = (x.clone() * x.clone()).mean_dim(1).add_scalar(NORM_EPSILON).sqrt().recip();
-        let channels = self.gain.val().dims()[0];
-        x * scale * self.gain.val().reshape([1, channels, 1])
+        let [channels, batch, frames] = x.dims();
+        let x = x.reshape([channels, batch * frames]);
+        let scale = (x.clone() * x.clone()).mean_dim(0).add_scalar(NORM_EPSILON).sqrt().recip();
+        let y = x * scale * self.gain.val().reshape([channels, 1]);
+        y.reshape([channels, batch, frames])
     }
 
     /// Adds the layer to `graph`; shapes `[1, T, C]`.
@@ -148,7 +170,7 @@ impl<B: Backend> ResidualBlock<B> {
         }
     }
 
-    /// `[B, C, T]` (and `[B, condition, T]`) to `[B, C, T]`.
+    /// `[C, B, T]` (and `[condition, B, T]`) to `[C, B, T]`.
     pub fn forward(&self, x: Tensor<B, 3>, condition: Option<&Tensor<B, 3>>) -> Tensor<B, 3> {
         let mut y = self.conv.forward(self.norm.forward(x.clone()));
         if let (Some(layer), Some(condition)) = (&self.condition, condition) {

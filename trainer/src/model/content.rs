@@ -68,6 +68,11 @@ impl<B: Backend> ContentEncoder<B> {
 
     /// Log-mel `[B, 80, T]` to content `[B, C, T]` in −1..1, late by [`LOOKAHEAD_FRAMES`].
     pub fn content(&self, mel: Tensor<B, 3>) -> Tensor<B, 3> {
+        self.content_channels_first(mel.swap_dims(0, 1)).swap_dims(0, 1)
+    }
+
+    /// As [`Self::content`], `[80, B, T]` to `[C, B, T]`.
+    fn content_channels_first(&self, mel: Tensor<B, 3>) -> Tensor<B, 3> {
         let mut x = self.entry.forward(mel);
         for block in &self.blocks {
             x = block.forward(x, None);
@@ -77,12 +82,12 @@ impl<B: Backend> ContentEncoder<B> {
 
     /// Log-mel to class logits `[B, classes, T]`, with the bottleneck's training noise.
     pub fn logits(&self, mel: Tensor<B, 3>, noisy: bool) -> Tensor<B, 3> {
-        let mut content = self.content(mel);
+        let mut content = self.content_channels_first(mel.swap_dims(0, 1));
         if noisy {
             let noise = Tensor::random(content.dims(), Distribution::Normal(0.0, BOTTLENECK_NOISE), &content.device());
             content = content + noise;
         }
-        self.classes.forward(content)
+        self.classes.forward(content).swap_dims(0, 1)
     }
 
     /// The streaming graph `content.onnx` and what the manifest says of it.

@@ -5,7 +5,8 @@
 //! once more at a quarter of the length, each part splits into one for the even bins and one for the
 //! odd. What is left are four products a sixteenth of the size each.
 //!
-//! Bins are kept in the order all even, then all odd.
+//! Bins are kept in the order all even, then all odd. Tensors have two dimensions: burn's CPU backend
+//! walks slices of matrices row by row, those of more dimensions element by element.
 
 use std::f64::consts::TAU;
 
@@ -20,19 +21,19 @@ pub fn bin_order(bins: usize) -> impl Iterator<Item = usize> {
 }
 
 /// `[rows, columns]`: `value(row, bin)` for the bins of one parity.
-fn matrix<B: Backend>(rows: std::ops::Range<usize>, bins: impl Iterator<Item = usize>, value: impl Fn(usize, usize) -> f64, device: &B::Device) -> Tensor<B, 3> {
+fn matrix<B: Backend>(rows: std::ops::Range<usize>, bins: impl Iterator<Item = usize>, value: impl Fn(usize, usize) -> f64, device: &B::Device) -> Tensor<B, 2> {
     let bins: Vec<usize> = bins.collect();
     let values = rows.clone().flat_map(|row| bins.iter().map(|&bin| value(row, bin) as f32).collect::<Vec<_>>()).collect();
-    from_vec(values, [1, rows.len(), bins.len()], device)
+    from_vec(values, [rows.len(), bins.len()], device)
 }
 
 /// Power spectra of Hann windows.
 #[derive(Debug, Clone)]
 pub struct PowerDft<B: Backend> {
     length: usize,
-    window: Tensor<B, 3>,
+    window: Tensor<B, 2>,
     /// Cosines for even bins, for odd ones, sines for even, for odd.
-    waves: [Tensor<B, 3>; 4],
+    waves: [Tensor<B, 2>; 4],
 }
 
 impl<B: Backend> PowerDft<B> {
@@ -53,20 +54,20 @@ impl<B: Backend> PowerDft<B> {
             matrix(1..quarter + 1, even, |m, k| angle(m, k).sin(), device),
             matrix(1..quarter + 1, odd, |m, k| once(m) * angle(m, k).sin(), device),
         ];
-        Self { length, window: from_vec(window, [1, 1, length], device), waves }
+        Self { length, window: from_vec(window, [1, length], device), waves }
     }
 
-    /// `[1, R, length]` to `[1, R, bins]`, even bins first.
-    pub fn power(&self, windows: Tensor<B, 3>) -> Tensor<B, 3> {
-        let rows = windows.dims()[1];
+    /// `[R, length]` to `[R, bins]`, even bins first.
+    pub fn power(&self, windows: Tensor<B, 2>) -> Tensor<B, 2> {
+        let rows = windows.dims()[0];
         let windows = windows * self.window.clone();
         let (centre, quarter) = (self.length / 2, self.length / 4);
-        let part = |x: &Tensor<B, 3>, first: usize, last: usize| x.clone().slice([0..1, 0..rows, first..last]);
-        let reversed = |x: Tensor<B, 3>| x.flip([2]);
+        let part = |x: &Tensor<B, 2>, first: usize, last: usize| x.clone().slice([0..rows, first..last]);
+        let reversed = |x: Tensor<B, 2>| x.flip([1]);
         // At distance 1 … length/2 − 1 from the centre.
         let right = part(&windows, centre + 1, self.length);
         let left = reversed(part(&windows, 1, centre));
-        let even = Tensor::cat(vec![part(&windows, centre, centre + 1), right.clone() + left.clone(), part(&windows, 0, 1)], 2);
+        let even = Tensor::cat(vec![part(&windows, centre, centre + 1), right.clone() + left.clone(), part(&windows, 0, 1)], 1);
         let odd = right - left;
         let (near, far) = (part(&even, 0, quarter + 1), reversed(part(&even, quarter, centre + 1)));
         let cosines = [near.clone() + far.clone(), near - far];
@@ -77,7 +78,7 @@ impl<B: Backend> PowerDft<B> {
             let im = sines[parity].clone().matmul(self.waves[2 + parity].clone());
             re.clone() * re + im.clone() * im
         });
-        Tensor::cat(vec![even, odd], 2)
+        Tensor::cat(vec![even, odd], 1)
     }
 }
 
@@ -87,7 +88,7 @@ pub struct InverseDft<B: Backend> {
     length: usize,
     even_bins: usize,
     /// Cosines for even bins, for odd ones, minus sines for even, for odd.
-    waves: [Tensor<B, 3>; 4],
+    waves: [Tensor<B, 2>; 4],
 }
 
 impl<B: Backend> InverseDft<B> {
@@ -99,17 +100,17 @@ impl<B: Backend> InverseDft<B> {
         let wave = |first: usize, value: &dyn Fn(f64) -> f64| {
             let bins: Vec<usize> = (first..=half).step_by(2).collect();
             let values = bins.iter().flat_map(|&k| (0..=length / 4).map(move |n| (weight(k) * value(angle(k, n))) as f32)).collect();
-            from_vec(values, [1, bins.len(), length / 4 + 1], device)
+            from_vec(values, [bins.len(), length / 4 + 1], device)
         };
         let waves = [wave(0, &f64::cos), wave(1, &f64::cos), wave(0, &|x| -x.sin()), wave(1, &|x| -x.sin())];
         Self { length, even_bins: half / 2 + 1, waves }
     }
 
-    /// Real and imaginary parts `[1, R, length/2 + 1]`, even bins first, to `[1, R, length]`.
-    pub fn windows(&self, re: Tensor<B, 3>, im: Tensor<B, 3>) -> Tensor<B, 3> {
-        let [_, rows, bins] = re.dims();
-        let part = |x: &Tensor<B, 3>, first: usize, last: usize| x.clone().slice([0..1, 0..rows, first..last]);
-        let wave = |x: &Tensor<B, 3>, index: usize| {
+    /// Real and imaginary parts `[R, length/2 + 1]`, even bins first, to `[R, length]`.
+    pub fn windows(&self, re: Tensor<B, 2>, im: Tensor<B, 2>) -> Tensor<B, 2> {
+        let [rows, bins] = re.dims();
+        let part = |x: &Tensor<B, 2>, first: usize, last: usize| x.clone().slice([0..rows, first..last]);
+        let wave = |x: &Tensor<B, 2>, index: usize| {
             let x = if index.is_multiple_of(2) { part(x, 0, self.even_bins) } else { part(x, self.even_bins, bins) };
             x.matmul(self.waves[index].clone())
         };
@@ -121,8 +122,8 @@ impl<B: Backend> InverseDft<B> {
         let second = even_difference.clone() - odd_difference.clone();
         let third = even_sum - odd_sum;
         let fourth = even_difference + odd_difference;
-        let inner = |x: Tensor<B, 3>| part(&x, 1, self.length / 4).flip([2]);
-        Tensor::cat(vec![first, inner(second), third, inner(fourth)], 2)
+        let inner = |x: Tensor<B, 2>| part(&x, 1, self.length / 4).flip([1]);
+        Tensor::cat(vec![first, inner(second), third, inner(fourth)], 1)
     }
 }
 
@@ -145,7 +146,7 @@ mod tests {
         let device = Default::default();
         let bins = LENGTH / 2 + 1;
         let signal = noise(LENGTH);
-        let powers = to_vec(PowerDft::<Flex>::new(LENGTH, bins, &device).power(from_vec(signal.clone(), [1, 1, LENGTH], &device)));
+        let powers = to_vec(PowerDft::<Flex>::new(LENGTH, bins, &device).power(from_vec(signal.clone(), [1, LENGTH], &device)));
         let hann = |n: usize| 0.5 - 0.5 * (TAU * n as f64 / LENGTH as f64).cos();
         let energy: f64 = (0..LENGTH).map(|n| hann(n) * hann(n)).sum();
         for (power, k) in powers.iter().zip(bin_order(bins)) {
@@ -160,7 +161,7 @@ mod tests {
         let device = Default::default();
         let bins = LENGTH / 2 + 1;
         let (re, im) = (noise(bins), noise(2 * bins)[bins..].to_vec());
-        let tensor = |values: &[f32]| from_vec::<Flex, 3>(values.to_vec(), [1, 1, bins], &device);
+        let tensor = |values: &[f32]| from_vec::<Flex, 2>(values.to_vec(), [1, bins], &device);
         let window = to_vec(InverseDft::new(LENGTH, &device).windows(tensor(&re), tensor(&im)));
         for (n, value) in window.iter().enumerate() {
             let expected: f64 = bin_order(bins)

@@ -126,15 +126,15 @@ impl<B: Backend> HarmonicVoice<B> {
         let [batch, _, frames] = content.dims();
         let loudness_db = loudness_db.clamp_min(LOUDNESS_FLOOR_DB);
         let loudness_in = loudness_db.clone().add_scalar(40.0).div_scalar(20.0);
-        let mut x = self.entry.forward(Tensor::cat(vec![content, pitch, loudness_in], 1));
-        let [_, speaker_channels] = self.speakers.val().dims();
+        let mut x = self.entry.forward(Tensor::cat(vec![content, pitch, loudness_in], 1).swap_dims(0, 1));
+        let [speakers, speaker_channels] = self.speakers.val().dims();
         // g = Σ w·embedding, frame by frame.
-        let speakers = self.speakers.val().transpose().unsqueeze::<3>().expand([batch, speaker_channels, mix.dims()[1]]);
-        let g = speakers.matmul(mix);
+        let mix = mix.swap_dims(0, 1).reshape([speakers, batch * frames]);
+        let g = self.speakers.val().transpose().matmul(mix).reshape([speaker_channels, batch, frames]);
         for block in &self.blocks {
             x = block.forward(x, Some(&g));
         }
-        let raw = self.curves.forward(self.norm.forward(x)).swap_dims(1, 2);
+        let raw = self.curves.forward(self.norm.forward(x)).permute([1, 2, 0]);
         let points = HARMONIC_POINTS + NOISE_POINTS;
         let raw = raw.reshape([batch, frames * HALVES, points]).mul_scalar(CURVE_SCALE);
         let level = loudness_db.mul_scalar(NEPERS_PER_DB).swap_dims(1, 2);
@@ -173,10 +173,10 @@ pub struct Excitation<B: Backend> {
 /// The fixed matrices of the filter bank.
 #[derive(Debug, Clone)]
 pub struct Renderer<B: Backend> {
-    harmonic_grid: Tensor<B, 3>,
-    harmonic_phase: Tensor<B, 3>,
-    noise_grid: Tensor<B, 3>,
-    noise_phase: Tensor<B, 3>,
+    harmonic_grid: Tensor<B, 2>,
+    harmonic_phase: Tensor<B, 2>,
+    noise_grid: Tensor<B, 2>,
+    noise_phase: Tensor<B, 2>,
     inverse: InverseDft<B>,
 }
 
@@ -187,7 +187,7 @@ impl<B: Backend> Renderer<B> {
         let build = |points: usize| {
             let grid = curve_to_bins(points);
             let phase = multiply(&grid, &phase, points, BINS, BINS);
-            (from_vec::<B, 3>(grid, [1, points, BINS], device), from_vec::<B, 3>(phase, [1, points, BINS], device))
+            (from_vec::<B, 2>(grid, [points, BINS], device), from_vec::<B, 2>(phase, [points, BINS], device))
         };
         let (harmonic_grid, harmonic_phase) = build(HARMONIC_POINTS);
         let (noise_grid, noise_phase) = build(NOISE_POINTS);
@@ -198,13 +198,13 @@ impl<B: Backend> Renderer<B> {
     /// Audio `[B, (2T + OVERLAP_STEPS − 1)·STEP_SAMPLES]`; excitation window `p` starts at sample `p·STEP_SAMPLES`.
     pub fn render(&self, curves: Curves<B>, excitation: Excitation<B>) -> Tensor<B, 2> {
         let [batch, steps, _] = curves.harmonic.dims();
-        let filter = |curve: Tensor<B, 3>, grid: &Tensor<B, 3>, phase: &Tensor<B, 3>, re: Tensor<B, 3>, im: Tensor<B, 3>| {
+        let filter = |curve: Tensor<B, 3>, grid: &Tensor<B, 2>, phase: &Tensor<B, 2>, re: Tensor<B, 3>, im: Tensor<B, 3>| {
             let points = curve.dims()[2];
-            let flat = curve.reshape([1, batch * steps, points]);
+            let flat = curve.reshape([batch * steps, points]);
             let gain = flat.clone().matmul(grid.clone()).exp();
             let angle = flat.matmul(phase.clone());
             let (h_re, h_im) = (gain.clone() * angle.clone().cos(), gain * angle.sin());
-            let shape = [1, batch * steps, BINS];
+            let shape = [batch * steps, BINS];
             let (re, im) = (re.reshape(shape), im.reshape(shape));
             (h_re.clone() * re.clone() - h_im.clone() * im.clone(), h_re * im + h_im * re)
         };
