@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::Output;
 
 use support::{
-    Folder, assert_fails, assert_succeeds, byte_wav, float_wav, read_wav, runtime_is_there, song, synthesis_graph,
+    Folder, assert_fails, assert_succeeds, byte_wav, float_wav, read_wav, relative_error, runtime_is_there, song, synthesis_graph,
     trainer, wav_bytes, write_encoder, write_voice, write_voice_folder,
 };
 
@@ -28,17 +28,6 @@ fn voice(folder: &Folder) -> std::path::PathBuf {
     let path = folder.at("voice.timbra");
     write_voice(&path, |_, _| {});
     path
-}
-
-/// Root mean square of the difference over that of `a`, without the first and last tenth.
-fn relative_error(a: &[f32], b: &[f32]) -> f32 {
-    let inner = a.len() / 10..a.len() * 9 / 10;
-    let (mut error, mut energy) = (0.0_f64, 0.0_f64);
-    for (a, b) in a[inner.clone()].iter().zip(&b[inner]) {
-        error += f64::from(a - b) * f64::from(a - b);
-        energy += f64::from(*a) * f64::from(*a);
-    }
-    (error / energy).sqrt() as f32
 }
 
 #[test]

@@ -3,14 +3,14 @@
 mod support;
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, SystemTime};
 
 use support::{
-    Folder, assert_fails, assert_succeeds, float_wav, read_wav, runtime_is_there, said, song, trainer, write_encoder,
+    Folder, assert_fails, assert_succeeds, float_wav, read_wav, relative_error, runtime_is_there, said, song, trainer, write_encoder,
     write_voice,
 };
 use timbra_trainer::data::dataset::Dataset;
@@ -329,4 +329,29 @@ fn pictures_are_drawn_without_fonts_or_display() {
     fs::write(&csv, "time,loss\n1,2\n").unwrap();
     assert_fails(&plot(&[&csv]), 1, &["figures.csv", "\"step\""]);
     fs::remove_file(&png).unwrap();
+}
+
+#[test]
+fn a_narrow_recording_is_sung_at_the_rate_of_the_voice_and_in_time() {
+    if !runtime_is_there() {
+        return;
+    }
+    let folder = Folder::new("rates");
+    let (input, out, voice) = (folder.at("in.wav"), folder.at("out.wav"), folder.at("voice.timbra"));
+    write_voice(&voice, |_, _| {});
+    let samples = song(8_000, 2.0);
+    float_wav(&input, 8_000, &[&samples[..15_999], &samples[..15_999]]);
+    let convert = |more: &[&str]| {
+        let words = ["convert", input.to_str().unwrap(), "-o", out.to_str().unwrap(), "--voice", voice.to_str().unwrap()];
+        assert_succeeds(&trainer(&words.iter().chain(more).map(OsStr::new).collect::<Vec<_>>()));
+        read_wav(&out)
+    };
+    let (rate_hz, channels) = convert(&[]);
+    assert_eq!((rate_hz, channels.len(), channels[0].len()), (16_000, 2, 31_998));
+    let wanted = timbra_dsp::resample::resample_all(&samples, 8_000, 16_000).unwrap();
+    // Away from the ends, where the filters look past the recording.
+    let error = relative_error(&wanted[400..31_000], &channels[1][400..31_000]);
+    assert!(error < 0.02, "{error}");
+    let (rate_hz, channels) = convert(&["--rate", "8000"]);
+    assert_eq!((rate_hz, channels[0].len()), (8_000, 15_999));
 }

@@ -1,9 +1,11 @@
 //! `trainer convert`: a recording in another voice, in bounded memory.
 
 mod channels;
+mod source;
 mod timeline;
 
 pub use channels::ChannelMixer;
+pub use source::{Source, output_rate_hz, samples_at};
 pub use timeline::{Timeline, mix_of};
 
 use std::path::PathBuf;
@@ -19,7 +21,7 @@ use super::prepare::encoder_folders;
 use crate::config::WrongArgument;
 use crate::data::atomic_file::remove_abandoned;
 use crate::data::audio::{
-    AudioReader, NonFinite, ReadOptions, SampleKind, WavFile, mix_to_mono, scan,
+    NonFinite, ReadOptions, SampleKind, WavFile, mix_to_mono, scan,
 };
 use crate::progress::AudioProgress;
 
@@ -31,7 +33,7 @@ pub struct Args {
     #[arg(value_name = "IN")]
     pub input: PathBuf,
 
-    /// The WAV to write: rate, length and channels of the input, in time with it
+    /// The WAV to write: length and channels of the input, in time with it
     #[arg(short, long, value_name = "OUT.wav")]
     pub output: PathBuf,
 
@@ -91,6 +93,10 @@ pub struct Args {
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub seed: u32,
 
+    /// Sample rate of the output; the input's, or the voice's where the input's is below 44100, unless given
+    #[arg(long, value_name = "HZ")]
+    pub rate: Option<u32>,
+
     /// Sample format of the output
     #[arg(long, value_enum, default_value_t = Bits::Float)]
     pub bits: Bits,
@@ -148,7 +154,8 @@ pub fn run(args: &Args) -> Result<()> {
         Some(path) => Timeline::read(path, manifest, controls)?,
         None => Timeline::constant(controls),
     };
-    let rate_hz = about.rate_hz;
+    let rate_hz = args.rate.unwrap_or_else(|| output_rate_hz(about.rate_hz, manifest.model_rate_hz));
+    let samples = samples_at(about.samples, about.rate_hz, rate_hz);
     let at = |position: u64| timeline.at(position as f64 / f64::from(rate_hz));
 
     let channels = about.levels.len();
@@ -159,16 +166,16 @@ pub fn run(args: &Args) -> Result<()> {
     };
     remove_abandoned(&args.output);
     let mut file = WavFile::create(&args.output, rate_hz, channels, kind)?;
-    file.check_length(about.samples)?;
+    file.check_length(samples)?;
 
     let weights = about.mono_weights();
     let progress = AudioProgress::new("convert", about.duration_s());
-    let mut reader = AudioReader::open(&args.input, options)?;
+    let mut source = Source::open(&args.input, options, channels, about.samples, (about.rate_hz, rate_hz))?;
     let mut converter = Converter::new(&voice, rate_hz)?;
     let mut mixer = ChannelMixer::new(channels);
     let bare = |position| ChannelMixer::bare(at(position));
     let (mut mono, mut wet) = (Vec::new(), Vec::new());
-    while let Some(packet) = reader.next_packet()? {
+    while let Some(packet) = source.next_packet()? {
         mono.clear();
         mix_to_mono(packet, &weights, &mut mono);
         mixer.push_dry(packet);
@@ -182,10 +189,9 @@ pub fn run(args: &Args) -> Result<()> {
     converter.finish(&bare, &mut wet)?;
     file.write(mixer.mix(&wet, &at))?;
     ensure!(
-        file.samples_written() == about.samples,
-        "the engine gave {} samples for {}; this is a bug",
-        file.samples_written(),
-        about.samples
+        file.samples_written() == samples,
+        "the engine gave {} samples for {samples}; this is a bug",
+        file.samples_written()
     );
     if status.replaced_frames > 0 {
         eprintln!(

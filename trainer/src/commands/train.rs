@@ -32,8 +32,8 @@ pub struct Args {
     #[arg(long, value_enum, default_value_t)]
     pub family: FamilyName,
 
-    /// Optimiser steps
-    #[arg(long, value_name = "N", default_value_t = 4000)]
+    /// Optimiser steps; 2000 take about an hour on two CPU cores, more sound better
+    #[arg(long, value_name = "N", default_value_t = 2000)]
     pub steps: u64,
 
     /// Crops per step
@@ -41,7 +41,7 @@ pub struct Args {
     pub batch: usize,
 
     /// Step from which critics sharpen the sound; `steps` or more turns them off
-    #[arg(long, value_name = "N", default_value_t = 1500)]
+    #[arg(long, value_name = "N", default_value_t = 1400)]
     pub critics_from: u64,
 
     /// Peak learning rate

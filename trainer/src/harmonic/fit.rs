@@ -67,11 +67,11 @@ impl VoiceFitConfig {
     pub fn standard(content_channels: usize, speakers: usize) -> Self {
         Self {
             network: HarmonicConfig::standard(content_channels, speakers),
-            steps: 4000,
+            steps: 2000,
             batch: 12,
             frames: 96,
             learning_rate: 1.0e-3,
-            critics_from: 1500,
+            critics_from: 1400,
             critic_crops: 6,
             seed: 1,
             save_every: 200,

@@ -80,6 +80,17 @@ pub fn assert_succeeds(output: &Output) {
     assert_eq!(output.status.code(), Some(0), "{}", said(output));
 }
 
+/// Root mean square of the difference over that of `a`, without the first and last tenth.
+pub fn relative_error(a: &[f32], b: &[f32]) -> f32 {
+    let inner = a.len() / 10..a.len() * 9 / 10;
+    let (mut error, mut energy) = (0.0_f64, 0.0_f64);
+    for (a, b) in a[inner.clone()].iter().zip(&b[inner]) {
+        error += f64::from(a - b) * f64::from(a - b);
+        energy += f64::from(*a) * f64::from(*a);
+    }
+    (error / energy).sqrt() as f32
+}
+
 /// Something like singing: a gliding tone with overtones and pauses, −20 dBFS or so.
 pub fn song(rate_hz: u32, seconds: f64) -> Vec<f32> {
     let mut phase = 0.0_f64;
