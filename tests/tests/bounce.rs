@@ -39,7 +39,10 @@ fn automation(host: &mut dyn Host, total: usize) -> Vec<Change> {
 
 /// Bounces the vocal with automation through the shipped voice.
 fn bounce(format: Format, setup: Setup, blocks: &[usize], pace: Pace) -> Vec<Vec<f32>> {
-    let mut host = bundles::open(format);
+    bounce_of(bundles::open(format).as_mut(), setup, blocks, pace)
+}
+
+fn bounce_of(host: &mut dyn Host, setup: Setup, blocks: &[usize], pace: Pace) -> Vec<Vec<f32>> {
     host.activate(setup).expect("activate");
     host.idle(std::time::Duration::from_millis(100))
         .expect("idle");
@@ -47,7 +50,7 @@ fn bounce(format: Format, setup: Setup, blocks: &[usize], pace: Pace) -> Vec<Vec
     let mut channel = vocal();
     let total = channel.len();
     channel.resize(total + latency, 0.0);
-    let changes = automation(host.as_mut(), total);
+    let changes = automation(host, total);
     let input = vec![channel; setup.channels];
     let job = Job {
         input: &input,
@@ -86,6 +89,48 @@ fn bounces_are_bit_identical_over_block_sizes_and_formats() {
             );
         }
     }
+}
+
+#[test]
+fn bounces_repeat_beside_other_instances_and_after_restoring() {
+    let setup = Setup::offline(RATE_HZ, ANNOUNCED);
+    let set = |host: &mut dyn Host| {
+        for (key, text) in [("pitch", "-2.5"), ("mix_1", "30 %"), ("mix_3", "70 %"), ("seed", "3"), ("dry_wet", "100 %"), ("output_gain", "0 dB"), ("formant", "0"), ("mix_2", "0 %"), ("cluster_ratio", "40 %")] {
+            host.set_text(key, text).expect(key);
+        }
+    };
+    let mut host = bundles::open(Format::Clap);
+    set(host.as_mut());
+    let saved = host.save().expect("save");
+    let reference = bounce_of(host.as_mut(), setup, &[1024], Pace::Free).swap_remove(0);
+    assert!(rms(&reference) > 1e-3, "the shipped voice is silent");
+    host.deactivate();
+    // The very same instance, again and again; the bounce itself automates what is set.
+    for repeat in 1..10 {
+        set(host.as_mut());
+        let again = bounce_of(host.as_mut(), setup, &[1024], Pace::Free).swap_remove(0);
+        assert_eq!(first_difference(&reference, &again, 0.0), None, "repeat {repeat} differs");
+        host.deactivate();
+    }
+    drop(host);
+    let mut restored = bundles::open(Format::Clap);
+    restored.load(&saved).expect("load");
+    let again = bounce_of(restored.as_mut(), setup, &[333], Pace::Free).swap_remove(0);
+    assert_eq!(first_difference(&reference, &again, 0.0), None, "a restored instance differs");
+    drop(restored);
+    // Eight at once, each with a main thread of its own.
+    std::thread::scope(|scope| {
+        for index in 0..8 {
+            let (reference, set) = (&reference, &set);
+            scope.spawn(move || {
+                let format = FORMATS[index % 2];
+                let mut host = bundles::open(format);
+                set(host.as_mut());
+                let again = bounce_of(host.as_mut(), setup, &[1024], Pace::Free).swap_remove(0);
+                assert_eq!(first_difference(reference, &again, 0.0), None, "{} number {index} differs", format.name());
+            });
+        }
+    });
 }
 
 #[test]

@@ -2,11 +2,12 @@
 
 use timbra_tests::bundles;
 use timbra_tests::host::{Change, FORMATS, Format, Host, Job, Pace, Setup};
-use timbra_tests::measure::{peak, peak_position};
-use timbra_tests::voices;
+use timbra_tests::measure::{first_difference, peak, peak_position, rms};
+use timbra_tests::{singer, voices};
 
-const RATES_HZ: [u32; 3] = [44_100, 48_000, 96_000];
-const BLOCKS: [usize; 5] = [1, 64, 480, 1024, 8192];
+const RATES_HZ: [u32; 6] = [44_100, 48_000, 88_200, 96_000, 176_400, 192_000];
+const BLOCKS: [usize; 10] = [1, 7, 32, 64, 100, 256, 480, 1024, 4096, 8192];
+const TIERS: [&str; 3] = ["Live", "Studio", "Render"];
 
 fn identity() -> std::path::PathBuf {
     voices::identity(
@@ -49,12 +50,16 @@ fn check(format: Format, what: &str, tolerance: i64, mut prepare: impl FnMut(&mu
     let mut host = bundles::open_with_voice(format, &identity());
     prepare(host.as_mut());
     for rate_hz in RATES_HZ {
-        for block in BLOCKS {
+        for (index, block) in BLOCKS.into_iter().enumerate() {
             let setup = Setup::offline(rate_hz, block);
+            // Both channel counts occur with every rate and, over the rates, with every block.
+            let mono = (index + rate_hz as usize / 44_100).is_multiple_of(2);
+            let setup = if mono { setup.mono() } else { setup };
             let (heard, reported, peak) = impulse(host.as_mut(), setup);
             let case = format!(
-                "{what}, {} at {rate_hz} Hz, blocks of {block}",
-                format.name()
+                "{what}, {} at {rate_hz} Hz, blocks of {block}, {} channels",
+                format.name(),
+                setup.channels
             );
             assert!(
                 peak > 0.05,
@@ -94,18 +99,92 @@ fn reported_latency_matches_impulse_in_bypass_exactly() {
 }
 
 #[test]
-fn mono_has_the_same_latency_as_stereo() {
+fn every_tier_is_true_in_mono_and_stereo() {
     for format in FORMATS {
         let mut host = bundles::open_with_voice(format, &identity());
-        for setup in [
-            Setup::offline(48_000, 256),
-            Setup::offline(48_000, 256).mono(),
-        ] {
-            let (heard, reported, _) = impulse(host.as_mut(), setup);
-            assert!(
-                (heard - reported).abs() <= 1,
-                "reported {reported}, heard {heard}"
-            );
+        let mut live = 0;
+        for tier in TIERS {
+            host.set_text("tier", tier).expect("tier");
+            for rate_hz in RATES_HZ {
+                for block in [32, 256, 1000] {
+                    let stereo = Setup::offline(rate_hz, block);
+                    for setup in [stereo, stereo.mono()] {
+                        let (heard, reported, peak) = impulse(host.as_mut(), setup);
+                        let case = format!("{tier}, {} at {rate_hz} Hz, blocks of {block}, {} channels", format.name(), setup.channels);
+                        assert!(peak > 0.05, "{case}: the impulse did not come out (peak {peak})");
+                        assert!((heard - reported).abs() <= 1, "{case}: reported {reported}, heard {heard}");
+                        if (rate_hz, block, setup.channels) == (48_000, 256, 2) {
+                            // Otherwise the tier did not get through.
+                            assert!(reported > live, "{case}: {reported} samples, the tier before had {live}");
+                            live = reported;
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn latency_stays_true_after_a_jump_and_after_another_voice() {
+    let folder = bundles::folder().join("../test-voices");
+    let other = voices::identity(&folder, "latency-other");
+    for format in FORMATS {
+        let mut host = bundles::open_with_voice(format, &identity());
+        let setup = Setup::offline(48_000, 480);
+        host.activate(setup).expect("activate");
+        let noise = vec![vec![0.3; 20_011]; 2];
+        let job = Job { input: &noise, blocks: &[480], changes: &[], pace: Pace::Free };
+        host.render(&job).expect("render");
+        host.reset().expect("a jump");
+        let at = 4_003;
+        let latency = host.latency_samples();
+        let mut channel = vec![0.0; at + latency + 2_000];
+        channel[at] = 0.5;
+        let input = vec![channel; 2];
+        let job = Job { input: &input, blocks: &[480], changes: &[], pace: Pace::Free };
+        let output = host.render(&job).expect("render");
+        // What was in flight before the jump has faded long before.
+        let heard = peak_position(&output[0][at..]) as i64;
+        assert!((heard - latency as i64).abs() <= 1, "{} after a jump: reported {latency}, heard {heard}", format.name());
+        host.deactivate();
+
+        bundles::ask_for_voice(host.as_mut(), &other);
+        let (heard, reported, peak) = impulse(host.as_mut(), setup);
+        assert!(peak > 0.05, "{}: the other voice is silent", format.name());
+        assert!((heard - reported).abs() <= 1, "{} with another voice: reported {reported}, heard {heard}", format.name());
+    }
+}
+
+/// The shipped voice swallows impulses, so its lateness shows another way: less the latency it reports, a song must be
+/// the same to the bit whatever block and tier it was played with, and in time with its source.
+#[test]
+fn the_shipped_voice_is_in_time_at_every_block_and_tier() {
+    let song = singer::sing(48_000);
+    let song = &song[..3 * 48_000];
+    let mut reference: Option<Vec<f32>> = None;
+    for (format, tier, block) in [
+        (Format::Clap, "Live", 480),
+        (Format::Clap, "Live", 7),
+        (Format::Vst3, "Live", 8192),
+        (Format::Vst3, "Studio", 256),
+        (Format::Clap, "Render", 1024),
+    ] {
+        let mut host = bundles::open(format);
+        host.set_text("tier", tier).expect("tier");
+        host.activate(Setup::offline(48_000, block)).expect("activate");
+        host.idle(std::time::Duration::from_millis(100)).expect("idle");
+        let latency = host.latency_samples();
+        let mut channel = song.to_vec();
+        channel.resize(song.len() + latency, 0.0);
+        let input = vec![channel; 2];
+        let job = Job { input: &input, blocks: &[block], changes: &[], pace: Pace::Free };
+        let output = host.render(&job).expect("render").swap_remove(0).split_off(latency);
+        assert!(rms(&output) > 1e-3, "the shipped voice is silent");
+        let case = format!("{} {tier} with blocks of {block}", format.name());
+        match &reference {
+            None => reference = Some(output),
+            Some(first) => assert_eq!(first_difference(first, &output, 0.0), None, "{case} is not the same song"),
         }
     }
 }

@@ -97,7 +97,7 @@ fn harmonic_graph_equals_the_network_whole_and_streamed() {
     let (noise_re, noise_im) = window(&unit_noise);
     let expected = to_vec(Renderer::new(&device).render(curves, Excitation { pulse_re, pulse_im, noise_re, noise_im }));
 
-    let (graph, spec) = network.export();
+    let (graph, spec) = network.export(0.0);
     let inputs = |first: usize, count: usize| {
         let part = |values: &[f32], width: usize| values[first * width..(first + count) * width].to_vec();
         vec![

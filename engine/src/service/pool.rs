@@ -61,7 +61,8 @@ pub(super) fn run(state: &State, index: usize) {
         } else if called.elapsed() > IDLE_AFTER {
             std::thread::sleep(IDLE);
         } else {
-            std::thread::sleep(if silent { SILENT } else { SOUNDING });
+            // As many threads as there are streams look often; the others are there when one of those is held up.
+            std::thread::sleep(if silent || index >= slots.len() { SILENT } else { SOUNDING });
         }
     }
 }

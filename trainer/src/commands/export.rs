@@ -9,8 +9,7 @@ use serde::{Deserialize, Serialize};
 use timbra_voice::manifest::{Family, FORMAT_VERSION, Manifest, Speaker, TrainingSummary};
 use timbra_voice::package::{EncoderPackage, Form, write_voice};
 
-use crate::backend::BackendName;
-use crate::config::WorkFolder;
+use crate::config::{WorkFolder, WrongArgument};
 use crate::data::dataset::{Dataset, SpeakerSummary};
 use crate::harmonic::fit::load;
 use crate::model::harmonic::{DELAY_SAMPLES, HOP_SAMPLES, MODEL_RATE_HZ};
@@ -44,9 +43,9 @@ pub struct Args {
     #[arg(long)]
     pub no_encoder: bool,
 
-    /// The backend the voice was trained on, for its manifest
-    #[arg(long, value_name = "NAME", default_value_t = BackendName::default().to_string())]
-    pub backend: String,
+    /// Lift of the voice above 10 kHz, -12 to 12: a producer's taste, not the singer's
+    #[arg(long, value_name = "DB", default_value_t = 0.0, allow_negative_numbers = true)]
+    pub air: f32,
 }
 
 /// What only a person can say about a voice.
@@ -92,8 +91,11 @@ pub fn run(args: &Args) -> Result<()> {
         bail!("{}: there is no training yet; run `trainer train` first", work.training().display());
     };
     let (model, position) = load::<Flex>(&folder, &Default::default())?;
+    if !(-12.0..=12.0).contains(&args.air) {
+        return Err(WrongArgument(format!("--air is {}; expected -12 to 12", args.air)).into());
+    }
     let about = about(args.about.as_deref())?;
-    let (graph, synthesis) = model.export();
+    let (graph, synthesis) = model.export(args.air);
     let mut files = BTreeMap::from([(synthesis.file.clone(), graph)]);
     let encoder = EncoderPackage::read(&dataset.encoder_path)?;
     if encoder.manifest.encoder.sha256 != dataset.encoder.sha256 {
@@ -135,9 +137,9 @@ pub fn run(args: &Args) -> Result<()> {
             steps: position.step,
             minutes: position.minutes,
             hours: position.seconds / 3600.0,
-            backend: args.backend.clone(),
+            backend: position.backend.clone(),
             held_out_loss: position.held_out,
-            notes: "held-out loss: mean log spectral distance in nepers".to_owned(),
+            notes: format!("held-out loss: mean log spectral distance in nepers; air {:+} dB", args.air),
         },
         certificate: None,
     };

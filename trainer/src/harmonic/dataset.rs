@@ -14,7 +14,7 @@ const F0_VIEW_OCTAVES: f32 = 0.25;
 const GAIN_DB: f32 = 8.0;
 /// Standard deviation of what is added to the loudness of a crop's unvoiced frames alone: how bright
 /// a singer's microphone and sibilants are says nothing about how bright the target's should be.
-const UNVOICED_DB: f32 = 5.0;
+const UNVOICED_DB: f32 = 8.0;
 
 /// One recording with its features; frame `k` is at sample `480·k`.
 #[derive(Debug, Clone)]

@@ -98,6 +98,9 @@ pub struct VoicePosition {
     pub config: VoiceFitConfig,
     /// Minutes of recordings.
     pub minutes: f64,
+    /// What it was computed on.
+    #[serde(default)]
+    pub backend: String,
 }
 
 /// Trains until `config.steps`, resuming from the newest checkpoint in `work`; returns the newest checkpoint's folder.
@@ -119,7 +122,7 @@ pub fn fit<B: AutodiffBackend>(clips: Vec<VoiceClip>, work: &Path, config: &Voic
     let mut critic_optimizer = optimizer_config.with_grad_clipping(Some(GradientClippingConfig::Norm(1.0))).init::<B, Critics<B>>();
     let minutes = clips.iter().map(|c| c.audio.len() as f64).sum::<f64>() / 48_000.0 / 60.0;
     let mut position =
-        VoicePosition { step: 0, seconds: 0.0, held_out: f64::INFINITY, similarity: 0.0, best_held_out: f64::INFINITY, config: config.clone(), minutes };
+        VoicePosition { step: 0, seconds: 0.0, held_out: f64::INFINITY, similarity: 0.0, best_held_out: f64::INFINITY, config: config.clone(), minutes, backend: B::InnerBackend::name(device) };
     if let Some(folder) = checkpoints.newest()? {
         let saved: VoicePosition = read_position(&folder)?;
         if saved.config.network != config.network {
@@ -129,7 +132,7 @@ pub fn fit<B: AutodiffBackend>(clips: Vec<VoiceClip>, work: &Path, config: &Voic
         critics = load_module(critics, &folder, "critics.bin", device)?;
         optimizer = load_optimizer::<B, HarmonicVoice<B>, _>(optimizer, &folder, "optimizer.bin", device)?;
         critic_optimizer = load_optimizer::<B, Critics<B>, _>(critic_optimizer, &folder, "critic_optimizer.bin", device)?;
-        position = VoicePosition { config: config.clone(), ..saved };
+        position = VoicePosition { config: config.clone(), backend: B::InnerBackend::name(device), ..saved };
         tracing::info!("resumed at step {}", position.step);
     }
     let clips = Arc::new(clips);

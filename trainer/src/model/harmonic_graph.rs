@@ -41,8 +41,8 @@ fn odd_bins() -> impl Iterator<Item = usize> {
 }
 
 impl<B: Backend> HarmonicVoice<B> {
-    /// The graph and what the manifest says of it.
-    pub fn export(&self) -> (Vec<u8>, GraphSpec) {
+    /// The graph and what the manifest says of it. `air_db` lifts what is above 10 kHz, and less from 8 kHz on.
+    pub fn export(&self, air_db: f32) -> (Vec<u8>, GraphSpec) {
         let [speakers, _] = self.speakers.val().dims();
         let content_channels = self.entry.conv.weight.val().dims()[1] - super::harmonic::EXTRA_INPUTS;
         let mut graph = StreamingGraph::new("synthesis");
@@ -55,7 +55,7 @@ impl<B: Backend> HarmonicVoice<B> {
                 _ => graph.builder.input(input, &[1.into(), "frames".into()]),
             };
         }
-        let curves = self.export_curves(&mut graph);
+        let curves = self.export_curves(&mut graph, air_db);
         let (gain, phase) = export_filters(&mut graph, &curves);
         let excitation = export_excitation(&mut graph);
         export_render(&mut graph, &excitation, &gain, &phase);
@@ -71,7 +71,7 @@ impl<B: Backend> HarmonicVoice<B> {
 
     /// Curves and the formant ratio's semitones of the half-frames to render, `[1, 2T, POINTS + 1]`,
     /// one half-frame late.
-    fn export_curves(&self, graph: &mut StreamingGraph) -> String {
+    fn export_curves(&self, graph: &mut StreamingGraph, air_db: f32) -> String {
         let g = &mut graph.builder;
         let column = g.i64s(&[1, -1, 1]);
         let zero = g.f32s(&[1], &[0.0]);
@@ -106,8 +106,10 @@ impl<B: Backend> HarmonicVoice<B> {
         let raw = g.op("Reshape", &[&raw, &halves], vec![]);
         let scale = g.f32s(&[1], &[CURVE_SCALE]);
         let raw = g.op("Mul", &[&raw, &scale], vec![]);
-        let mut start = vec![CURVE_START[0]; HARMONIC_POINTS];
-        start.resize(POINTS, CURVE_START[1]);
+        let start: Vec<f32> = [(HARMONIC_POINTS, CURVE_START[0]), (NOISE_POINTS, CURVE_START[1])]
+            .into_iter()
+            .flat_map(|(points, level)| (0..points).map(move |point| level + air_db * NEPERS_PER_DB * air_share(point, points)))
+            .collect();
         let start = g.f32s(&[POINTS], &start);
         let raw = g.op("Add", &[&raw, &start], vec![]);
         let (low, high) = (g.f32s(&[], &[CURVE_RANGE.0]), g.f32s(&[], &[CURVE_RANGE.1]));
@@ -126,6 +128,15 @@ impl<B: Backend> HarmonicVoice<B> {
         let joined = graph.carry(&all, 1, POINTS + 1);
         graph.slice(&joined, 1, 0, -1)
     }
+}
+
+/// Where the lift of the highs begins and where it is whole, in Hz.
+const AIR_HZ: (f64, f64) = (8_000.0, 10_000.0);
+
+/// How much of the lift point `point` of `points` mel-spaced ones gets, 0..1.
+fn air_share(point: usize, points: usize) -> f32 {
+    let position = mel(MODEL_RATE_HZ as f64 / 2.0) * point as f64 / (points - 1) as f64;
+    ((position - mel(AIR_HZ.0)) / (mel(AIR_HZ.1) - mel(AIR_HZ.0))).clamp(0.0, 1.0) as f32
 }
 
 /// Gain and phase at every bin, `[2, 2T, BINS]`: harmonic first, then noise.
