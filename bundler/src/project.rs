@@ -1,13 +1,13 @@
 //! Where the project's folders are.
 
 use std::env;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// The folder of the workspace's Cargo.toml.
 pub fn root() -> PathBuf {
-    // The manifest folder at compile time: xtask is built where it is used.
-    let bundler = Path::new(env!("CARGO_MANIFEST_DIR"));
-    bundler.parent().unwrap_or(bundler).to_owned()
+    // Cargo says where it runs the program from; a target folder may outlive the clone it was compiled in.
+    let bundler = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into()));
+    bundler.parent().unwrap_or(&bundler).to_owned()
 }
 
 /// Cargo's target folder.
