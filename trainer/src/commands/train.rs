@@ -32,7 +32,7 @@ pub struct Args {
     #[arg(long, value_enum, default_value_t)]
     pub family: FamilyName,
 
-    /// Optimiser steps; 2000 take about an hour on two CPU cores, more sound better
+    /// Optimiser steps; 2000 take about half an hour on two CPU cores
     #[arg(long, value_name = "N", default_value_t = 2000)]
     pub steps: u64,
 
