@@ -4,6 +4,8 @@
 //! features) → `encoder`, `harmonic`, `training` (networks) → [`evaluation`]
 //! (measures on held-out clips) → `export`. [`commands`] has one verb a file.
 
+#![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test fails by panicking"))]
+
 pub mod backend;
 pub mod cli;
 pub mod commands;

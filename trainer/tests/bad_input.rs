@@ -1,5 +1,7 @@
 //! Every kind of bad input gives a clear error or the right result.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod support;
 
 use std::fs;

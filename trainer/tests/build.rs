@@ -1,5 +1,7 @@
 //! `trainer build` from recordings to a voice, interrupted on the way.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod support;
 
 use std::path::Path;

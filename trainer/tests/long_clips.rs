@@ -1,4 +1,6 @@
 //! Hours of audio in bounded memory.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![cfg(target_os = "linux")]
 
 mod support;

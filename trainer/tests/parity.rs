@@ -1,5 +1,7 @@
 //! A network and its exported graph are the same function, at once and frame by frame.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod support;
 
 use burn::backend::Flex;

@@ -1,5 +1,7 @@
 //! From recordings to tables, measures and pictures with an encoder that passes audio through.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod support;
 
 use std::collections::BTreeMap;

@@ -115,7 +115,7 @@ mod tests {
         let (mut pace, mut now_s) = (Pace::default(), 0.0);
         let block_s = 0.00133;
         // 16 blocks at once every 21 ms.
-        let gap = |call: usize| if call % 16 == 0 { 0.021 } else { 0.000_01 };
+        let gap = |call: usize| if call.is_multiple_of(16) { 0.021 } else { 0.000_01 };
         run(&mut pace, &mut now_s, 10_000, block_s, gap, |pace| pace.longest_wait().as_secs_f64().min(0.001));
         assert!(!pace.free_wheels());
     }

@@ -142,10 +142,10 @@ pub fn fit<B: AutodiffBackend>(corpus: Corpus, work: &Path, config: &FitConfig, 
         count += 1;
         position.step += 1;
         progress.set_position(position.step);
-        if position.step % 10 == 0 {
+        if position.step.is_multiple_of(10) {
             progress.set_message(format!("loss {:.3} accuracy {:.3} held-out {:.3}", loss_sum / f64::from(count), hit_sum / f64::from(count), position.accuracy));
         }
-        if position.step % config.save_every == 0 || position.step == config.steps {
+        if position.step.is_multiple_of(config.save_every) || position.step == config.steps {
             position.accuracy = held_out_accuracy(&model.valid(), &corpus, config, &group_mask, device);
             position.seconds = seconds_before + started.elapsed().as_secs_f64();
             let better = position.accuracy > position.best_accuracy;

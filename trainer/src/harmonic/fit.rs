@@ -181,10 +181,10 @@ pub fn fit<B: AutodiffBackend>(clips: Vec<VoiceClip>, work: &Path, config: &Voic
         count += 1.0;
         position.step += 1;
         progress.set_position(position.step);
-        if position.step % 10 == 0 {
+        if position.step.is_multiple_of(10) {
             progress.set_message(format!("distance {:.3} held-out {:.3}", sums[0] / count, position.held_out));
         }
-        if position.step % config.save_every == 0 || position.step == config.steps {
+        if position.step.is_multiple_of(config.save_every) || position.step == config.steps {
             (position.held_out, position.similarity) = held_out.measure(&model.valid(), &clips)?;
             position.seconds = seconds_before + started.elapsed().as_secs_f64();
             let better = position.held_out < position.best_held_out;

@@ -42,7 +42,7 @@ pub struct LogSpectra<B: Backend> {
 impl<B: Backend> LogSpectra<B> {
     /// The first `crops` of the batch.
     pub fn first(&self, crops: usize) -> Self {
-        let part = |x: &Tensor<B, 3>| x.clone().slice([0..crops.min(x.dims()[0])]);
+        let part = |x: &Tensor<B, 3>| x.clone().narrow(0, 0, crops.min(x.dims()[0]));
         Self { bins: part(&self.bins), bands: part(&self.bands) }
     }
 
