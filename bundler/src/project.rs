@@ -6,7 +6,9 @@ use std::path::PathBuf;
 /// The folder of the workspace's Cargo.toml.
 pub fn root() -> PathBuf {
     // Cargo says where it runs the program from; a target folder may outlive the clone it was compiled in.
-    let bundler = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into()));
+    let bundler = PathBuf::from(
+        env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into()),
+    );
     bundler.parent().unwrap_or(&bundler).to_owned()
 }
 

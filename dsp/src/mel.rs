@@ -3,13 +3,22 @@
 /// Pitch of a frequency on the mel scale.
 ///
 /// Source: O'Shaughnessy, "Speech Communication" (1987): `2595·log10(1 + f/700)`.
-pub fn hz_to_mel(frequency_hz: f32) -> f32 {
+pub fn hz_to_mel(frequency_hz: f64) -> f64 {
     2595.0 * (1.0 + frequency_hz / 700.0).log10()
 }
 
 /// Frequency of a pitch on the mel scale, inverse of [`hz_to_mel`].
-pub fn mel_to_hz(mel: f32) -> f32 {
-    700.0 * (10f32.powf(mel / 2595.0) - 1.0)
+pub fn mel_to_hz(mel: f64) -> f64 {
+    700.0 * (10f64.powf(mel / 2595.0) - 1.0)
+}
+
+/// Edges of `bands` triangles equally spaced in mel between two frequencies: band `m` rises from edge `m` to its centre
+/// at edge `m + 1` and falls to edge `m + 2`.
+pub fn mel_edges_hz(bands: usize, low_hz: f64, high_hz: f64) -> Vec<f64> {
+    let (low, high) = (hz_to_mel(low_hz), hz_to_mel(high_hz));
+    (0..bands + 2)
+        .map(|edge| mel_to_hz(low + (high - low) * edge as f64 / (bands + 1) as f64))
+        .collect()
 }
 
 /// Triangular filters, equally spaced in mel, that add up the bins of a spectrum.
@@ -74,10 +83,8 @@ pub fn mel_filterbank(
     );
     let bins = fft_samples / 2 + 1;
     let bin_hz = rate_hz as f32 / fft_samples as f32;
-    let (low_mel, high_mel) = (hz_to_mel(low_hz), hz_to_mel(high_hz));
-    let edge_hz = |index: usize| {
-        mel_to_hz(low_mel + (high_mel - low_mel) * index as f32 / (bands + 1) as f32)
-    };
+    let edges = mel_edges_hz(bands, f64::from(low_hz), f64::from(high_hz));
+    let edge_hz = |index: usize| edges[index] as f32;
     let mut weights = vec![0.0; bands * bins];
     let mut centres_hz = Vec::with_capacity(bands);
     for (band, row) in weights.chunks_exact_mut(bins).enumerate() {

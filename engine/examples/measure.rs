@@ -16,17 +16,31 @@ use timbra_engine::{
 const SECONDS: usize = 20;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let path = std::env::args().nth(1).ok_or("which voice? give the path of a .timbra file")?;
+    let path = std::env::args()
+        .nth(1)
+        .ok_or("which voice? give the path of a .timbra file")?;
     let voice = offline::load_voice(Path::new(&path))?;
-    println!("voice {} ({}), graphs on {}", voice.manifest().name, &voice.sha256()[..12], voice.provider());
+    println!(
+        "voice {} ({}), graphs on {}",
+        voice.manifest().name,
+        &voice.sha256()[..12],
+        voice.provider()
+    );
 
-    println!("\nlatency in samples (ms)\n{:>8} {:>6} {:>16} {:>16} {:>16}", "rate", "block", "live", "studio", "render");
+    println!(
+        "\nlatency in samples (ms)\n{:>8} {:>6} {:>16} {:>16} {:>16}",
+        "rate", "block", "live", "studio", "render"
+    );
     for rate_hz in [44_100, 48_000, 96_000] {
         for block_samples in [64, 256, 1024] {
             print!("{rate_hz:>8} {block_samples:>6}");
             for tier in [Tier::Live, Tier::Studio, Tier::Render] {
-                let samples = LatencyPlan::new(&voice.timing(), tier, rate_hz, block_samples)?.latency_samples;
-                print!(" {samples:>7} ({:>5.1})", f64::from(samples) * 1e3 / f64::from(rate_hz));
+                let samples = LatencyPlan::new(&voice.timing(), tier, rate_hz, block_samples)?
+                    .latency_samples;
+                print!(
+                    " {samples:>7} ({:>5.1})",
+                    f64::from(samples) * 1e3 / f64::from(rate_hz)
+                );
             }
             println!();
         }
@@ -71,16 +85,33 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     let input = song(48_000);
     let began = cpu_s();
-    offline::convert(&voice, &input, 48_000, &|_| Controls::default(), &mut |_| {})?;
-    println!("  everything       {:.4}  (48 kHz in and out, blocks of 64)", share(began));
+    offline::convert(
+        &voice,
+        &input,
+        48_000,
+        &|_| Controls::default(),
+        &mut |_| {},
+    )?;
+    println!(
+        "  everything       {:.4}  (48 kHz in and out, blocks of 64)",
+        share(began)
+    );
 
     println!("\nthreads of the service while one stream plays in real time, 4 s each");
     let wanted = VoiceRef::at(&path);
-    let config = StreamConfig { host_rate_hz: 48_000, max_block_samples: 256, channels: 2, tier: Tier::Live };
+    let config = StreamConfig {
+        host_rate_hz: 48_000,
+        max_block_samples: 256,
+        channels: 2,
+        tier: Tier::Live,
+    };
     let (mut port, handle) = Service::global().open(config, wanted)?;
     handle.wait_ready(std::time::Duration::from_secs(60));
     for (what, level) in [("voice", 1.0), ("silence", 0.0)] {
-        let input: Vec<f32> = song(48_000)[..4 * 48_000].iter().map(|sample| sample * level).collect();
+        let input: Vec<f32> = song(48_000)[..4 * 48_000]
+            .iter()
+            .map(|sample| sample * level)
+            .collect();
         let before = workers_s();
         let began = std::time::Instant::now();
         let mut longest = 0.0f64;
@@ -106,25 +137,32 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
 /// Seconds the service's worker threads have computed (on Linux; elsewhere 0).
 fn workers_s() -> f64 {
-    let Ok(tasks) = std::fs::read_dir("/proc/self/task") else { return 0.0 };
+    let Ok(tasks) = std::fs::read_dir("/proc/self/task") else {
+        return 0.0;
+    };
     tasks
         .filter_map(|task| {
             let folder = task.ok()?.path();
             let name = std::fs::read_to_string(folder.join("comm")).ok()?;
             let spent = std::fs::read_to_string(folder.join("schedstat")).ok()?;
             let nanoseconds: f64 = spent.split_whitespace().next()?.parse().ok()?;
-            name.starts_with("timbra-worker").then_some(nanoseconds * 1e-9)
+            name.starts_with("timbra-worker")
+                .then_some(nanoseconds * 1e-9)
         })
         .sum()
 }
 
 /// Seconds this thread has computed; other programs on the machine do not count (on Linux; elsewhere they do).
 fn cpu_s() -> f64 {
-    static START: std::sync::LazyLock<std::time::Instant> = std::sync::LazyLock::new(std::time::Instant::now);
+    static START: std::sync::LazyLock<std::time::Instant> =
+        std::sync::LazyLock::new(std::time::Instant::now);
     std::fs::read_to_string("/proc/thread-self/schedstat")
         .ok()
         .and_then(|text| text.split_whitespace().next()?.parse::<f64>().ok())
-        .map_or_else(|| START.elapsed().as_secs_f64(), |nanoseconds| nanoseconds * 1e-9)
+        .map_or_else(
+            || START.elapsed().as_secs_f64(),
+            |nanoseconds| nanoseconds * 1e-9,
+        )
 }
 
 /// A gliding tone with overtones and breath.
@@ -137,7 +175,9 @@ fn song(rate_hz: u32) -> Vec<f32> {
         .map(|index| {
             let f0_hz = 220.0 + 60.0 * (index as f64 / f64::from(rate_hz) * 1.7).sin();
             phase += f0_hz / f64::from(rate_hz);
-            let tone: f64 = (1..6).map(|k| (phase * std::f64::consts::TAU * f64::from(k)).sin() / f64::from(k)).sum();
+            let tone: f64 = (1..6)
+                .map(|k| (phase * std::f64::consts::TAU * f64::from(k)).sin() / f64::from(k))
+                .sum();
             (0.1 * tone) as f32 + 0.005 * breath[index]
         })
         .collect()

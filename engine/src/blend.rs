@@ -14,29 +14,53 @@ pub struct Blender {
 
 impl Blender {
     /// Moves `content` towards the nearest centre of each mixed speaker, `ratio` (0..1) of the way.
-    pub fn towards_centres(&mut self, content: &mut [f32], tables: &SpeakerTables, mix: &[f32; MAX_SPEAKERS], ratio: f32) {
-        self.blend(content, tables, mix, ratio, |content, table, weight, target| {
-            let nearest = nearest_rows::<1>(content, table);
-            add(target, table.row(nearest[0].1), weight);
-        });
+    pub fn towards_centres(
+        &mut self,
+        content: &mut [f32],
+        tables: &SpeakerTables,
+        mix: &[f32; MAX_SPEAKERS],
+        ratio: f32,
+    ) {
+        self.blend(
+            content,
+            tables,
+            mix,
+            ratio,
+            |content, table, weight, target| {
+                let nearest = nearest_rows::<1>(content, table);
+                add(target, table.row(nearest[0].1), weight);
+            },
+        );
     }
 
     /// Moves `content` towards a mean of the eight nearest frames of each mixed speaker, `ratio` (0..1) of the way.
     ///
     /// The frames are weighted by the inverse of their squared distance.
-    pub fn towards_neighbours(&mut self, content: &mut [f32], tables: &SpeakerTables, mix: &[f32; MAX_SPEAKERS], ratio: f32) {
-        self.blend(content, tables, mix, ratio, |content, table, weight, target| {
-            let mut nearest = nearest_rows::<NEIGHBOURS>(content, table);
-            let found = NEIGHBOURS.min(table.rows);
-            let mut total = 0.0;
-            for (distance, _) in &mut nearest[..found] {
-                *distance = 1.0 / (*distance + 1e-6);
-                total += *distance;
-            }
-            for (share, row) in &nearest[..found] {
-                add(target, table.row(*row), weight * share / total);
-            }
-        });
+    pub fn towards_neighbours(
+        &mut self,
+        content: &mut [f32],
+        tables: &SpeakerTables,
+        mix: &[f32; MAX_SPEAKERS],
+        ratio: f32,
+    ) {
+        self.blend(
+            content,
+            tables,
+            mix,
+            ratio,
+            |content, table, weight, target| {
+                let mut nearest = nearest_rows::<NEIGHBOURS>(content, table);
+                let found = NEIGHBOURS.min(table.rows);
+                let mut total = 0.0;
+                for (distance, _) in &mut nearest[..found] {
+                    *distance = 1.0 / (*distance + 1e-6);
+                    total += *distance;
+                }
+                for (share, row) in &nearest[..found] {
+                    add(target, table.row(*row), weight * share / total);
+                }
+            },
+        );
     }
 
     fn blend(
@@ -78,7 +102,12 @@ fn add(sum: &mut [f32], row: &[f32], weight: f32) {
 fn nearest_rows<const N: usize>(content: &[f32], table: &Table) -> [(f32, usize); N] {
     let mut nearest = [(f32::INFINITY, 0); N];
     for row in 0..table.rows {
-        let distance: f32 = table.row(row).iter().zip(content).map(|(a, b)| (a - b) * (a - b)).sum();
+        let distance: f32 = table
+            .row(row)
+            .iter()
+            .zip(content)
+            .map(|(a, b)| (a - b) * (a - b))
+            .sum();
         if distance < nearest[N - 1].0 {
             let place = nearest.partition_point(|(other, _)| *other <= distance);
             nearest[place..].rotate_right(1);
@@ -93,8 +122,16 @@ mod tests {
     use super::*;
 
     fn tables() -> SpeakerTables {
-        let table = |data: &[f32]| Some(Table { rows: data.len() / 2, channels: 2, data: data.to_vec() });
-        SpeakerTables { tables: vec![table(&[0.0, 0.0, 10.0, 10.0]), table(&[-4.0, 0.0]), None] }
+        let table = |data: &[f32]| {
+            Some(Table {
+                rows: data.len() / 2,
+                channels: 2,
+                data: data.to_vec(),
+            })
+        };
+        SpeakerTables {
+            tables: vec![table(&[0.0, 0.0, 10.0, 10.0]), table(&[-4.0, 0.0]), None],
+        }
     }
 
     fn mix(weights: &[f32]) -> [f32; MAX_SPEAKERS] {
@@ -130,7 +167,10 @@ mod tests {
     fn neighbours_are_weighted_by_inverse_squared_distance() {
         let mut content = [5.0, 5.0];
         Blender::default().towards_neighbours(&mut content, &tables(), &mix(&[1.0]), 1.0);
-        assert!((content[0] - 5.0).abs() < 1e-3, "half way between two rows: {content:?}");
+        assert!(
+            (content[0] - 5.0).abs() < 1e-3,
+            "half way between two rows: {content:?}"
+        );
         let mut content = [0.0, 0.0];
         Blender::default().towards_neighbours(&mut content, &tables(), &mix(&[1.0]), 1.0);
         assert!(content[0].abs() < 1e-3, "on a row: {content:?}");
@@ -138,7 +178,11 @@ mod tests {
 
     #[test]
     fn nearest_rows_are_sorted() {
-        let table = Table { rows: 5, channels: 1, data: vec![9.0, 1.0, 5.0, 2.0, 7.0] };
+        let table = Table {
+            rows: 5,
+            channels: 1,
+            data: vec![9.0, 1.0, 5.0, 2.0, 7.0],
+        };
         let nearest = nearest_rows::<3>(&[0.0], &table);
         assert_eq!(nearest.map(|(_, row)| row), [1, 3, 2]);
     }

@@ -108,7 +108,11 @@ impl Controls {
     /// Real-time: yes.
     pub fn sane(&self) -> Self {
         let within = |value: f32, low: f32, high: f32, otherwise: f32| {
-            if value.is_finite() { value.clamp(low, high) } else { otherwise }
+            if value.is_finite() {
+                value.clamp(low, high)
+            } else {
+                otherwise
+            }
         };
         Self {
             pitch_semitones: within(self.pitch_semitones, -24.0, 24.0, 0.0),
@@ -127,7 +131,13 @@ impl Controls {
     ///
     /// Real-time: yes.
     pub fn towards(&self, next: &Self, fraction: f32) -> Self {
-        let line = |from: f32, to: f32| if from == to { from } else { from + (to - from) * fraction };
+        let line = |from: f32, to: f32| {
+            if from == to {
+                from
+            } else {
+                from + (to - from) * fraction
+            }
+        };
         let mut speaker_mix = self.speaker_mix;
         for (weight, to) in speaker_mix.iter_mut().zip(next.speaker_mix) {
             *weight = line(*weight, to);
@@ -178,7 +188,10 @@ mod tests {
 
     #[test]
     fn mix_is_normalised_over_the_speakers_there_are() {
-        let mut controls = Controls { speaker_mix: [0.5, 0.5, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0], ..Controls::default() };
+        let mut controls = Controls {
+            speaker_mix: [0.5, 0.5, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0],
+            ..Controls::default()
+        };
         assert_eq!(controls.normalised_mix(3)[..3], [0.5, 0.5, 0.0]);
         controls.speaker_mix = [0.0; MAX_SPEAKERS];
         assert_eq!(controls.normalised_mix(3)[..3], [1.0, 0.0, 0.0]);
@@ -193,13 +206,20 @@ mod tests {
             ..Controls::default()
         };
         let sane = wild.sane();
-        assert_eq!((sane.pitch_semitones, sane.dry_wet, sane.output_gain_db), (0.0, 1.0, 0.0));
+        assert_eq!(
+            (sane.pitch_semitones, sane.dry_wet, sane.output_gain_db),
+            (0.0, 1.0, 0.0)
+        );
     }
 
     #[test]
     fn numbers_move_on_a_line_and_switches_wait() {
         let from = Controls::default();
-        let to = Controls { pitch_semitones: 12.0, bypass: true, ..from };
+        let to = Controls {
+            pitch_semitones: 12.0,
+            bypass: true,
+            ..from
+        };
         let half = from.towards(&to, 0.5);
         assert_eq!((half.pitch_semitones, half.bypass), (6.0, false));
     }

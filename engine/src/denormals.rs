@@ -27,7 +27,10 @@ impl FlushDenormals {
         let saved = read_register();
         #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
         write_register(saved | FLUSH_BITS);
-        Self { saved, _not_send: std::marker::PhantomData }
+        Self {
+            saved,
+            _not_send: std::marker::PhantomData,
+        }
     }
 }
 
@@ -41,7 +44,9 @@ impl Drop for FlushDenormals {
 fn read_register() -> u64 {
     let mut value = 0u32;
     // SAFETY: stores the 32-bit control register to `value`, which lives on this stack.
-    unsafe { std::arch::asm!("stmxcsr [{}]", in(reg) &raw mut value, options(nostack, preserves_flags)) };
+    unsafe {
+        std::arch::asm!("stmxcsr [{}]", in(reg) &raw mut value, options(nostack, preserves_flags))
+    };
     u64::from(value)
 }
 
@@ -49,21 +54,27 @@ fn read_register() -> u64 {
 fn write_register(value: u64) {
     let value = value as u32;
     // SAFETY: `value` was read from the register, with only the two flush bits changed; exceptions stay masked.
-    unsafe { std::arch::asm!("ldmxcsr [{}]", in(reg) &raw const value, options(nostack, preserves_flags)) };
+    unsafe {
+        std::arch::asm!("ldmxcsr [{}]", in(reg) &raw const value, options(nostack, preserves_flags))
+    };
 }
 
 #[cfg(target_arch = "aarch64")]
 fn read_register() -> u64 {
     let value: u64;
     // SAFETY: reads a register.
-    unsafe { std::arch::asm!("mrs {}, fpcr", out(reg) value, options(nomem, nostack, preserves_flags)) };
+    unsafe {
+        std::arch::asm!("mrs {}, fpcr", out(reg) value, options(nomem, nostack, preserves_flags))
+    };
     value
 }
 
 #[cfg(target_arch = "aarch64")]
 fn write_register(value: u64) {
     // SAFETY: `value` was read from the register, with only the flush bit changed.
-    unsafe { std::arch::asm!("msr fpcr, {}", in(reg) value, options(nomem, nostack, preserves_flags)) };
+    unsafe {
+        std::arch::asm!("msr fpcr, {}", in(reg) value, options(nomem, nostack, preserves_flags))
+    };
 }
 
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
@@ -85,7 +96,10 @@ mod tests {
         assert!(std::hint::black_box(tiny * 0.5) > 0.0);
         {
             let _scope = FlushDenormals::scope();
-            assert_eq!(std::hint::black_box(std::hint::black_box(tiny) * 0.5).to_bits(), 0);
+            assert_eq!(
+                std::hint::black_box(std::hint::black_box(tiny) * 0.5).to_bits(),
+                0
+            );
         }
         assert!(std::hint::black_box(std::hint::black_box(tiny) * 0.5) > 0.0);
     }

@@ -57,7 +57,9 @@ pub enum EngineError {
         searched: Vec<PathBuf>,
     },
     /// A graph does not have the inputs, outputs or shapes its manifest states.
-    #[error("{graph} of {owner}: {what} should be {expected}, found {found}. Export the voice again")]
+    #[error(
+        "{graph} of {owner}: {what} should be {expected}, found {found}. Export the voice again"
+    )]
     GraphMismatch {
         /// Voice or encoder the graph belongs to.
         owner: String,
@@ -83,7 +85,9 @@ pub enum EngineError {
         reason: String,
     },
     /// A graph gave numbers that are not finite.
-    #[error("{graph} of {owner} gave NaN or infinite numbers on its trial run. The voice is broken: export it again")]
+    #[error(
+        "{graph} of {owner} gave NaN or infinite numbers on its trial run. The voice is broken: export it again"
+    )]
     NotFinite {
         /// Voice or encoder the graph belongs to.
         owner: String,
@@ -107,7 +111,9 @@ pub enum EngineError {
         told_samples: u32,
     },
     /// The worker panicked.
-    #[error("the worker stopped on an internal error: {0}. The voice was unloaded; choose it again to go on")]
+    #[error(
+        "the worker stopped on an internal error: {0}. The voice was unloaded; choose it again to go on"
+    )]
     Panic(String),
     /// A thread could not be started.
     #[error("could not start the {thread} thread: {reason}")]
@@ -132,10 +138,17 @@ fn display_paths(paths: &[PathBuf]) -> String {
     if paths.is_empty() {
         return "nowhere".to_owned();
     }
-    let shown: Vec<_> = paths.iter().map(|path| path.display().to_string()).collect();
+    let shown: Vec<_> = paths
+        .iter()
+        .map(|path| path.display().to_string())
+        .collect();
     shown.join(", ")
 }
 
 fn short_hash(hash: &str) -> &str {
-    if hash.is_empty() { "unknown" } else { hash.get(..12).unwrap_or(hash) }
+    if hash.is_empty() {
+        "unknown"
+    } else {
+        hash.get(..12).unwrap_or(hash)
+    }
 }

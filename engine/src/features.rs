@@ -74,11 +74,18 @@ impl FeatureExtractor {
     ///
     /// # Errors
     /// The encoder's graph failed to run.
-    pub fn push_hop(&mut self, hop: &[f32; CONTENT_HOP_SAMPLES]) -> Result<Option<FeatureFrame>, EngineError> {
+    pub fn push_hop(
+        &mut self,
+        hop: &[f32; CONTENT_HOP_SAMPLES],
+    ) -> Result<Option<FeatureFrame>, EngineError> {
         self.stream.input(0).copy_from_slice(hop);
         let content = self.stream.run()?;
         // Hop h brings samples up to 160·(h + 1), and so the content of frame h + 1 − look-ahead of the encoder.
-        let lag = self.encoder.spec().lookahead_samples.div_ceil(CONTENT_HOP_SAMPLES) as u64;
+        let lag = self
+            .encoder
+            .spec()
+            .lookahead_samples
+            .div_ceil(CONTENT_HOP_SAMPLES) as u64;
         if self.hops + 1 >= lag {
             self.contents.push_back(content.to_vec());
         }
@@ -88,14 +95,22 @@ impl FeatureExtractor {
         if self.hops < self.lookahead_hops() as u64 {
             return Ok(None);
         }
-        let (Some(content), Some(f0), Some(loudness_db)) =
-            (self.contents.pop_front(), self.f0s.pop_front(), self.loudnesses.pop_front())
-        else {
+        let (Some(content), Some(f0), Some(loudness_db)) = (
+            self.contents.pop_front(),
+            self.f0s.pop_front(),
+            self.loudnesses.pop_front(),
+        ) else {
             return Ok(None);
         };
         let index = self.next;
         self.next += 1;
-        Ok(Some(FeatureFrame { index, content, f0_hz: f0.f0_hz, periodicity: f0.periodicity, loudness_db }))
+        Ok(Some(FeatureFrame {
+            index,
+            content,
+            f0_hz: f0.f0_hz,
+            periodicity: f0.periodicity,
+            loudness_db,
+        }))
     }
 
     /// Back to the start of a signal.
@@ -118,7 +133,8 @@ impl FeatureExtractor {
     /// An encoder without look-ahead gives frame 1 with the first hop; frame 0 then is silence.
     fn prime(&mut self) {
         if self.encoder.spec().lookahead_samples == 0 {
-            self.contents.push_back(vec![0.0; self.encoder.spec().channels]);
+            self.contents
+                .push_back(vec![0.0; self.encoder.spec().channels]);
         }
     }
 }
@@ -127,7 +143,10 @@ impl FeatureExtractor {
 ///
 /// # Errors
 /// The encoder's graph failed to run.
-pub fn extract(encoder: &Arc<Encoder>, samples_16k: &[f32]) -> Result<Vec<FeatureFrame>, EngineError> {
+pub fn extract(
+    encoder: &Arc<Encoder>,
+    samples_16k: &[f32],
+) -> Result<Vec<FeatureFrame>, EngineError> {
     let wanted = samples_16k.len().div_ceil(CONTENT_HOP_SAMPLES);
     let mut extractor = FeatureExtractor::new(Arc::clone(encoder))?;
     let mut frames = Vec::with_capacity(wanted);

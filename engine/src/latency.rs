@@ -102,7 +102,10 @@ impl LatencyPlan {
         let model = f64::from(timing.model_rate_hz);
         let graph_s = timing.synthesis_delay_samples as f64 / model;
 
-        let chain_s = into.delay_input_samples() / host + hop_s + graph_s + out_of.delay_input_samples() / model;
+        let chain_s = into.delay_input_samples() / host
+            + hop_s
+            + graph_s
+            + out_of.delay_input_samples() / model;
         let ready_s = into.latency_input_samples() as f64 / host
             + lookahead_hops(timing.encoder_lookahead_samples) as f64 * hop_s
             + hop_s
@@ -111,7 +114,8 @@ impl LatencyPlan {
         // The frame that is faded out is one later than the margin, and the chain's own delay is less than another.
         let tail_s = (timing.receptive_field_frames + SLEEP_MARGIN_FRAMES + 2) as f64 * hop_s;
         Ok(Self {
-            latency_samples: ((ready_s + slack_s(tier)) * host).ceil() as u32 + max_block_samples as u32,
+            latency_samples: ((ready_s + slack_s(tier)) * host).ceil() as u32
+                + max_block_samples as u32,
             chain_delay_samples: (chain_s * host).round() as u32,
             tail_samples: (tail_s * host).ceil() as u32,
         })
@@ -126,14 +130,22 @@ mod tests {
     #[test]
     fn live_tier_of_the_shipped_shape_is_within_60_ms() {
         let plan = LatencyPlan::new(&VoiceTiming::default(), Tier::Live, 48_000, 256).unwrap();
-        assert!(plan.latency_samples <= 2880, "{} samples at 48 kHz", plan.latency_samples);
+        assert!(
+            plan.latency_samples <= 2880,
+            "{} samples at 48 kHz",
+            plan.latency_samples
+        );
     }
 
     #[test]
     fn padding_is_never_negative() {
         for host_rate_hz in [8_000, 16_000, 22_050, 44_100, 48_000, 96_000, 192_000] {
             for model_rate_hz in [16_000, 24_000, 44_100, 48_000] {
-                let timing = VoiceTiming { encoder_lookahead_samples: 0, model_rate_hz, ..VoiceTiming::default() };
+                let timing = VoiceTiming {
+                    encoder_lookahead_samples: 0,
+                    model_rate_hz,
+                    ..VoiceTiming::default()
+                };
                 let plan = LatencyPlan::new(&timing, Tier::Live, host_rate_hz, 1).unwrap();
                 assert!(plan.latency_samples > plan.chain_delay_samples);
             }

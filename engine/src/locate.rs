@@ -58,7 +58,11 @@ pub fn voice_folders() -> Vec<PathBuf> {
 
 /// The folder into which a user puts voices.
 pub fn user_voice_folder() -> Option<PathBuf> {
-    let from = |variable: &str| std::env::var_os(variable).filter(|path| !path.is_empty()).map(PathBuf::from);
+    let from = |variable: &str| {
+        std::env::var_os(variable)
+            .filter(|path| !path.is_empty())
+            .map(PathBuf::from)
+    };
     if cfg!(target_os = "windows") {
         Some(from("APPDATA")?.join("Timbra").join("Voices"))
     } else if cfg!(target_os = "macos") {
@@ -105,7 +109,8 @@ fn libraries_in(folder: &Path) -> Vec<PathBuf> {
                 .filter(|path| {
                     let file = path.file_name().unwrap_or_default().to_string_lossy();
                     file != name
-                        && (file.starts_with(&format!("{name}.")) || file.starts_with(&format!("{stem}.1.")))
+                        && (file.starts_with(&format!("{name}."))
+                            || file.starts_with(&format!("{stem}.1.")))
                 })
                 .collect()
         })
@@ -144,7 +149,11 @@ fn module_path() -> Option<PathBuf> {
 
     #[link(name = "kernel32")]
     unsafe extern "system" {
-        fn GetModuleHandleExW(flags: u32, address: *const core::ffi::c_void, module: *mut isize) -> i32;
+        fn GetModuleHandleExW(
+            flags: u32,
+            address: *const core::ffi::c_void,
+            module: *mut isize,
+        ) -> i32;
         fn GetModuleFileNameW(module: isize, name: *mut u16, capacity: u32) -> u32;
     }
     // From the address, and without a reference to be given back.
@@ -157,8 +166,10 @@ fn module_path() -> Option<PathBuf> {
     }
     let mut name = vec![0u16; 32_768];
     // SAFETY: the buffer has the capacity that is given.
-    let length = unsafe { GetModuleFileNameW(module, name.as_mut_ptr(), name.len() as u32) } as usize;
-    (length > 0 && length < name.len()).then(|| PathBuf::from(std::ffi::OsString::from_wide(&name[..length])))
+    let length =
+        unsafe { GetModuleFileNameW(module, name.as_mut_ptr(), name.len() as u32) } as usize;
+    (length > 0 && length < name.len())
+        .then(|| PathBuf::from(std::ffi::OsString::from_wide(&name[..length])))
 }
 
 #[cfg(not(any(unix, windows)))]
@@ -174,13 +185,22 @@ mod tests {
     #[test]
     fn own_binary_is_this_test() {
         let own = own_binary().unwrap().canonicalize().unwrap();
-        assert_eq!(own, std::env::current_exe().unwrap().canonicalize().unwrap());
+        assert_eq!(
+            own,
+            std::env::current_exe().unwrap().canonicalize().unwrap()
+        );
     }
 
     #[test]
     fn runtime_is_looked_for_beside_the_binary_and_in_lib() {
         let candidates = runtime_candidates();
-        let folder = std::env::current_exe().unwrap().canonicalize().unwrap().parent().unwrap().to_path_buf();
+        let folder = std::env::current_exe()
+            .unwrap()
+            .canonicalize()
+            .unwrap()
+            .parent()
+            .unwrap()
+            .to_path_buf();
         assert!(candidates.contains(&folder.join(runtime_library_name())));
         assert!(candidates.contains(&folder.join("lib").join(runtime_library_name())));
     }

@@ -72,7 +72,10 @@ impl Encoder {
             output: Slot::new("content", &[1, 1, spec.channels]),
             states: spec.graph.states.clone(),
         };
-        Ok(Arc::new(Self { spec: spec.clone(), graph: Graph::load(shape, graph)? }))
+        Ok(Arc::new(Self {
+            spec: spec.clone(),
+            graph: Graph::load(shape, graph)?,
+        }))
     }
 
     /// What the encoder says about itself.
@@ -107,7 +110,9 @@ impl LoadedVoice {
     /// What is wrong with the package, its graphs or the runtime, in words.
     pub fn load(path: &Path, folders: &[PathBuf]) -> Result<Arc<Self>, EngineError> {
         let (_, sha256) = package::read_manifest(path)?;
-        shared(&VOICES, &sha256, || Self::from_package(VoicePackage::read(path)?, folders).map(Arc::new))
+        shared(&VOICES, &sha256, || {
+            Self::from_package(VoicePackage::read(path)?, folders).map(Arc::new)
+        })
     }
 
     fn from_package(package: VoicePackage, folders: &[PathBuf]) -> Result<Self, EngineError> {

@@ -42,22 +42,33 @@ impl Joined {
     /// # Errors
     /// The rate is not supported, or there is no memory for the voice's states.
     pub fn new(voice: &Arc<LoadedVoice>, config: StreamConfig) -> Result<Self, EngineError> {
-        let plan =
-            LatencyPlan::new(&voice.timing(), config.tier, config.host_rate_hz, config.max_block_samples)?;
+        let plan = LatencyPlan::new(
+            &voice.timing(),
+            config.tier,
+            config.host_rate_hz,
+            config.max_block_samples,
+        )?;
         let (shared, port_ends, worker_ends) = ring::stream(config, plan.latency_samples);
         let pipeline = Pipeline::new(voice, &config, plan.latency_samples)?;
         shared.install(Change::Voice(Box::new(pipeline)));
         let mut port = AudioPort::new(Arc::clone(&shared), port_ends, plan, None);
         port.set_offline(true);
         port.never_wait();
-        Ok(Self { port, worker: Worker::new(shared, worker_ends) })
+        Ok(Self {
+            port,
+            worker: Worker::new(shared, worker_ends),
+        })
     }
 
     /// Processes a block and lets the worker do all there is to do.
     ///
     /// # Errors
     /// The voice failed while running.
-    pub fn process(&mut self, channels: &mut [&mut [f32]], controls: &Controls) -> Result<(), EngineError> {
+    pub fn process(
+        &mut self,
+        channels: &mut [&mut [f32]],
+        controls: &Controls,
+    ) -> Result<(), EngineError> {
         self.port.process(channels, controls);
         while self.worker.step()? == Step::Worked {}
         Ok(())
@@ -171,7 +182,11 @@ impl Converter {
     ///
     /// # Errors
     /// The voice failed while running.
-    pub fn finish(mut self, controls: &dyn Fn(u64) -> Controls, output: &mut Vec<f32>) -> Result<(), EngineError> {
+    pub fn finish(
+        mut self,
+        controls: &dyn Fn(u64) -> Controls,
+        output: &mut Vec<f32>,
+    ) -> Result<(), EngineError> {
         while self.given_samples < self.taken_samples {
             self.block.resize(BLOCK_SAMPLES, 0.0);
             self.convert_block(controls, output)?;
@@ -184,14 +199,21 @@ impl Converter {
         self.joined.status()
     }
 
-    fn convert_block(&mut self, controls: &dyn Fn(u64) -> Controls, output: &mut Vec<f32>) -> Result<(), EngineError> {
+    fn convert_block(
+        &mut self,
+        controls: &dyn Fn(u64) -> Controls,
+        output: &mut Vec<f32>,
+    ) -> Result<(), EngineError> {
         let controls = controls(self.processed_samples);
         self.joined.process(&mut [&mut self.block], &controls)?;
         let latency = u64::from(self.joined.port.latency_samples());
         // Output position p is heard of input position p − latency.
-        let skipped = latency.saturating_sub(self.processed_samples).min(BLOCK_SAMPLES as u64) as usize;
+        let skipped = latency
+            .saturating_sub(self.processed_samples)
+            .min(BLOCK_SAMPLES as u64) as usize;
         self.processed_samples += BLOCK_SAMPLES as u64;
-        let wanted = (self.taken_samples - self.given_samples).min((BLOCK_SAMPLES - skipped) as u64) as usize;
+        let wanted = (self.taken_samples - self.given_samples).min((BLOCK_SAMPLES - skipped) as u64)
+            as usize;
         output.extend_from_slice(&self.block[skipped..skipped + wanted]);
         self.given_samples += wanted as u64;
         self.block.clear();

@@ -39,7 +39,10 @@ pub fn prefer_providers(names: Vec<String>) {
 
 /// The library in use, once one is.
 pub fn library_in_use() -> Option<PathBuf> {
-    RUNTIME.lock().as_ref().map(|runtime| runtime.library.clone())
+    RUNTIME
+        .lock()
+        .as_ref()
+        .map(|runtime| runtime.library.clone())
 }
 
 /// Finds and loads ONNX Runtime, if that has not been done.
@@ -67,7 +70,11 @@ fn runtime() -> Result<Arc<Runtime>, EngineError> {
             Err(found) => reason = found,
         }
     }
-    Err(EngineError::RuntimeMissing { library: locate::runtime_library_name().to_owned(), reason, searched: candidates })
+    Err(EngineError::RuntimeMissing {
+        library: locate::runtime_library_name().to_owned(),
+        reason,
+        searched: candidates,
+    })
 }
 
 fn open_runtime(library: &Path) -> Result<Runtime, String> {
@@ -78,7 +85,10 @@ fn open_runtime(library: &Path) -> Result<Runtime, String> {
         .build()
         .map_err(|error| error.to_string())?;
     environment.set_log_level(ort::logging::LogLevel::Error);
-    Ok(Runtime { environment, library: library.to_path_buf() })
+    Ok(Runtime {
+        environment,
+        library: library.to_path_buf(),
+    })
 }
 
 /// A tensor of a graph as it is used for one frame.
@@ -93,7 +103,10 @@ pub struct Slot {
 impl Slot {
     /// A slot by name and shape.
     pub fn new(name: &str, shape: &[usize]) -> Self {
-        Self { name: name.to_owned(), shape: shape.to_vec() }
+        Self {
+            name: name.to_owned(),
+            shape: shape.to_vec(),
+        }
     }
 
     fn values(&self) -> usize {
@@ -138,7 +151,10 @@ pub struct Graph {
 
 impl std::fmt::Debug for Graph {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("Graph").field("shape", &self.shape).finish_non_exhaustive()
+        formatter
+            .debug_struct("Graph")
+            .field("shape", &self.shape)
+            .finish_non_exhaustive()
     }
 }
 
@@ -162,7 +178,9 @@ impl Graph {
             });
             match outcome {
                 Ok((graph, difference)) if difference <= PROVIDER_TOLERANCE => return Ok(graph),
-                Ok((_, difference)) => messages.push(format!("{provider} differs from the CPU by {difference:.3}")),
+                Ok((_, difference)) => messages.push(format!(
+                    "{provider} differs from the CPU by {difference:.3}"
+                )),
                 Err(error) => messages.push(format!("{provider}: {error}")),
             }
         }
@@ -183,8 +201,8 @@ impl Graph {
         bytes: &[u8],
         provider: &str,
     ) -> Result<Arc<Self>, EngineError> {
-        let session =
-            session(runtime, bytes, provider).map_err(|reason| graph_error(shape, "loaded", reason))?;
+        let session = session(runtime, bytes, provider)
+            .map_err(|reason| graph_error(shape, "loaded", reason))?;
         let (slots, roles) = check(shape, &session)?;
         Ok(Arc::new(Self {
             shape: shape.clone(),
@@ -223,12 +241,17 @@ impl Graph {
         if results.iter().all(|value| value.is_finite()) {
             return Ok(results);
         }
-        Err(EngineError::NotFinite { owner: self.shape.owner.clone(), graph: self.shape.file.clone() })
+        Err(EngineError::NotFinite {
+            owner: self.shape.owner.clone(),
+            graph: self.shape.file.clone(),
+        })
     }
 
     /// Short name of where it runs, e.g. `CPU`.
     pub fn provider(&self) -> &str {
-        self.provider.strip_suffix("ExecutionProvider").unwrap_or(&self.provider)
+        self.provider
+            .strip_suffix("ExecutionProvider")
+            .unwrap_or(&self.provider)
     }
 
     /// Why it does not run where it was asked to.
@@ -261,7 +284,9 @@ impl GraphStream {
         let values = graph
             .slots
             .iter()
-            .map(|slot| zeros(slot).map_err(|error| graph_error(&graph.shape, "run", error.to_string())))
+            .map(|slot| {
+                zeros(slot).map_err(|error| graph_error(&graph.shape, "run", error.to_string()))
+            })
             .collect::<Result<Vec<_>, _>>()?;
         let places = graph
             .shape
@@ -269,7 +294,12 @@ impl GraphStream {
             .iter()
             .filter_map(|input| graph.slots.iter().position(|slot| slot.name == input.name))
             .collect();
-        Ok(Self { graph: Arc::clone(graph), values, places, output: vec![0.0; graph.shape.output.values()] })
+        Ok(Self {
+            graph: Arc::clone(graph),
+            values,
+            places,
+            output: vec![0.0; graph.shape.output.values()],
+        })
     }
 
     /// The numbers of input `index` (in the order of [`GraphShape::inputs`]), to be written before [`Self::run`].
@@ -289,19 +319,26 @@ impl GraphStream {
         let failed = |reason: String| graph_error(shape, "run", reason);
         let mut next = Vec::with_capacity(shape.states.len());
         {
-            let views: Vec<SessionInputValue<'_>> = self.values.iter().map(SessionInputValue::from).collect();
+            let views: Vec<SessionInputValue<'_>> =
+                self.values.iter().map(SessionInputValue::from).collect();
             let mut session = self.graph.session.lock();
             let outputs = session
                 .run(SessionInputs::<0>::from(views.as_slice()))
                 .map_err(|error| failed(error.to_string()))?;
             for ((_, value), role) in outputs.into_iter().zip(&self.graph.roles) {
-                let (found, numbers) =
-                    value.try_extract_tensor::<f32>().map_err(|error| failed(error.to_string()))?;
+                let (found, numbers) = value
+                    .try_extract_tensor::<f32>()
+                    .map_err(|error| failed(error.to_string()))?;
                 let expected = match role {
                     Role::Output => &shape.output,
                     Role::State(index) => &self.graph.slots[*index],
                 };
-                if !found.iter().zip(&expected.shape).all(|(&a, &b)| a == b as i64) || found.len() != expected.shape.len() {
+                if !found
+                    .iter()
+                    .zip(&expected.shape)
+                    .all(|(&a, &b)| a == b as i64)
+                    || found.len() != expected.shape.len()
+                {
                     return Err(failed(format!(
                         "output {} had shape {found} instead of {:?}",
                         expected.name, expected.shape
@@ -365,10 +402,14 @@ pub fn evaluate(bytes: &[u8], inputs: &[NamedTensor]) -> Result<Vec<NamedTensor>
             .map_err(|error| failed(format!("{}: {error}", input.name)))?;
         values.push((input.name.clone(), tensor));
     }
-    let outputs = session.run(values).map_err(|error| failed(error.to_string()))?;
+    let outputs = session
+        .run(values)
+        .map_err(|error| failed(error.to_string()))?;
     let mut results = Vec::with_capacity(outputs.len());
     for (name, value) in outputs {
-        let (shape, data) = value.try_extract_tensor::<f32>().map_err(|error| failed(error.to_string()))?;
+        let (shape, data) = value
+            .try_extract_tensor::<f32>()
+            .map_err(|error| failed(error.to_string()))?;
         results.push(NamedTensor {
             name: name.to_owned(),
             shape: shape.iter().map(|&extent| extent.max(0) as usize).collect(),
@@ -394,14 +435,21 @@ fn session(runtime: &Runtime, bytes: &[u8], provider: &str) -> Result<Session, S
     };
     let mut builder = configure().map_err(|error| error.to_string())?;
     if provider != CPU {
-        let devices: Vec<_> =
-            runtime.environment.devices().filter(|device| device.ep().is_ok_and(|name| name == provider)).collect();
+        let devices: Vec<_> = runtime
+            .environment
+            .devices()
+            .filter(|device| device.ep().is_ok_and(|name| name == provider))
+            .collect();
         if devices.is_empty() {
             return Err("not in this ONNX Runtime, or no such device here".to_owned());
         }
-        builder = builder.with_devices(devices, None).map_err(|error| error.to_string())?;
+        builder = builder
+            .with_devices(devices, None)
+            .map_err(|error| error.to_string())?;
     }
-    builder.commit_from_memory(bytes).map_err(|error| error.to_string())
+    builder
+        .commit_from_memory(bytes)
+        .map_err(|error| error.to_string())
 }
 
 /// Compares a session with what it must look like; gives the session's inputs and the roles of its outputs.
@@ -413,28 +461,46 @@ fn check(shape: &GraphShape, session: &Session) -> Result<(Vec<Slot>, Vec<Role>)
         expected,
         found,
     };
-    let states: Vec<Slot> = shape.states.iter().map(|state| Slot::new(&state.name, &state.shape)).collect();
+    let states: Vec<Slot> = shape
+        .states
+        .iter()
+        .map(|state| Slot::new(&state.name, &state.shape))
+        .collect();
     let wanted: Vec<&Slot> = shape.inputs.iter().chain(&states).collect();
 
     let mut slots = Vec::new();
     for input in session.inputs() {
         let Some(slot) = wanted.iter().find(|slot| slot.name == input.name()) else {
             let names: Vec<_> = wanted.iter().map(|slot| slot.name.as_str()).collect();
-            return Err(mismatch("the inputs".into(), names.join(", "), format!("also {}", input.name())));
+            return Err(mismatch(
+                "the inputs".into(),
+                names.join(", "),
+                format!("also {}", input.name()),
+            ));
         };
         fits(input.dtype(), &slot.shape).map_err(|found| {
-            mismatch(format!("input {}", slot.name), format!("float32 {:?}", slot.shape), found)
+            mismatch(
+                format!("input {}", slot.name),
+                format!("float32 {:?}", slot.shape),
+                found,
+            )
         })?;
         slots.push((*slot).clone());
     }
     if let Some(missing) = wanted.iter().find(|slot| !slots.contains(slot)) {
-        return Err(mismatch("the inputs".into(), format!("with {}", missing.name), "no such input".into()));
+        return Err(mismatch(
+            "the inputs".into(),
+            format!("with {}", missing.name),
+            "no such input".into(),
+        ));
     }
 
     let mut roles = Vec::new();
     for output in session.outputs() {
         let state = output.name().strip_suffix("_next").and_then(|name| {
-            slots.iter().position(|slot| slot.name == name && states.iter().any(|state| state.name == name))
+            slots
+                .iter()
+                .position(|slot| slot.name == name && states.iter().any(|state| state.name == name))
         });
         let (role, expected) = match state {
             Some(index) => (Role::State(index), &slots[index].shape),
@@ -447,15 +513,24 @@ fn check(shape: &GraphShape, session: &Session) -> Result<(Vec<Slot>, Vec<Role>)
                 ));
             }
         };
-        fits(output.dtype(), expected)
-            .map_err(|found| mismatch(format!("output {}", output.name()), format!("float32 {expected:?}"), found))?;
+        fits(output.dtype(), expected).map_err(|found| {
+            mismatch(
+                format!("output {}", output.name()),
+                format!("float32 {expected:?}"),
+                found,
+            )
+        })?;
         roles.push(role);
     }
     let complete = roles.contains(&Role::Output) && roles.len() == states.len() + 1;
     if !complete {
         return Err(mismatch(
             "the outputs".into(),
-            format!("{} and {} states with _next", shape.output.name, states.len()),
+            format!(
+                "{} and {} states with _next",
+                shape.output.name,
+                states.len()
+            ),
             format!("{} outputs", roles.len()),
         ));
     }
@@ -471,17 +546,35 @@ fn fits(found: &ValueType, shape: &[usize]) -> Result<(), String> {
     // A negative extent is symbolic. Outputs of some operators have no shape until they run.
     let matching = extents.is_empty()
         || (extents.len() == shape.len()
-            && extents.iter().zip(shape).all(|(&extent, &wanted)| extent < 0 || extent == wanted as i64));
-    if matching { Ok(()) } else { Err(found.to_string()) }
+            && extents
+                .iter()
+                .zip(shape)
+                .all(|(&extent, &wanted)| extent < 0 || extent == wanted as i64));
+    if matching {
+        Ok(())
+    } else {
+        Err(found.to_string())
+    }
 }
 
 fn graph_error(shape: &GraphShape, action: &'static str, reason: String) -> EngineError {
-    EngineError::Graph { owner: shape.owner.clone(), graph: shape.file.clone(), action, reason }
+    EngineError::Graph {
+        owner: shape.owner.clone(),
+        graph: shape.file.clone(),
+        action,
+        reason,
+    }
 }
 
 /// Largest difference over the largest value.
 fn relative_difference(expected: &[f32], found: &[f32]) -> f32 {
-    let scale = expected.iter().fold(1e-6f32, |top, value| top.max(value.abs()));
-    let difference = expected.iter().zip(found).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    let scale = expected
+        .iter()
+        .fold(1e-6f32, |top, value| top.max(value.abs()));
+    let difference = expected
+        .iter()
+        .zip(found)
+        .map(|(a, b)| (a - b).abs())
+        .fold(0.0, f32::max);
     difference / scale
 }

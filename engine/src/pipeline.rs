@@ -46,7 +46,11 @@ impl ControlTrack {
 
     /// Forgets what is not needed for this position and later ones.
     pub fn forget_before(&mut self, position: f64) {
-        while self.frames.get(1).is_some_and(|next| next.position as f64 <= position) {
+        while self
+            .frames
+            .get(1)
+            .is_some_and(|next| next.position as f64 <= position)
+        {
             self.frames.pop_front();
         }
     }
@@ -56,7 +60,8 @@ impl ControlTrack {
         self.forget_before(position);
         match (self.frames.front(), self.frames.get(1)) {
             (Some(before), Some(after)) if position > before.position as f64 => {
-                let way = (position - before.position as f64) / (after.position - before.position) as f64;
+                let way =
+                    (position - before.position as f64) / (after.position - before.position) as f64;
                 before.controls.towards(&after.controls, way as f32)
             }
             (Some(only), _) => only.controls,
@@ -123,10 +128,18 @@ pub(crate) struct Pipeline {
 
 impl Pipeline {
     /// A voice ready to begin in a stream whose host was told `latency_samples`.
-    pub fn new(voice: &Arc<LoadedVoice>, config: &StreamConfig, latency_samples: u32) -> Result<Self, EngineError> {
+    pub fn new(
+        voice: &Arc<LoadedVoice>,
+        config: &StreamConfig,
+        latency_samples: u32,
+    ) -> Result<Self, EngineError> {
         let manifest = voice.manifest();
-        let plan =
-            LatencyPlan::new(&voice.timing(), config.tier, config.host_rate_hz, config.max_block_samples)?;
+        let plan = LatencyPlan::new(
+            &voice.timing(),
+            config.tier,
+            config.host_rate_hz,
+            config.max_block_samples,
+        )?;
         if plan.latency_samples > latency_samples {
             return Err(EngineError::NeedsRestart {
                 voice: manifest.name.clone(),
@@ -258,7 +271,8 @@ impl Pipeline {
         late_hops: u64,
         leaving: bool,
     ) -> Result<Outcome, EngineError> {
-        self.hop.copy_from_slice(&self.waiting[..CONTENT_HOP_SAMPLES]);
+        self.hop
+            .copy_from_slice(&self.waiting[..CONTENT_HOP_SAMPLES]);
         self.waiting.drain(..CONTENT_HOP_SAMPLES);
         let hop_index = self.hops;
         self.hops += 1;
@@ -266,8 +280,13 @@ impl Pipeline {
         let silent = self.hop.iter().all(|&sample| sample == 0.0);
         self.silent_hops = if silent { self.silent_hops + 1 } else { 0 };
 
-        let mut outcome =
-            Outcome { start: self.next_start(), missing: false, replaced: false, asleep: false, f0: None };
+        let mut outcome = Outcome {
+            start: self.next_start(),
+            missing: false,
+            replaced: false,
+            asleep: false,
+            f0: None,
+        };
         let frame = if self.asleep && silent {
             outcome.asleep = true;
             None
@@ -315,9 +334,12 @@ impl Pipeline {
         let controls = controls.at(position);
         let mix = controls.normalised_mix(manifest.speakers.len());
         let shift = controls.pitch_semitones
-            + self.auto_pitch.push(frame.f0_hz, controls.auto_pitch, &manifest.speakers, &mix);
+            + self
+                .auto_pitch
+                .push(frame.f0_hz, controls.auto_pitch, &manifest.speakers, &mix);
         let f0_hz = if frame.f0_hz > 0.0 {
-            (frame.f0_hz * (shift / 12.0).exp2()).clamp(LOWEST_F0_HZ, manifest.f0_max_hz.max(LOWEST_F0_HZ))
+            (frame.f0_hz * (shift / 12.0).exp2())
+                .clamp(LOWEST_F0_HZ, manifest.f0_max_hz.max(LOWEST_F0_HZ))
         } else {
             0.0
         };
@@ -337,7 +359,9 @@ impl Pipeline {
                 fade_in(&mut self.audio, FadeShape::Linear);
             }
             let gate = self.gate.push(frame.loudness_db, controls.gate_db);
-            let envelope = self.envelope.push(frame.loudness_db, &self.audio, controls.loudness_match);
+            let envelope =
+                self.envelope
+                    .push(frame.loudness_db, &self.audio, controls.loudness_match);
             self.gains.apply(gate * envelope, &mut self.audio);
         } else {
             self.replace_hop()?;
@@ -370,7 +394,8 @@ impl Pipeline {
     /// Input position, in host samples of the stream, that frame `index` describes.
     fn position_of(&self, index: u64) -> f64 {
         let content_samples = index as f64 * CONTENT_HOP_SAMPLES as f64;
-        let host_samples = content_samples * f64::from(self.host_rate_hz) / f64::from(CONTENT_RATE_HZ);
+        let host_samples =
+            content_samples * f64::from(self.host_rate_hz) / f64::from(CONTENT_RATE_HZ);
         self.base as f64 + host_samples - self.into.delay_input_samples()
     }
 

@@ -137,7 +137,11 @@ impl AudioPort {
     /// may sleep until the worker has caught up.
     pub fn process(&mut self, channels: &mut [&mut [f32]], controls: &Controls) {
         let _flush = FlushDenormals::scope();
-        let samples = channels.iter().map(|channel| channel.len()).min().unwrap_or(0);
+        let samples = channels
+            .iter()
+            .map(|channel| channel.len())
+            .min()
+            .unwrap_or(0);
         let controls = controls.sane();
         let most = self.shared.config.max_block_samples;
         let mut start = 0;
@@ -178,22 +182,38 @@ impl AudioPort {
         self.waits = false;
     }
 
-    fn process_piece(&mut self, channels: &mut [&mut [f32]], start: usize, end: usize, controls: &Controls) {
+    fn process_piece(
+        &mut self,
+        channels: &mut [&mut [f32]],
+        start: usize,
+        end: usize,
+        controls: &Controls,
+    ) {
         let came_s = self.epoch.elapsed().as_secs_f64();
         self.pace.begin(came_s);
-        self.shared.counters.free_wheeling.store(self.pace.free_wheels(), Ordering::Relaxed);
+        self.shared
+            .counters
+            .free_wheeling
+            .store(self.pace.free_wheels(), Ordering::Relaxed);
         let samples = end - start;
 
         self.take_in(channels, start, end);
         self.send(samples, controls);
         self.wait_for(self.position + samples as u64);
-        self.ends.pull(self.position, &mut self.wet[..samples], &mut self.present[..samples]);
+        self.ends.pull(
+            self.position,
+            &mut self.wet[..samples],
+            &mut self.present[..samples],
+        );
         self.give_out(channels, start, end);
 
         self.position += samples as u64;
-        self.shared.played_until.store(self.position, Ordering::Release);
+        self.shared
+            .played_until
+            .store(self.position, Ordering::Release);
         let audio_s = samples as f64 / f64::from(self.shared.config.host_rate_hz);
-        self.pace.end(came_s, self.epoch.elapsed().as_secs_f64(), audio_s);
+        self.pace
+            .end(came_s, self.epoch.elapsed().as_secs_f64(), audio_s);
     }
 
     /// Reads the input: the mono mix for the worker, and nothing that is not a number for anyone.
@@ -235,16 +255,26 @@ impl AudioPort {
             if broken_at.is_some() || self.restart {
                 self.restart = false;
                 let at = broken_at.unwrap_or(self.position);
-                self.ends.push_event(at, Event::Restart { resume: self.position });
+                self.ends.push_event(
+                    at,
+                    Event::Restart {
+                        resume: self.position,
+                    },
+                );
                 if broken_at.is_some() {
-                    self.ends.push_event(self.position, Event::Controls(*controls));
+                    self.ends
+                        .push_event(self.position, Event::Controls(*controls));
                 }
             }
         }
         while self.next_grid < end {
-            self.controls.push(ControlFrame { position: self.next_grid, controls: *controls });
+            self.controls.push(ControlFrame {
+                position: self.next_grid,
+                controls: *controls,
+            });
             if room {
-                self.ends.push_event(self.next_grid, Event::Controls(*controls));
+                self.ends
+                    .push_event(self.next_grid, Event::Controls(*controls));
             }
             self.next_grid += GRID_SAMPLES;
         }
@@ -266,8 +296,8 @@ impl AudioPort {
                     && shared.decided_until.load(Ordering::Acquire) < end
             } else {
                 // A rendering host that begins while the voice is being loaded.
-                let coming =
-                    shared.loading.load(Ordering::Acquire) || shared.has_incoming.load(Ordering::Acquire);
+                let coming = shared.loading.load(Ordering::Acquire)
+                    || shared.has_incoming.load(Ordering::Acquire);
                 coming && self.pace.free_wheels()
             }
         };
@@ -297,7 +327,9 @@ impl AudioPort {
         let mut missing = 0;
         for offset in 0..end - start {
             let position = self.position + offset as u64;
-            let heard = position.checked_sub(latency).filter(|&heard| heard >= self.base);
+            let heard = position
+                .checked_sub(latency)
+                .filter(|&heard| heard >= self.base);
             let controls = self.controls.at(heard.unwrap_or(self.base));
             let wet = match heard {
                 // Before the first sample is heard there is silence, and nothing is missing.

@@ -183,8 +183,22 @@ pub(crate) fn rings(config: &StreamConfig, latency_samples: u32) -> (PortEnds, W
     let (worker_out, audio_out) = HeapRb::new(samples).split();
     // A hop has at least 4000 / 100 samples.
     let (worker_hops, hops) = HeapRb::new(samples / 32 + 16).split();
-    let port = PortEnds { audio_in, events, audio_out, hops, current: Hop { start: 0, samples: 0 } };
-    let worker = WorkerEnds { audio_in: worker_in, events: worker_events, audio_out: worker_out, hops: worker_hops };
+    let port = PortEnds {
+        audio_in,
+        events,
+        audio_out,
+        hops,
+        current: Hop {
+            start: 0,
+            samples: 0,
+        },
+    };
+    let worker = WorkerEnds {
+        audio_in: worker_in,
+        events: worker_events,
+        audio_out: worker_out,
+        hops: worker_hops,
+    };
     (port, worker)
 }
 
@@ -219,7 +233,9 @@ impl PortEnds {
                 continue;
             }
             let position = start + done as u64;
-            let late = position.saturating_sub(self.current.start).min(u64::from(self.current.samples)) as u32;
+            let late = position
+                .saturating_sub(self.current.start)
+                .min(u64::from(self.current.samples)) as u32;
             if late > 0 {
                 self.audio_out.skip(late as usize);
                 self.advance(late);
@@ -258,7 +274,10 @@ impl WorkerEnds {
     pub fn push_hop(&mut self, start: u64, samples: &[f32]) {
         let pushed = self.audio_out.push_slice(samples);
         // Room was made sure of.
-        let _ = self.hops.try_push(Hop { start, samples: pushed as u32 });
+        let _ = self.hops.try_push(Hop {
+            start,
+            samples: pushed as u32,
+        });
     }
 
     /// The next event, left where it is.
@@ -273,7 +292,10 @@ impl WorkerEnds {
 }
 
 /// The shared part with its rings.
-pub(crate) fn stream(config: StreamConfig, latency_samples: u32) -> (Arc<Shared>, PortEnds, WorkerEnds) {
+pub(crate) fn stream(
+    config: StreamConfig,
+    latency_samples: u32,
+) -> (Arc<Shared>, PortEnds, WorkerEnds) {
     let (port, worker) = rings(&config, latency_samples);
     (Arc::new(Shared::new(config, latency_samples)), port, worker)
 }
@@ -284,8 +306,12 @@ mod tests {
     use crate::controls::Tier;
 
     fn ends() -> (PortEnds, WorkerEnds) {
-        let config =
-            StreamConfig { host_rate_hz: 8_000, max_block_samples: 64, channels: 1, tier: Tier::Live };
+        let config = StreamConfig {
+            host_rate_hz: 8_000,
+            max_block_samples: 64,
+            channels: 1,
+            tier: Tier::Live,
+        };
         rings(&config, 100)
     }
 
@@ -300,7 +326,12 @@ mod tests {
         worker.push_hop(14, &[14.0, 15.0]);
         port.pull(10, &mut wet, &mut present);
         assert_eq!(wet, [10.0, 11.0, 0.0, 0.0, 14.0, 15.0, 0.0, 0.0, 0.0, 0.0]);
-        assert_eq!(present, [true, true, false, false, true, true, false, false, false, false]);
+        assert_eq!(
+            present,
+            [
+                true, true, false, false, true, true, false, false, false, false
+            ]
+        );
     }
 
     #[test]

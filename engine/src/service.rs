@@ -48,7 +48,11 @@ pub(crate) struct Slot {
 
 /// Work for the loader thread.
 enum Job {
-    Load { slot: Arc<Slot>, wanted: VoiceRef, asked: u64 },
+    Load {
+        slot: Arc<Slot>,
+        wanted: VoiceRef,
+        asked: u64,
+    },
     /// Freed where time does not matter.
     Free(Box<dyn Any + Send>),
     Quit,
@@ -86,7 +90,10 @@ impl Drop for Running {
 impl Service {
     /// The service of this process; nothing is started before the first stream is opened.
     pub fn global() -> &'static Self {
-        static SERVICE: Service = Service { running: Mutex::new(Weak::new()), folders: Mutex::new(None) };
+        static SERVICE: Service = Service {
+            running: Mutex::new(Weak::new()),
+            folders: Mutex::new(None),
+        };
         &SERVICE
     }
 
@@ -98,7 +105,10 @@ impl Service {
 
     /// The folders in use.
     pub fn voice_folders(&self) -> Vec<PathBuf> {
-        self.folders.lock().clone().unwrap_or_else(locate::voice_folders)
+        self.folders
+            .lock()
+            .clone()
+            .unwrap_or_else(locate::voice_folders)
     }
 
     /// Opens a stream and starts to load `wanted` (an empty reference loads nothing).
@@ -108,7 +118,11 @@ impl Service {
     ///
     /// # Errors
     /// The rate is not supported or a thread could not be started.
-    pub fn open(&self, config: StreamConfig, wanted: VoiceRef) -> Result<(AudioPort, StreamHandle), EngineError> {
+    pub fn open(
+        &self,
+        config: StreamConfig,
+        wanted: VoiceRef,
+    ) -> Result<(AudioPort, StreamHandle), EngineError> {
         let config = StreamConfig {
             max_block_samples: config.max_block_samples.clamp(1, 1 << 16),
             channels: config.channels.clamp(1, 2),
@@ -116,8 +130,15 @@ impl Service {
         };
         let timing = library::find(&wanted, &self.voice_folders())
             .and_then(|found| package::read_manifest(&found.path).ok())
-            .map_or_else(VoiceTiming::default, |(manifest, _)| VoiceTiming::of(&manifest));
-        let plan = LatencyPlan::new(&timing, config.tier, config.host_rate_hz, config.max_block_samples)?;
+            .map_or_else(VoiceTiming::default, |(manifest, _)| {
+                VoiceTiming::of(&manifest)
+            });
+        let plan = LatencyPlan::new(
+            &timing,
+            config.tier,
+            config.host_rate_hz,
+            config.max_block_samples,
+        )?;
         let running = self.running()?;
 
         let (shared, port_ends, worker_ends) = ring::stream(config, plan.latency_samples);
@@ -136,7 +157,12 @@ impl Service {
         };
         running.state.generation.fetch_add(1, Ordering::Release);
         running.grow(count)?;
-        let port = AudioPort::new(shared, port_ends, plan, Some(Arc::clone(&running) as Arc<dyn Any + Send + Sync>));
+        let port = AudioPort::new(
+            shared,
+            port_ends,
+            plan,
+            Some(Arc::clone(&running) as Arc<dyn Any + Send + Sync>),
+        );
         let handle = StreamHandle { slot, running };
         handle.load_voice(wanted);
         Ok((port, handle))
@@ -155,8 +181,11 @@ impl Service {
             jobs,
         });
         let loader = spawn("timbra-loader", move || loader::run(&work))?;
-        let running =
-            Arc::new(Running { state, threads: Mutex::new(vec![loader]), workers: AtomicU64::new(0) });
+        let running = Arc::new(Running {
+            state,
+            threads: Mutex::new(vec![loader]),
+            workers: AtomicU64::new(0),
+        });
         running.grow(1)?;
         *known = Arc::downgrade(&running);
         Ok(running)
@@ -179,11 +208,17 @@ impl Running {
     }
 }
 
-fn spawn(name: &'static str, body: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, EngineError> {
+fn spawn(
+    name: &'static str,
+    body: impl FnOnce() + Send + 'static,
+) -> Result<JoinHandle<()>, EngineError> {
     std::thread::Builder::new()
         .name(name.to_owned())
         .spawn(body)
-        .map_err(|error| EngineError::Thread { thread: name, reason: error.to_string() })
+        .map_err(|error| EngineError::Thread {
+            thread: name,
+            reason: error.to_string(),
+        })
 }
 
 /// The other threads' end of a stream. Clones refer to the same stream.
@@ -208,10 +243,18 @@ impl StreamHandle {
         if !wanted.is_empty() {
             let sounding = shared.sounding.load(Ordering::Acquire);
             shared.loading.store(true, Ordering::Release);
-            shared.counters.set_voice_state(if sounding { VoiceState::Replacing } else { VoiceState::Loading });
+            shared.counters.set_voice_state(if sounding {
+                VoiceState::Replacing
+            } else {
+                VoiceState::Loading
+            });
         }
         // The loader lives as long as this handle.
-        let _ = self.running.state.jobs.send(Job::Load { slot: Arc::clone(slot), wanted, asked });
+        let _ = self.running.state.jobs.send(Job::Load {
+            slot: Arc::clone(slot),
+            wanted,
+            asked,
+        });
     }
 
     /// Waits until the voice asked for last plays, or takes over with the next input (true), or can not (false); at

@@ -161,7 +161,9 @@ pub(crate) struct F0History {
 
 impl Default for F0History {
     fn default() -> Self {
-        Self { points: Mutex::new(std::collections::VecDeque::with_capacity(F0_HISTORY_POINTS)) }
+        Self {
+            points: Mutex::new(std::collections::VecDeque::with_capacity(F0_HISTORY_POINTS)),
+        }
     }
 }
 

@@ -32,7 +32,13 @@ impl AutoPitch {
     const GLIDE_SEMITONES: f32 = 0.6;
 
     /// Takes the F0 of a frame (0 = unvoiced) and gives the shift in semitones; off, it listens on and glides to 0.
-    pub fn push(&mut self, f0_hz: f32, on: bool, speakers: &[Speaker], mix: &[f32; MAX_SPEAKERS]) -> f32 {
+    pub fn push(
+        &mut self,
+        f0_hz: f32,
+        on: bool,
+        speakers: &[Speaker],
+        mix: &[f32; MAX_SPEAKERS],
+    ) -> f32 {
         if f0_hz > 0.0 {
             self.voiced_frames = self.voiced_frames.saturating_add(1);
             let share = 1.0 / (self.voiced_frames as f32).min(Self::MEMORY_FRAMES);
@@ -40,8 +46,11 @@ impl AutoPitch {
         }
         let known = self.voiced_frames >= Self::FIRST_FRAMES;
         if on && known {
-            let wanted_octaves: f32 =
-                speakers.iter().zip(mix).map(|(speaker, weight)| weight * speaker.f0_median_hz.log2()).sum();
+            let wanted_octaves: f32 = speakers
+                .iter()
+                .zip(mix)
+                .map(|(speaker, weight)| weight * speaker.f0_median_hz.log2())
+                .sum();
             let wanted = 12.0 * (wanted_octaves - self.mean_octaves);
             if (wanted - self.step_semitones).abs() > Self::HYSTERESIS_SEMITONES {
                 self.step_semitones = wanted.round();
@@ -66,7 +75,11 @@ pub struct FrameGate {
 
 impl Default for FrameGate {
     fn default() -> Self {
-        Self { open: false, held_frames: 0, gain: 1.0 }
+        Self {
+            open: false,
+            held_frames: 0,
+            gain: 1.0,
+        }
     }
 }
 
@@ -89,7 +102,11 @@ impl FrameGate {
             self.held_frames += 1;
             self.open = self.held_frames <= Self::HOLD_FRAMES;
         }
-        self.gain = if self.open { 1.0 } else { (self.gain - Self::RELEASE_STEP).max(0.0) };
+        self.gain = if self.open {
+            1.0
+        } else {
+            (self.gain - Self::RELEASE_STEP).max(0.0)
+        };
         self.gain
     }
 }
@@ -131,7 +148,8 @@ impl EnvelopeMatch {
         self.inputs_db.rotate_right(1);
         self.inputs_db[0] = loudness_db;
         self.powers.rotate_right(1);
-        self.powers[0] = hop.iter().map(|sample| sample * sample).sum::<f32>() / hop.len().max(1) as f32;
+        self.powers[0] =
+            hop.iter().map(|sample| sample * sample).sum::<f32>() / hop.len().max(1) as f32;
         let made_db = 10.0 * (self.powers.iter().sum::<f32>() / 3.0 + 1e-10).log10();
         let whole = self.lag_frames as usize;
         let part = self.lag_frames - whole as f32;
@@ -140,7 +158,11 @@ impl EnvelopeMatch {
             let wanted_db = (sung_db - made_db).clamp(-24.0, 18.0);
             self.correction_db += Self::SHARE * (wanted_db - self.correction_db);
         }
-        if amount > 0.0 { db_to_linear(amount * self.correction_db) } else { 1.0 }
+        if amount > 0.0 {
+            db_to_linear(amount * self.correction_db)
+        } else {
+            1.0
+        }
     }
 }
 
@@ -156,7 +178,10 @@ impl GainLine {
     /// For a synthesis that lags by `delay_samples` with `hop_samples` per frame.
     pub fn new(delay_samples: usize, hop_samples: usize) -> Self {
         let depth = delay_samples / hop_samples + 3;
-        Self { gains: std::iter::repeat_n(1.0, depth).collect(), delay_samples }
+        Self {
+            gains: std::iter::repeat_n(1.0, depth).collect(),
+            delay_samples,
+        }
     }
 
     /// Takes the gain of a frame and applies the line to the hop made for it, which covers the time from the frame
@@ -211,7 +236,10 @@ mod tests {
         assert_eq!(shifts[0], 0.0);
         assert_eq!(shifts.last(), Some(&12.0));
         assert!(shifts[100..].iter().all(|&shift| shift == 12.0));
-        assert!((0..60).any(|_| auto.push(112.0, false, &speakers, &mix) == 0.0), "off: glides back");
+        assert!(
+            (0..60).any(|_| auto.push(112.0, false, &speakers, &mix) == 0.0),
+            "off: glides back"
+        );
     }
 
     #[test]
@@ -230,7 +258,10 @@ mod tests {
     fn envelope_match_removes_a_constant_difference() {
         let mut follower = EnvelopeMatch::new(240, 480);
         let hop = [0.1; 480];
-        let gain = (0..100).map(|_| follower.push(-14.0, &hop, 1.0)).last().unwrap();
+        let gain = (0..100)
+            .map(|_| follower.push(-14.0, &hop, 1.0))
+            .last()
+            .unwrap();
         assert!((gain - 2.0).abs() < 0.02, "{gain}");
         assert_eq!(follower.push(-14.0, &hop, 0.0), 1.0);
     }
@@ -246,9 +277,16 @@ mod tests {
                 line.apply(gain, &mut hop);
                 curve.extend(hop);
             }
-            assert!(curve.windows(2).all(|pair| (pair[0] - pair[1]).abs() < 0.011));
+            assert!(
+                curve
+                    .windows(2)
+                    .all(|pair| (pair[0] - pair[1]).abs() < 0.011)
+            );
             // Frame 1 (gain 0) is heard at the end of hop 1, later by the delay.
-            assert!(curve[200 + delay_samples].abs() < 1e-3, "delay {delay_samples}");
+            assert!(
+                curve[200 + delay_samples].abs() < 1e-3,
+                "delay {delay_samples}"
+            );
         }
     }
 }

@@ -91,7 +91,9 @@ impl Synthesis {
                 Meaning::Loudness => input.fill(frame.loudness_db),
                 Meaning::SpeakerMix => input.copy_from_slice(&frame.speaker_mix[..input.len()]),
                 Meaning::Formant => input.fill(frame.formant_semitones),
-                Meaning::Noise => noise::fill(u64::from(frame.seed), frame.index * self.hop_samples, input),
+                Meaning::Noise => {
+                    noise::fill(u64::from(frame.seed), frame.index * self.hop_samples, input)
+                }
             }
         }
         self.stream.run()

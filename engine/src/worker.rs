@@ -152,11 +152,16 @@ impl Worker {
                 if history.is_empty() {
                     pipeline.begin(self.position)?;
                 } else {
-                    let listening = (f64::from(self.shared.config.host_rate_hz) * LISTENING_S) as u64;
+                    let listening =
+                        (f64::from(self.shared.config.host_rate_hz) * LISTENING_S) as u64;
                     pipeline.join(self.position, history, at + listening)?;
                 }
-                self.shared.sound_from.store(pipeline.audible_from(), Ordering::Release);
-                self.shared.decided_until.store(pipeline.next_start(), Ordering::Release);
+                self.shared
+                    .sound_from
+                    .store(pipeline.audible_from(), Ordering::Release);
+                self.shared
+                    .decided_until
+                    .store(pipeline.next_start(), Ordering::Release);
                 self.shared.sounding.store(true, Ordering::Release);
                 self.pipeline = Some(pipeline);
             }
@@ -172,7 +177,9 @@ impl Worker {
         let taken = self.ends.audio_in.pop_slice(&mut self.piece);
         self.piece.truncate(taken);
         self.position += taken as u64;
-        let forgotten = (self.history.len() + taken).saturating_sub(self.history_samples).min(self.history.len());
+        let forgotten = (self.history.len() + taken)
+            .saturating_sub(self.history_samples)
+            .min(self.history.len());
         self.history.drain(..forgotten);
         let kept = taken.min(self.history_samples);
         self.history.extend(&self.piece[taken - kept..]);
@@ -183,7 +190,10 @@ impl Worker {
         while let Some(placed) = self.ends.peek_event() {
             match placed.event {
                 Event::Controls(controls) => {
-                    self.controls.push(ControlFrame { position: placed.position, controls });
+                    self.controls.push(ControlFrame {
+                        position: placed.position,
+                        controls,
+                    });
                 }
                 Event::Restart { resume } if placed.position <= self.position => {
                     self.controls.clear();
@@ -191,7 +201,9 @@ impl Worker {
                     self.position = resume;
                     if let Some(pipeline) = pipeline.as_deref_mut() {
                         pipeline.begin(resume)?;
-                        self.shared.sound_from.store(pipeline.audible_from(), Ordering::Release);
+                        self.shared
+                            .sound_from
+                            .store(pipeline.audible_from(), Ordering::Release);
                     }
                 }
                 Event::Restart { .. } => return Ok(placed.position - self.position),
@@ -208,7 +220,9 @@ impl Worker {
         loop {
             let until = self.due_events(None)?;
             let played = self.shared.played_until.load(Ordering::Acquire);
-            let late = played.saturating_sub(u64::from(self.shared.latency_samples)).saturating_sub(self.position);
+            let late = played
+                .saturating_sub(u64::from(self.shared.latency_samples))
+                .saturating_sub(self.position);
             let count = late.min(until).min(self.ends.available() as u64);
             if count == 0 {
                 self.controls.forget_before(self.position as f64);
@@ -224,7 +238,9 @@ impl Worker {
         let started = Instant::now();
         while !pipeline.has_hop() {
             let until = self.due_events(Some(pipeline))?;
-            let count = (pipeline.feed_samples() as u64).min(until).min(self.ends.available() as u64) as usize;
+            let count = (pipeline.feed_samples() as u64)
+                .min(until)
+                .min(self.ends.available() as u64) as usize;
             if count == 0 {
                 return Ok((Step::Idle, false));
             }
@@ -242,7 +258,9 @@ impl Worker {
         if !outcome.missing && !output.is_empty() {
             self.ends.push_hop(outcome.start, output);
         }
-        self.shared.decided_until.store(outcome.start + output.len() as u64, Ordering::Release);
+        self.shared
+            .decided_until
+            .store(outcome.start + output.len() as u64, Ordering::Release);
 
         let counters = &self.shared.counters;
         counters.asleep.store(outcome.asleep, Ordering::Relaxed);
@@ -258,7 +276,9 @@ impl Worker {
         // About a second of memory at 100 hops a second.
         let spent = started.elapsed().as_secs_f32() * 100.0;
         self.load += 0.01 * (spent - self.load);
-        counters.load_bits.store(self.load.to_bits(), Ordering::Relaxed);
+        counters
+            .load_bits
+            .store(self.load.to_bits(), Ordering::Relaxed);
         Ok((Step::Worked, leaving))
     }
 }

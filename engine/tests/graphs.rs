@@ -12,11 +12,20 @@ use timbra_engine::{Controls, EngineError, LoadedVoice};
 use timbra_voice::manifest::StateTensor;
 use timbra_voice::onnx_writer::GraphBuilder;
 
-const SYNTHESIS: [&str; 6] = ["content", "f0_hz", "loudness", "speaker_mix", "formant_semitones", "noise"];
+const SYNTHESIS: [&str; 6] = [
+    "content",
+    "f0_hz",
+    "loudness",
+    "speaker_mix",
+    "formant_semitones",
+    "noise",
+];
 
 fn refusal(test: &str, graph: Vec<u8>, inputs: &[&str], states: Vec<StateTensor>) -> EngineError {
     let path = support::folder(test).join("v.timbra");
-    support::write_with_synthesis(&path, inputs, graph, |manifest| manifest.synthesis.states = states.clone());
+    support::write_with_synthesis(&path, inputs, graph, |manifest| {
+        manifest.synthesis.states = states.clone()
+    });
     LoadedVoice::load(&path, &[]).unwrap_err()
 }
 
@@ -31,16 +40,45 @@ fn a_graph_that_is_not_what_the_manifest_says_is_refused_with_both() {
         graph.finish()
     };
     let error = refusal("missing-input", identity(), &["content", "f0_hz"], vec![]);
-    assert!(matches!(&error, EngineError::GraphMismatch { expected, .. } if expected.contains("f0_hz")), "{error}");
-    let error = refusal("extra-input", support::steered_graph(1), &["content"], vec![]);
-    assert!(matches!(&error, EngineError::GraphMismatch { found, .. } if found.contains("also")), "{error}");
+    assert!(
+        matches!(&error, EngineError::GraphMismatch { expected, .. } if expected.contains("f0_hz")),
+        "{error}"
+    );
+    let error = refusal(
+        "extra-input",
+        support::steered_graph(1),
+        &["content"],
+        vec![],
+    );
+    assert!(
+        matches!(&error, EngineError::GraphMismatch { found, .. } if found.contains("also")),
+        "{error}"
+    );
     let error = refusal("wrong-shape", support::steered_graph(3), &SYNTHESIS, vec![]);
-    assert!(matches!(&error, EngineError::GraphMismatch { what, .. } if what.contains("speaker_mix")), "{error}");
-    let state = StateTensor { name: "memory".into(), shape: vec![1, 4] };
+    assert!(
+        matches!(&error, EngineError::GraphMismatch { what, .. } if what.contains("speaker_mix")),
+        "{error}"
+    );
+    let state = StateTensor {
+        name: "memory".into(),
+        shape: vec![1, 4],
+    };
     let error = refusal("missing-state", identity(), &["content"], vec![state]);
-    assert!(matches!(&error, EngineError::GraphMismatch { expected, .. } if expected.contains("memory")), "{error}");
+    assert!(
+        matches!(&error, EngineError::GraphMismatch { expected, .. } if expected.contains("memory")),
+        "{error}"
+    );
     let error = refusal("no-graph", b"nonsense".to_vec(), &["content"], vec![]);
-    assert!(matches!(&error, EngineError::Graph { action: "loaded", .. }), "{error}");
+    assert!(
+        matches!(
+            &error,
+            EngineError::Graph {
+                action: "loaded",
+                ..
+            }
+        ),
+        "{error}"
+    );
 
     // The right type, but half of the samples.
     let (mut graph, flat) = support::flattened();
@@ -66,14 +104,24 @@ fn a_missing_encoder_is_named_and_found_in_the_encoders_folder() {
     use timbra_voice::package::{self, Form};
 
     let folder = support::folder("encoder");
-    let voice = IdentityVoice { lookahead_frames: 5, delay_samples: 3, ..IdentityVoice::default() };
+    let voice = IdentityVoice {
+        lookahead_frames: 5,
+        delay_samples: 3,
+        ..IdentityVoice::default()
+    };
     let (manifest, mut files) = voice.parts();
     let graph = files.remove("content.onnx").unwrap();
     let path = folder.join("v.timbra");
     package::write_voice(&path, &manifest, &files, Form::File).unwrap();
     let error = LoadedVoice::load(&path, &[]).unwrap_err();
-    assert!(matches!(&error, EngineError::EncoderMissing { .. }), "{error}");
-    assert!(error.to_string().contains(&manifest.encoder.sha256), "{error}");
+    assert!(
+        matches!(&error, EngineError::EncoderMissing { .. }),
+        "{error}"
+    );
+    assert!(
+        error.to_string().contains(&manifest.encoder.sha256),
+        "{error}"
+    );
 
     std::fs::create_dir(folder.join("encoders")).unwrap();
     let encoder = EncoderManifest {
@@ -85,7 +133,13 @@ fn a_missing_encoder_is_named_and_found_in_the_encoders_folder() {
         files: Default::default(),
     };
     let files = [("content.onnx".to_owned(), graph)].into();
-    package::write_encoder(&folder.join("encoders/five.timbra"), &encoder, &files, Form::File).unwrap();
+    package::write_encoder(
+        &folder.join("encoders/five.timbra"),
+        &encoder,
+        &files,
+        Form::File,
+    )
+    .unwrap();
     LoadedVoice::load(&path, &[]).unwrap();
 }
 
@@ -97,25 +151,35 @@ fn a_hop_that_is_not_a_number_is_replaced_and_counted() {
     let path = support::folder("fragile").join("fragile.timbra");
     support::write_with_synthesis(&path, &["content"], support::fragile_graph(), |_| {});
     let voice = LoadedVoice::load(&path, &[]).unwrap();
-    let mut input: Vec<f32> = (0..16_000).map(|index| 0.3 * (index as f32 * 0.05).sin()).collect();
+    let mut input: Vec<f32> = (0..16_000)
+        .map(|index| 0.3 * (index as f32 * 0.05).sin())
+        .collect();
     input[8_000] = 0.9;
     let mut converter = Converter::new(&voice, 16_000).unwrap();
     let mut output = Vec::new();
-    converter.push(&input, &|_| Controls::default(), &mut output).unwrap();
+    converter
+        .push(&input, &|_| Controls::default(), &mut output)
+        .unwrap();
     assert_eq!(converter.status().replaced_frames, 1);
-    converter.finish(&|_| Controls::default(), &mut output).unwrap();
+    converter
+        .finish(&|_| Controls::default(), &mut output)
+        .unwrap();
     assert!(output.iter().all(|sample| sample.is_finite()));
     support::assert_same(&output[..8_000], &input[..8_000], "before");
     support::assert_same(&output[8_320..], &input[8_320..], "after");
-    let steepest = output.windows(2).map(|pair| (pair[0] - pair[1]).abs()).fold(0.0, f32::max);
+    let steepest = output
+        .windows(2)
+        .map(|pair| (pair[0] - pair[1]).abs())
+        .fold(0.0, f32::max);
     assert!(steepest < 0.05, "{steepest}");
 }
 
 /// Converts a steady tone with a voice whose audio shows its controls.
 fn shown(path: &Path, controls: impl Fn(u64) -> Controls, seconds: f32) -> Vec<f32> {
     let voice = LoadedVoice::load(path, &[]).unwrap();
-    let input: Vec<f32> =
-        (0..(16_000.0 * seconds) as usize).map(|index| 0.3 * (index as f32 * std::f32::consts::TAU / 80.0).sin()).collect();
+    let input: Vec<f32> = (0..(16_000.0 * seconds) as usize)
+        .map(|index| 0.3 * (index as f32 * std::f32::consts::TAU / 80.0).sin())
+        .collect();
     offline::convert(&voice, &input, 16_000, &controls, &mut |_| {}).unwrap()
 }
 
@@ -134,17 +198,39 @@ fn every_control_reaches_the_graph_at_its_time() {
     let plain = Controls::default();
     let at = |samples: &[f32], index: usize| samples[index];
 
-    let formant = shown(&path, |position| Controls { formant_semitones: if position < 8000 { 0.0 } else { 5.0 }, ..plain }, 1.0);
+    let formant = shown(
+        &path,
+        |position| Controls {
+            formant_semitones: if position < 8000 { 0.0 } else { 5.0 },
+            ..plain
+        },
+        1.0,
+    );
     let pitch = at(&formant, 7000);
     assert!((at(&formant, 7839) - pitch).abs() < 1e-3);
     // Frame 50 is at sample 8000; its hop begins 160 samples earlier.
-    assert!((at(&formant, 7840) - pitch - 5.0).abs() < 1e-2, "{}", at(&formant, 7840));
+    assert!(
+        (at(&formant, 7840) - pitch - 5.0).abs() < 1e-2,
+        "{}",
+        at(&formant, 7840)
+    );
 
     let mut mix = [0.0; 8];
     mix[..2].copy_from_slice(&[0.5, 1.5]);
-    let mixed = shown(&path, |_| Controls { speaker_mix: mix, ..plain }, 0.5);
+    let mixed = shown(
+        &path,
+        |_| Controls {
+            speaker_mix: mix,
+            ..plain
+        },
+        0.5,
+    );
     // 1.5 is brought into 0..1 before the weights are divided by their sum.
-    assert!((at(&mixed, 6000) - pitch - 10.0 / 1.5).abs() < 1e-2, "{}", at(&mixed, 6000));
+    assert!(
+        (at(&mixed, 6000) - pitch - 10.0 / 1.5).abs() < 1e-2,
+        "{}",
+        at(&mixed, 6000)
+    );
 }
 
 #[test]
@@ -153,15 +239,21 @@ fn graphs_can_be_evaluated_by_themselves() {
         return;
     }
     let mut graph = GraphBuilder::new("sum");
-    graph.input("a", &["n".into()]).input("b", &["n".into()]).output("c", &["n".into()]);
+    graph
+        .input("a", &["n".into()])
+        .input("b", &["n".into()])
+        .output("c", &["n".into()]);
     graph.node("Add", &["a", "b"], &["c"], vec![]);
     let tensor = |name: &str, data: &[f32]| timbra_engine::onnx::NamedTensor {
         name: name.into(),
         shape: vec![data.len()],
         data: data.to_vec(),
     };
-    let result =
-        timbra_engine::onnx::evaluate(&graph.finish(), &[tensor("a", &[1.0, 2.0]), tensor("b", &[3.0, 4.0])]).unwrap();
+    let result = timbra_engine::onnx::evaluate(
+        &graph.finish(),
+        &[tensor("a", &[1.0, 2.0]), tensor("b", &[3.0, 4.0])],
+    )
+    .unwrap();
     assert_eq!(result, [tensor("c", &[4.0, 6.0])]);
     assert!(timbra_engine::onnx::evaluate(b"", &[]).is_err());
 }

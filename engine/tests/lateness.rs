@@ -12,7 +12,12 @@ const RATE_HZ: u32 = 16_000;
 const BLOCK: usize = 160;
 
 /// Plays `input` in real-time manner; the worker works only in blocks for which `works` says so.
-fn play(joined: &mut Joined, input: &[f32], controls: &Controls, works: impl Fn(usize) -> bool) -> Vec<f32> {
+fn play(
+    joined: &mut Joined,
+    input: &[f32],
+    controls: &Controls,
+    works: impl Fn(usize) -> bool,
+) -> Vec<f32> {
     joined.port.set_offline(false);
     let mut output = input.to_vec();
     for (index, block) in output.chunks_mut(BLOCK).enumerate() {
@@ -26,7 +31,12 @@ fn play(joined: &mut Joined, input: &[f32], controls: &Controls, works: impl Fn(
 
 fn joined(test: &str) -> Joined {
     let voice = support::identity(test, 3, 0);
-    let config = StreamConfig { host_rate_hz: RATE_HZ, max_block_samples: BLOCK, channels: 1, tier: Tier::Live };
+    let config = StreamConfig {
+        host_rate_hz: RATE_HZ,
+        max_block_samples: BLOCK,
+        channels: 1,
+        tier: Tier::Live,
+    };
     Joined::new(&voice, config).unwrap()
 }
 
@@ -41,18 +51,27 @@ fn after_a_stall_the_output_is_on_time_again_to_the_sample() {
         let latency = joined.port.latency_samples() as usize;
         let input = support::song(RATE_HZ, 6.0);
         let stall = 100..100 + stall_blocks;
-        let output = play(&mut joined, &input, &Controls::default(), |block| !stall.contains(&block));
+        let output = play(&mut joined, &input, &Controls::default(), |block| {
+            !stall.contains(&block)
+        });
         let status = joined.status();
         assert_eq!(status.gaps, 1, "{name}");
         assert!(status.gap_samples > 0);
         // One hop, the features' context, the fade.
         let from = stall.end * BLOCK + latency + 10 * BLOCK;
-        support::assert_same(&output[from..], &input[from - latency..input.len() - latency], name);
+        support::assert_same(
+            &output[from..],
+            &input[from - latency..input.len() - latency],
+            name,
+        );
         let before = 100 * BLOCK;
         support::assert_same(&output[latency..before], &input[..before - latency], name);
         let gap = stall.end * BLOCK - BLOCK;
         if stall_blocks > 5 {
-            assert!(output[gap - 200..gap].iter().all(|&sample| sample == 0.0), "{name}: silence fills the gap");
+            assert!(
+                output[gap - 200..gap].iter().all(|&sample| sample == 0.0),
+                "{name}: silence fills the gap"
+            );
         }
     }
 }
@@ -62,14 +81,30 @@ fn a_gap_is_filled_with_dry_when_that_is_chosen_and_never_clicks() {
     if !support::runtime_is_there() {
         return;
     }
-    let input: Vec<f32> = (0..48_000).map(|index| 0.4 * (index as f32 * 0.03).sin()).collect();
-    let steepest_of = |samples: &[f32]| samples.windows(2).map(|pair| (pair[0] - pair[1]).abs()).fold(0.0, f32::max);
+    let input: Vec<f32> = (0..48_000)
+        .map(|index| 0.4 * (index as f32 * 0.03).sin())
+        .collect();
+    let steepest_of = |samples: &[f32]| {
+        samples
+            .windows(2)
+            .map(|pair| (pair[0] - pair[1]).abs())
+            .fold(0.0, f32::max)
+    };
     for fallback in [Fallback::Silence, Fallback::Dry] {
         let mut joined = joined("gap-dry");
         let latency = joined.port.latency_samples() as usize;
-        let controls = Controls { fallback, ..Controls::default() };
-        let output = play(&mut joined, &input, &controls, |block| !(50..120).contains(&block));
-        assert!(steepest_of(&output[latency + 1..]) < 0.04, "{fallback:?}: {}", steepest_of(&output[latency + 1..]));
+        let controls = Controls {
+            fallback,
+            ..Controls::default()
+        };
+        let output = play(&mut joined, &input, &controls, |block| {
+            !(50..120).contains(&block)
+        });
+        assert!(
+            steepest_of(&output[latency + 1..]) < 0.04,
+            "{fallback:?}: {}",
+            steepest_of(&output[latency + 1..])
+        );
         let gap = 110 * BLOCK;
         if fallback == Fallback::Dry {
             assert_eq!(output[gap], input[gap - latency]);
@@ -97,7 +132,9 @@ fn random_stalls_never_shift_the_output() {
         let dice = noise[works.len().min(noise.len() - 1)];
         works.extend(std::iter::repeat_n(false, (dice.abs() * 40.0) as usize));
     }
-    let output = play(&mut joined, &input, &Controls::default(), |block| works[block]);
+    let output = play(&mut joined, &input, &Controls::default(), |block| {
+        works[block]
+    });
     let mut right = 0;
     for block in 20..input.len() / BLOCK - 1 {
         let at = block * BLOCK;

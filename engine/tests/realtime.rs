@@ -19,8 +19,12 @@ fn process_and_reset_do_not_allocate() {
     }
     let voice = support::identity("no-alloc", 3, 0);
     for (block_samples, channels) in [(1, 1), (256, 2), (2000, 2)] {
-        let config =
-            StreamConfig { host_rate_hz: 44_100, max_block_samples: block_samples, channels, tier: Tier::Live };
+        let config = StreamConfig {
+            host_rate_hz: 44_100,
+            max_block_samples: block_samples,
+            channels,
+            tier: Tier::Live,
+        };
         let mut joined = Joined::new(&voice, config).unwrap();
         let song = support::song(44_100, 0.2);
         for round in 0..40 {

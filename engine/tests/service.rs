@@ -9,13 +9,19 @@ use std::time::{Duration, Instant};
 
 use timbra_engine::offline;
 use timbra_engine::{
-    AudioPort, Controls, Fallback, LoadedVoice, Service, StreamConfig, StreamHandle, Tier, VoiceRef, VoiceState,
+    AudioPort, Controls, Fallback, LoadedVoice, Service, StreamConfig, StreamHandle, Tier,
+    VoiceRef, VoiceState,
 };
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
 fn config(host_rate_hz: u32, max_block_samples: usize) -> StreamConfig {
-    StreamConfig { host_rate_hz, max_block_samples, channels: 1, tier: Tier::Live }
+    StreamConfig {
+        host_rate_hz,
+        max_block_samples,
+        channels: 1,
+        tier: Tier::Live,
+    }
 }
 
 fn open(config: StreamConfig, path: &PathBuf) -> (AudioPort, StreamHandle) {
@@ -25,7 +31,12 @@ fn open(config: StreamConfig, path: &PathBuf) -> (AudioPort, StreamHandle) {
 }
 
 /// Plays as fast as the port lets us, as a rendering host does.
-fn render(port: &mut AudioPort, input: &[f32], block_samples: usize, controls: &Controls) -> Vec<f32> {
+fn render(
+    port: &mut AudioPort,
+    input: &[f32],
+    block_samples: usize,
+    controls: &Controls,
+) -> Vec<f32> {
     let mut output = input.to_vec();
     for block in output.chunks_mut(block_samples) {
         port.process(&mut [block], controls);
@@ -35,7 +46,12 @@ fn render(port: &mut AudioPort, input: &[f32], block_samples: usize, controls: &
 
 /// Plays with a block every so often, as a host with a device does. Gives the output and the longest time in
 /// `process`.
-fn play(port: &mut AudioPort, input: &[f32], config: &StreamConfig, controls: &Controls) -> (Vec<f32>, Vec<f64>) {
+fn play(
+    port: &mut AudioPort,
+    input: &[f32],
+    config: &StreamConfig,
+    controls: &Controls,
+) -> (Vec<f32>, Vec<f64>) {
     let mut output = input.to_vec();
     let mut spent = Vec::new();
     let began = Instant::now();
@@ -60,7 +76,14 @@ fn a_bounce_has_no_gaps_and_is_what_offline_conversion_gives() {
     support::write_identity(&path, 3, 80);
     let voice = LoadedVoice::load(&path, &[]).unwrap();
     let input = support::song(44_100, 4.0);
-    let expected = offline::convert(&voice, &input, 44_100, &|_| Controls::default(), &mut |_| {}).unwrap();
+    let expected = offline::convert(
+        &voice,
+        &input,
+        44_100,
+        &|_| Controls::default(),
+        &mut |_| {},
+    )
+    .unwrap();
     for offline in [true, false] {
         for block_samples in [64, 1024, 8192] {
             let (mut port, handle) = open(config(44_100, block_samples), &path);
@@ -70,9 +93,16 @@ fn a_bounce_has_no_gaps_and_is_what_offline_conversion_gives() {
             padded.resize(input.len() + latency, 0.0);
             let output = render(&mut port, &padded, block_samples, &Controls::default());
             let status = handle.status();
-            assert_eq!(status.gap_samples, 0, "offline {offline}, blocks of {block_samples}");
+            assert_eq!(
+                status.gap_samples, 0,
+                "offline {offline}, blocks of {block_samples}"
+            );
             assert!(status.free_wheeling);
-            support::assert_same(&output[latency..], &expected, &format!("offline {offline}, blocks of {block_samples}"));
+            support::assert_same(
+                &output[latency..],
+                &expected,
+                &format!("offline {offline}, blocks of {block_samples}"),
+            );
         }
     }
 }
@@ -89,8 +119,18 @@ fn a_voice_slower_than_real_time_still_bounces_without_gaps() {
     let began = Instant::now();
     render(&mut port, &input, 1024, &Controls::default());
     let status = handle.status();
-    assert_eq!(status.gap_samples, 0, "load {} in {:?}", status.load, began.elapsed());
-    assert!(began.elapsed() > Duration::from_millis(1500), "it was meant to be slow: {:?}", began.elapsed());
+    assert_eq!(
+        status.gap_samples,
+        0,
+        "load {} in {:?}",
+        status.load,
+        began.elapsed()
+    );
+    assert!(
+        began.elapsed() > Duration::from_millis(1500),
+        "it was meant to be slow: {:?}",
+        began.elapsed()
+    );
 }
 
 #[test]
@@ -100,13 +140,19 @@ fn a_bounce_that_begins_while_the_voice_loads_waits_for_it() {
     }
     let path = support::folder("early").join("identity.timbra");
     support::write_identity(&path, 2, 0);
-    let (mut port, handle) = Service::global().open(config(16_000, 512), VoiceRef::at(&path)).unwrap();
+    let (mut port, handle) = Service::global()
+        .open(config(16_000, 512), VoiceRef::at(&path))
+        .unwrap();
     port.set_offline(true);
     let latency = port.latency_samples() as usize;
     let input = support::song(16_000, 1.0);
     let output = render(&mut port, &input, 512, &Controls::default());
     assert_eq!(handle.status().gap_samples, 0);
-    support::assert_same(&output[latency..], &input[..input.len() - latency], "bounce");
+    support::assert_same(
+        &output[latency..],
+        &input[..input.len() - latency],
+        "bounce",
+    );
 }
 
 #[test]
@@ -124,10 +170,23 @@ fn in_real_time_the_audio_thread_does_not_wait_and_the_output_is_on_time() {
     let status = handle.status();
     assert!(!status.free_wheeling);
     spent.sort_by(f64::total_cmp);
-    assert!(spent[spent.len() / 2] < 0.001, "median time in process: {} s", spent[spent.len() / 2]);
+    assert!(
+        spent[spent.len() / 2] < 0.001,
+        "median time in process: {} s",
+        spent[spent.len() / 2]
+    );
     // A busy machine may make the worker late now and then; everything else is exact.
-    let exact = output[latency..].iter().zip(&input).filter(|(heard, sung)| heard == sung).count();
-    assert!(exact * 10 > input.len() * 8, "{exact} of {} samples, {} gaps", input.len() - latency, status.gaps);
+    let exact = output[latency..]
+        .iter()
+        .zip(&input)
+        .filter(|(heard, sung)| heard == sung)
+        .count();
+    assert!(
+        exact * 10 > input.len() * 8,
+        "{exact} of {} samples, {} gaps",
+        input.len() - latency,
+        status.gaps
+    );
     assert!(status.in_peak > 0.1 && status.out_peak > 0.1);
     assert!(handle.f0_history().len() > 200);
 }
@@ -137,11 +196,20 @@ fn without_its_voice_a_stream_is_silent_or_dry_and_says_what_is_missing() {
     if !support::runtime_is_there() {
         return;
     }
-    let wanted = VoiceRef { name: "nowhere".into(), path: "/no/such/voice.timbra".into(), sha256: "ab".repeat(32) };
-    let (mut port, handle) = Service::global().open(config(48_000, 256), wanted.clone()).unwrap();
+    let wanted = VoiceRef {
+        name: "nowhere".into(),
+        path: "/no/such/voice.timbra".into(),
+        sha256: "ab".repeat(32),
+    };
+    let (mut port, handle) = Service::global()
+        .open(config(48_000, 256), wanted.clone())
+        .unwrap();
     assert!(!handle.wait_ready(PATIENCE));
     let status = handle.status();
-    assert_eq!((status.voice_state, status.wanted, status.playing), (VoiceState::Failed, wanted, None));
+    assert_eq!(
+        (status.voice_state, status.wanted, status.playing),
+        (VoiceState::Failed, wanted, None)
+    );
     for part in ["nowhere", "/no/such/voice.timbra", "abababab"] {
         assert!(status.message.contains(part), "{}", status.message);
     }
@@ -150,8 +218,20 @@ fn without_its_voice_a_stream_is_silent_or_dry_and_says_what_is_missing() {
     let silent = render(&mut port, &input, 256, &Controls::default());
     assert!(silent.iter().all(|&sample| sample == 0.0));
     port.reset();
-    let dry = render(&mut port, &input, 256, &Controls { fallback: Fallback::Dry, ..Controls::default() });
-    support::assert_same(&dry[latency + 1000..], &input[1000..input.len() - latency], "dry");
+    let dry = render(
+        &mut port,
+        &input,
+        256,
+        &Controls {
+            fallback: Fallback::Dry,
+            ..Controls::default()
+        },
+    );
+    support::assert_same(
+        &dry[latency + 1000..],
+        &input[1000..input.len() - latency],
+        "dry",
+    );
     assert_eq!(handle.status().gaps, 0, "nothing is owed without a voice");
 }
 
@@ -178,7 +258,11 @@ fn a_refused_voice_leaves_the_old_one_playing() {
     assert!(status.message.contains("cut.timbra"), "{}", status.message);
     let output = render(&mut port, &input, 160, &Controls::default());
     let latency = port.latency_samples() as usize;
-    support::assert_same(&output[latency..], &input[..input.len() - latency], "the old voice");
+    support::assert_same(
+        &output[latency..],
+        &input[..input.len() - latency],
+        "the old voice",
+    );
 
     let patient = folder.join("patient.timbra");
     support::write_identity(&patient, 40, 0);
@@ -186,7 +270,11 @@ fn a_refused_voice_leaves_the_old_one_playing() {
     assert!(!handle.wait_ready(PATIENCE));
     let status = handle.status();
     assert_eq!(status.voice_state, VoiceState::NeedsRestart);
-    assert!(status.message.contains("Restart the plugin"), "{}", status.message);
+    assert!(
+        status.message.contains("Restart the plugin"),
+        "{}",
+        status.message
+    );
     assert_eq!(status.playing.unwrap().name, "good");
 }
 
@@ -203,13 +291,19 @@ fn another_voice_takes_over_at_the_same_latency_without_a_click() {
     let (mut port, handle) = open(config, &first);
     port.set_offline(true);
     let latency = port.latency_samples() as usize;
-    let input: Vec<f32> = (0..48_000).map(|index| 0.4 * (index as f32 * 0.03).sin()).collect();
+    let input: Vec<f32> = (0..48_000)
+        .map(|index| 0.4 * (index as f32 * 0.03).sin())
+        .collect();
     let mut output = input.clone();
     for (index, block) in output.chunks_mut(160).enumerate() {
         if index == 100 {
             handle.load_voice(VoiceRef::at(&second));
             let began = Instant::now();
-            while handle.status().playing.is_none_or(|voice| voice.name != "second") {
+            while handle
+                .status()
+                .playing
+                .is_none_or(|voice| voice.name != "second")
+            {
                 assert!(began.elapsed() < PATIENCE);
                 std::thread::sleep(Duration::from_millis(1));
             }
@@ -217,10 +311,25 @@ fn another_voice_takes_over_at_the_same_latency_without_a_click() {
         port.process(&mut [block], &Controls::default());
     }
     assert!(handle.wait_ready(PATIENCE));
-    support::assert_same(&output[latency..90 * 160], &input[..90 * 160 - latency], "before");
-    support::assert_same(&output[120 * 160..], &input[120 * 160 - latency..input.len() - latency], "after");
-    assert_eq!(handle.status().gaps, 0, "the time in which the new voice listens is not owed");
-    let steepest = output[latency + 1..].windows(2).map(|pair| (pair[0] - pair[1]).abs()).fold(0.0, f32::max);
+    support::assert_same(
+        &output[latency..90 * 160],
+        &input[..90 * 160 - latency],
+        "before",
+    );
+    support::assert_same(
+        &output[120 * 160..],
+        &input[120 * 160 - latency..input.len() - latency],
+        "after",
+    );
+    assert_eq!(
+        handle.status().gaps,
+        0,
+        "the time in which the new voice listens is not owed"
+    );
+    let steepest = output[latency + 1..]
+        .windows(2)
+        .map(|pair| (pair[0] - pair[1]).abs())
+        .fold(0.0, f32::max);
     assert!(steepest < 0.03, "{steepest}");
 }
 
@@ -242,7 +351,11 @@ fn streams_share_one_copy_of_a_voice_and_all_are_right() {
                 port.set_offline(true);
                 let latency = port.latency_samples() as usize;
                 let output = render(port, input, 256, &Controls::default());
-                support::assert_same(&output[latency..], &input[..input.len() - latency], "one of many");
+                support::assert_same(
+                    &output[latency..],
+                    &input[..input.len() - latency],
+                    "one of many",
+                );
             });
         }
     });
@@ -260,7 +373,9 @@ fn streams_come_and_go_in_any_order() {
     support::write_identity(&path, 3, 0);
     let mut kept = Vec::new();
     for round in 0..60 {
-        let (mut port, handle) = Service::global().open(config(48_000, 64), VoiceRef::at(&path)).unwrap();
+        let (mut port, handle) = Service::global()
+            .open(config(48_000, 64), VoiceRef::at(&path))
+            .unwrap();
         port.process(&mut [&mut [0.1; 64]], &Controls::default());
         match round % 3 {
             // Dropped while loading, port or handle first.

@@ -8,11 +8,21 @@ use timbra_engine::offline::Joined;
 use timbra_engine::{Controls, StreamConfig, Tier};
 
 fn config(host_rate_hz: u32, max_block_samples: usize, channels: usize) -> StreamConfig {
-    StreamConfig { host_rate_hz, max_block_samples, channels, tier: Tier::Live }
+    StreamConfig {
+        host_rate_hz,
+        max_block_samples,
+        channels,
+        tier: Tier::Live,
+    }
 }
 
 /// Runs a mono signal through a stream, with the controls that hold at the start of each block.
-fn run(joined: &mut Joined, input: &[f32], block_samples: usize, controls: impl Fn(usize) -> Controls) -> Vec<f32> {
+fn run(
+    joined: &mut Joined,
+    input: &[f32],
+    block_samples: usize,
+    controls: impl Fn(usize) -> Controls,
+) -> Vec<f32> {
     let mut output = input.to_vec();
     let mut start = 0;
     for block in output.chunks_mut(block_samples) {
@@ -24,7 +34,9 @@ fn run(joined: &mut Joined, input: &[f32], block_samples: usize, controls: impl 
 }
 
 fn peak_position(samples: &[f32]) -> usize {
-    (0..samples.len()).max_by(|&a, &b| samples[a].abs().total_cmp(&samples[b].abs())).unwrap()
+    (0..samples.len())
+        .max_by(|&a, &b| samples[a].abs().total_cmp(&samples[b].abs()))
+        .unwrap()
 }
 
 #[test]
@@ -46,7 +58,11 @@ fn reported_latency_matches_impulse() {
                 (measured - latency as i64).abs() <= 1,
                 "{host_rate_hz} Hz, blocks of {block_samples}: reported {latency}, measured {measured}"
             );
-            assert_eq!(joined.status().gaps, 0, "{host_rate_hz} Hz, blocks of {block_samples}");
+            assert_eq!(
+                joined.status().gaps,
+                0,
+                "{host_rate_hz} Hz, blocks of {block_samples}"
+            );
         }
     }
 }
@@ -62,12 +78,21 @@ fn dry_is_delayed_by_exactly_the_reported_latency_on_every_channel() {
     let left = support::song(48_000, 0.4);
     let right: Vec<f32> = left.iter().map(|sample| -0.5 * sample).collect();
     let (mut out_left, mut out_right) = (left.clone(), right.clone());
-    let dry = Controls { dry_wet: 0.0, ..Controls::default() };
+    let dry = Controls {
+        dry_wet: 0.0,
+        ..Controls::default()
+    };
     for (block_left, block_right) in out_left.chunks_mut(100).zip(out_right.chunks_mut(100)) {
-        joined.process(&mut [block_left, block_right], &dry).unwrap();
+        joined
+            .process(&mut [block_left, block_right], &dry)
+            .unwrap();
     }
     support::assert_same(&out_left[latency..], &left[..left.len() - latency], "left");
-    support::assert_same(&out_right[latency..], &right[..right.len() - latency], "right");
+    support::assert_same(
+        &out_right[latency..],
+        &right[..right.len() - latency],
+        "right",
+    );
     assert!(out_left[..latency].iter().all(|&sample| sample == 0.0));
 }
 
@@ -82,7 +107,9 @@ fn wet_is_the_mono_mix_on_every_channel() {
     let left = support::song(16_000, 0.4);
     let (mut out_left, mut out_right) = (left.clone(), vec![0.0; left.len()]);
     for (block_left, block_right) in out_left.chunks_mut(64).zip(out_right.chunks_mut(64)) {
-        joined.process(&mut [block_left, block_right], &Controls::default()).unwrap();
+        joined
+            .process(&mut [block_left, block_right], &Controls::default())
+            .unwrap();
     }
     support::assert_same(&out_left, &out_right, "both channels");
     for (heard, sung) in out_left[latency..].iter().zip(&left) {
@@ -96,7 +123,12 @@ fn output_is_bit_identical_at_every_block_size() {
         return;
     }
     let voice = support::identity("blocks", 2, 33);
-    let controls = Controls { output_gain_db: -3.0, gate_db: -45.0, loudness_match: 0.5, ..Controls::default() };
+    let controls = Controls {
+        output_gain_db: -3.0,
+        gate_db: -45.0,
+        loudness_match: 0.5,
+        ..Controls::default()
+    };
     for host_rate_hz in [44_100, 48_000] {
         let mut input = support::song(host_rate_hz, 0.7);
         input.extend(vec![0.0; host_rate_hz as usize / 2]);
@@ -108,7 +140,11 @@ fn output_is_bit_identical_at_every_block_size() {
             padded.resize(input.len() + latency, 0.0);
             let output = run(&mut joined, &padded, block_samples, |_| controls)[latency..].to_vec();
             let reference = reference.get_or_insert_with(|| output.clone());
-            support::assert_same(&output, reference, &format!("{host_rate_hz} Hz, blocks of {block_samples}"));
+            support::assert_same(
+                &output,
+                reference,
+                &format!("{host_rate_hz} Hz, blocks of {block_samples}"),
+            );
         }
     }
 }
@@ -123,18 +159,30 @@ fn a_step_of_gain_or_mix_is_heard_at_its_sample_plus_latency() {
     let step_at = 6400;
     let before = Controls::default();
     for after in [
-        Controls { output_gain_db: -20.0, ..before },
-        Controls { dry_wet: 0.0, output_gain_db: -20.0, ..before },
+        Controls {
+            output_gain_db: -20.0,
+            ..before
+        },
+        Controls {
+            dry_wet: 0.0,
+            output_gain_db: -20.0,
+            ..before
+        },
     ] {
         for block_samples in [64, 320, 6400] {
             let mut joined = Joined::new(&voice, config(16_000, block_samples, 1)).unwrap();
             let latency = joined.port.latency_samples() as usize;
-            let output =
-                run(&mut joined, &input, block_samples, |start| if start < step_at { before } else { after });
+            let output = run(&mut joined, &input, block_samples, |start| {
+                if start < step_at { before } else { after }
+            });
             let lands = step_at + latency;
             // The ramp fills the 64 samples before the step.
             assert!((output[lands - 65] - 0.5).abs() < 1e-4);
-            assert!((output[lands] - 0.05).abs() < 1e-4, "blocks of {block_samples}: {}", output[lands]);
+            assert!(
+                (output[lands] - 0.05).abs() < 1e-4,
+                "blocks of {block_samples}: {}",
+                output[lands]
+            );
             let middle = output[lands - 32];
             assert!((middle - 0.275).abs() < 0.01, "half way: {middle}");
         }
@@ -149,13 +197,32 @@ fn bypass_is_the_aligned_input_and_comes_without_a_click() {
     let voice = support::identity("bypass", 3, 0);
     let mut joined = Joined::new(&voice, config(16_000, 64, 1)).unwrap();
     let latency = joined.port.latency_samples() as usize;
-    let input: Vec<f32> = (0..16_000).map(|index| 0.5 * (index as f32 * 0.05).sin()).collect();
-    let loud = Controls { output_gain_db: 6.0, ..Controls::default() };
-    let output = run(&mut joined, &input, 64, |start| Controls { bypass: start >= 6400, ..loud });
+    let input: Vec<f32> = (0..16_000)
+        .map(|index| 0.5 * (index as f32 * 0.05).sin())
+        .collect();
+    let loud = Controls {
+        output_gain_db: 6.0,
+        ..Controls::default()
+    };
+    let output = run(&mut joined, &input, 64, |start| Controls {
+        bypass: start >= 6400,
+        ..loud
+    });
     let from = 6400 + latency + 200;
-    support::assert_same(&output[from..], &input[from - latency..16_000 - latency], "bypass");
-    let steepest = output.windows(2).skip(latency).map(|pair| (pair[0] - pair[1]).abs()).fold(0.0, f32::max);
-    assert!(steepest < 0.065, "{steepest}: the tone itself moves 0.05 a sample at +6 dB");
+    support::assert_same(
+        &output[from..],
+        &input[from - latency..16_000 - latency],
+        "bypass",
+    );
+    let steepest = output
+        .windows(2)
+        .skip(latency)
+        .map(|pair| (pair[0] - pair[1]).abs())
+        .fold(0.0, f32::max);
+    assert!(
+        steepest < 0.065,
+        "{steepest}: the tone itself moves 0.05 a sample at +6 dB"
+    );
 }
 
 #[test]
@@ -189,7 +256,11 @@ fn silence_is_silence_after_the_tail_and_the_worker_sleeps() {
     input.resize(96_000, 0.0);
     let output = run(&mut joined, &input, 256, |_| Controls::default());
     assert!(joined.status().asleep);
-    assert!(output[sung.len() + tail..].iter().all(|&sample| sample == 0.0));
+    assert!(
+        output[sung.len() + tail..]
+            .iter()
+            .all(|&sample| sample == 0.0)
+    );
     // It wakes as if nothing had been.
     let latency = joined.port.latency_samples() as usize;
     let again = run(&mut joined, &input, 256, |_| Controls::default());
@@ -211,7 +282,11 @@ fn bad_samples_are_read_as_silence_and_counted() {
     let mut joined = Joined::new(&voice, config(16_000, 64, 1)).unwrap();
     let mut input = support::song(16_000, 0.5);
     for index in [100, 2000, 2001, 5000] {
-        input[index] = if index % 2 == 0 { f32::NAN } else { f32::INFINITY };
+        input[index] = if index % 2 == 0 {
+            f32::NAN
+        } else {
+            f32::INFINITY
+        };
     }
     let output = run(&mut joined, &input, 64, |_| Controls::default());
     assert!(output.iter().all(|sample| sample.is_finite()));

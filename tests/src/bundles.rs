@@ -14,8 +14,12 @@ pub const VARIABLE: &str = "TIMBRA_BUNDLES";
 #[must_use]
 pub fn root() -> PathBuf {
     // Cargo says where it runs the tests from; a target folder may outlive the clone it was compiled in.
-    let tests = std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
-    Path::new(&tests).parent().expect("the crate lies in the workspace").to_owned()
+    let tests =
+        std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
+    Path::new(&tests)
+        .parent()
+        .expect("the crate lies in the workspace")
+        .to_owned()
 }
 
 /// The folder with the bundles: [`VARIABLE`], or what `cargo xtask bundle` makes of the sources as they are.

@@ -153,6 +153,19 @@ pub struct Job<'a> {
     pub pace: Pace,
 }
 
+impl<'a> Job<'a> {
+    /// As fast as it goes, nothing automated.
+    #[must_use]
+    pub fn new(input: &'a [Vec<f32>], blocks: &'a [usize]) -> Self {
+        Self {
+            input,
+            blocks,
+            changes: &[],
+            pace: Pace::Free,
+        }
+    }
+}
+
 /// One loaded plugin instance.
 pub trait Host {
     /// The standard spoken.
@@ -383,10 +396,8 @@ mod tests {
             .to_vec();
         let mut seen = Vec::new();
         let job = Job {
-            input: &input,
-            blocks: &[64, 1, 37],
             changes: &changes,
-            pace: Pace::Free,
+            ..Job::new(&input, &[64, 1, 37])
         };
         let output = drive(&job, Setup::offline(48_000, 64).mono(), |block| {
             seen.extend(
@@ -405,12 +416,7 @@ mod tests {
     #[test]
     fn an_unwritten_sample_is_an_error() {
         let input = vec![vec![0.0; 8]];
-        let job = Job {
-            input: &input,
-            blocks: &[8],
-            changes: &[],
-            pace: Pace::Free,
-        };
+        let job = Job::new(&input, &[8]);
         let result = drive(&job, Setup::offline(48_000, 8).mono(), |_| Ok(()));
         assert!(result.is_err());
     }

@@ -95,7 +95,17 @@ fn bounces_are_bit_identical_over_block_sizes_and_formats() {
 fn bounces_repeat_beside_other_instances_and_after_restoring() {
     let setup = Setup::offline(RATE_HZ, ANNOUNCED);
     let set = |host: &mut dyn Host| {
-        for (key, text) in [("pitch", "-2.5"), ("mix_1", "30 %"), ("mix_3", "70 %"), ("seed", "3"), ("dry_wet", "100 %"), ("output_gain", "0 dB"), ("formant", "0"), ("mix_2", "0 %"), ("cluster_ratio", "40 %")] {
+        for (key, text) in [
+            ("pitch", "-2.5"),
+            ("mix_1", "30 %"),
+            ("mix_3", "70 %"),
+            ("seed", "3"),
+            ("dry_wet", "100 %"),
+            ("output_gain", "0 dB"),
+            ("formant", "0"),
+            ("mix_2", "0 %"),
+            ("cluster_ratio", "40 %"),
+        ] {
             host.set_text(key, text).expect(key);
         }
     };
@@ -109,14 +119,22 @@ fn bounces_repeat_beside_other_instances_and_after_restoring() {
     for repeat in 1..10 {
         set(host.as_mut());
         let again = bounce_of(host.as_mut(), setup, &[1024], Pace::Free).swap_remove(0);
-        assert_eq!(first_difference(&reference, &again, 0.0), None, "repeat {repeat} differs");
+        assert_eq!(
+            first_difference(&reference, &again, 0.0),
+            None,
+            "repeat {repeat} differs"
+        );
         host.deactivate();
     }
     drop(host);
     let mut restored = bundles::open(Format::Clap);
     restored.load(&saved).expect("load");
     let again = bounce_of(restored.as_mut(), setup, &[333], Pace::Free).swap_remove(0);
-    assert_eq!(first_difference(&reference, &again, 0.0), None, "a restored instance differs");
+    assert_eq!(
+        first_difference(&reference, &again, 0.0),
+        None,
+        "a restored instance differs"
+    );
     drop(restored);
     // Eight at once, each with a main thread of its own.
     std::thread::scope(|scope| {
@@ -127,7 +145,12 @@ fn bounces_repeat_beside_other_instances_and_after_restoring() {
                 let mut host = bundles::open(format);
                 set(host.as_mut());
                 let again = bounce_of(host.as_mut(), setup, &[1024], Pace::Free).swap_remove(0);
-                assert_eq!(first_difference(reference, &again, 0.0), None, "{} number {index} differs", format.name());
+                assert_eq!(
+                    first_difference(reference, &again, 0.0),
+                    None,
+                    "{} number {index} differs",
+                    format.name()
+                );
             });
         }
     });
@@ -195,22 +218,12 @@ fn silence_in_gives_silence_out_after_the_tail() {
                 .expect("activate");
             let vocal: Vec<f32> = vocal().into_iter().take(2 * RATE_HZ as usize).collect();
             let input = vec![vocal.clone(), vocal];
-            let job = Job {
-                input: &input,
-                blocks: &[512],
-                changes: &[],
-                pace: Pace::Free,
-            };
+            let job = Job::new(&input, &[512]);
             host.render(&job).expect("render");
             let tail = host.tail_samples();
             assert!(tail < 20 * RATE_HZ as usize, "an endless tail");
             let silence = vec![vec![0.0; tail + RATE_HZ as usize]; 2];
-            let job = Job {
-                input: &silence,
-                blocks: &[512],
-                changes: &[],
-                pace: Pace::Free,
-            };
+            let job = Job::new(&silence, &[512]);
             let output = host.render(&job).expect("render");
             let after = &output[0][tail..];
             let at = after.iter().position(|s| *s != 0.0);
@@ -232,21 +245,11 @@ fn a_reset_forgets_what_was_in_flight() {
         host.activate(Setup::offline(RATE_HZ, 512))
             .expect("activate");
         let loud = vec![vec![0.5; 8192]; 2];
-        let job = Job {
-            input: &loud,
-            blocks: &[512],
-            changes: &[],
-            pace: Pace::Free,
-        };
+        let job = Job::new(&loud, &[512]);
         host.render(&job).expect("render");
         host.reset().expect("reset");
         let silence = vec![vec![0.0; 48_000]; 2];
-        let job = Job {
-            input: &silence,
-            blocks: &[512],
-            changes: &[],
-            pace: Pace::Free,
-        };
+        let job = Job::new(&silence, &[512]);
         let output = host.render(&job).expect("render");
         // What was heard last may fade for 2 ms, so that a jump does not click.
         let at = output[0][96..].iter().position(|s| *s != 0.0);
@@ -269,12 +272,7 @@ fn not_a_number_in_the_input_does_not_come_out_and_does_no_lasting_harm() {
         vocal[20_000..20_010].fill(f32::NAN);
         vocal[30_000] = f32::INFINITY;
         let input = vec![vocal.clone(), vocal];
-        let job = Job {
-            input: &input,
-            blocks: &[512],
-            changes: &[],
-            pace: Pace::Free,
-        };
+        let job = Job::new(&input, &[512]);
         // The host fails on any sample that is not finite.
         let output = host.render(&job).expect("render");
         let later = &output[0][output[0].len() - 3 * RATE_HZ as usize..];

@@ -1,7 +1,7 @@
 //! The latency a host is told is the one that is heard.
 
 use timbra_tests::bundles;
-use timbra_tests::host::{Change, FORMATS, Format, Host, Job, Pace, Setup};
+use timbra_tests::host::{Change, FORMATS, Format, Host, Job, Setup};
 use timbra_tests::measure::{first_difference, peak, peak_position, rms};
 use timbra_tests::{singer, voices};
 
@@ -35,12 +35,7 @@ fn impulse(host: &mut dyn Host, setup: Setup) -> (i64, i64, f32) {
     channel[at] = 0.5;
     let input = vec![channel; setup.channels];
     let blocks = [setup.max_block_samples];
-    let job = Job {
-        input: &input,
-        blocks: &blocks,
-        changes: &[],
-        pace: Pace::Free,
-    };
+    let job = Job::new(&input, &blocks);
     let output = host.render(&job).expect("render");
     let again = host.latency_samples();
     assert_eq!(latency, again, "latency changed while processing");
@@ -116,12 +111,25 @@ fn every_tier_is_true_in_mono_and_stereo() {
                     let stereo = Setup::offline(rate_hz, block);
                     for setup in [stereo, stereo.mono()] {
                         let (heard, reported, peak) = impulse(host.as_mut(), setup);
-                        let case = format!("{tier}, {} at {rate_hz} Hz, blocks of {block}, {} channels", format.name(), setup.channels);
-                        assert!(peak > lowest_peak(rate_hz), "{case}: the impulse did not come out (peak {peak})");
-                        assert!((heard - reported).abs() <= 1, "{case}: reported {reported}, heard {heard}");
+                        let case = format!(
+                            "{tier}, {} at {rate_hz} Hz, blocks of {block}, {} channels",
+                            format.name(),
+                            setup.channels
+                        );
+                        assert!(
+                            peak > lowest_peak(rate_hz),
+                            "{case}: the impulse did not come out (peak {peak})"
+                        );
+                        assert!(
+                            (heard - reported).abs() <= 1,
+                            "{case}: reported {reported}, heard {heard}"
+                        );
                         if (rate_hz, block, setup.channels) == (48_000, 256, 2) {
                             // Otherwise the tier did not get through.
-                            assert!(reported > live, "{case}: {reported} samples, the tier before had {live}");
+                            assert!(
+                                reported > live,
+                                "{case}: {reported} samples, the tier before had {live}"
+                            );
                             live = reported;
                         }
                     }
@@ -140,7 +148,7 @@ fn latency_stays_true_after_a_jump_and_after_another_voice() {
         let setup = Setup::offline(48_000, 480);
         host.activate(setup).expect("activate");
         let noise = vec![vec![0.3; 20_011]; 2];
-        let job = Job { input: &noise, blocks: &[480], changes: &[], pace: Pace::Free };
+        let job = Job::new(&noise, &[480]);
         host.render(&job).expect("render");
         host.reset().expect("a jump");
         let at = 4_003;
@@ -148,17 +156,29 @@ fn latency_stays_true_after_a_jump_and_after_another_voice() {
         let mut channel = vec![0.0; at + latency + 2_000];
         channel[at] = 0.5;
         let input = vec![channel; 2];
-        let job = Job { input: &input, blocks: &[480], changes: &[], pace: Pace::Free };
+        let job = Job::new(&input, &[480]);
         let output = host.render(&job).expect("render");
         // What was in flight before the jump has faded long before.
         let heard = peak_position(&output[0][at..]) as i64;
-        assert!((heard - latency as i64).abs() <= 1, "{} after a jump: reported {latency}, heard {heard}", format.name());
+        assert!(
+            (heard - latency as i64).abs() <= 1,
+            "{} after a jump: reported {latency}, heard {heard}",
+            format.name()
+        );
         host.deactivate();
 
         bundles::ask_for_voice(host.as_mut(), &other);
         let (heard, reported, peak) = impulse(host.as_mut(), setup);
-        assert!(peak > lowest_peak(48_000), "{}: the other voice is silent", format.name());
-        assert!((heard - reported).abs() <= 1, "{} with another voice: reported {reported}, heard {heard}", format.name());
+        assert!(
+            peak > lowest_peak(48_000),
+            "{}: the other voice is silent",
+            format.name()
+        );
+        assert!(
+            (heard - reported).abs() <= 1,
+            "{} with another voice: reported {reported}, heard {heard}",
+            format.name()
+        );
     }
 }
 
@@ -178,19 +198,29 @@ fn the_shipped_voice_is_in_time_at_every_block_and_tier() {
     ] {
         let mut host = bundles::open(format);
         host.set_text("tier", tier).expect("tier");
-        host.activate(Setup::offline(48_000, block)).expect("activate");
-        host.idle(std::time::Duration::from_millis(100)).expect("idle");
+        host.activate(Setup::offline(48_000, block))
+            .expect("activate");
+        host.idle(std::time::Duration::from_millis(100))
+            .expect("idle");
         let latency = host.latency_samples();
         let mut channel = song.to_vec();
         channel.resize(song.len() + latency, 0.0);
         let input = vec![channel; 2];
-        let job = Job { input: &input, blocks: &[block], changes: &[], pace: Pace::Free };
-        let output = host.render(&job).expect("render").swap_remove(0).split_off(latency);
+        let blocks = [block];
+        let output = host
+            .render(&Job::new(&input, &blocks))
+            .expect("render")
+            .swap_remove(0)
+            .split_off(latency);
         assert!(rms(&output) > 1e-3, "the shipped voice is silent");
         let case = format!("{} {tier} with blocks of {block}", format.name());
         match &reference {
             None => reference = Some(output),
-            Some(first) => assert_eq!(first_difference(first, &output, 0.0), None, "{case} is not the same song"),
+            Some(first) => assert_eq!(
+                first_difference(first, &output, 0.0),
+                None,
+                "{case} is not the same song"
+            ),
         }
     }
 }
@@ -217,12 +247,7 @@ fn blocks_shorter_than_announced_change_nothing() {
     channel[at] = 0.5;
     let input = vec![channel; 2];
     // The pieces hosts really send around automation points: 1023 + 1.
-    let job = Job {
-        input: &input,
-        blocks: &[1023, 1, 17, 1024],
-        changes: &[],
-        pace: Pace::Free,
-    };
+    let job = Job::new(&input, &[1023, 1, 17, 1024]);
     let output = host.render(&job).expect("render");
     let heard = peak_position(&output[0]) - at;
     assert!(
@@ -262,10 +287,8 @@ fn a_step_of_automation_is_heard_at_its_sample_plus_latency() {
                 value,
             }];
             let job = Job {
-                input: &input,
-                blocks: &[480],
                 changes: &changes,
-                pace: Pace::Free,
+                ..Job::new(&input, &[480])
             };
             let output = host.render(&job).expect("render");
             let expected = at + latency;
@@ -319,10 +342,8 @@ fn a_step_of_pitch_is_heard_within_a_frame_of_its_sample_plus_latency() {
             value,
         }];
         let job = Job {
-            input: &input,
-            blocks: &[512],
             changes: &changes,
-            pace: Pace::Free,
+            ..Job::new(&input, &[512])
         };
         let output = host.render(&job).expect("render").swap_remove(0);
         let frame = 480;

@@ -2,7 +2,7 @@
 
 use timbra_engine::{Controls, offline};
 use timbra_tests::bundles;
-use timbra_tests::host::{FORMATS, Job, Pace, Setup};
+use timbra_tests::host::{FORMATS, Job, Setup};
 use timbra_tests::measure::{first_difference, rms};
 use timbra_tests::singer;
 
@@ -33,12 +33,7 @@ fn offline_conversion_is_bit_identical_to_the_plugins_bounce() {
         let mut channel = vocal.clone();
         channel.resize(vocal.len() + latency, 0.0);
         let input = [channel];
-        let job = Job {
-            input: &input,
-            blocks: &[480],
-            changes: &[],
-            pace: Pace::Free,
-        };
+        let job = Job::new(&input, &[480]);
         let bounced = host
             .render(&job)
             .expect("render")

@@ -18,10 +18,8 @@ fn play(mode: Mode) -> Vec<f32> {
         .collect();
     let input = vec![vocal; 2];
     let job = Job {
-        input: &input,
-        blocks: &[512],
-        changes: &[],
         pace: Pace::RealTime,
+        ..Job::new(&input, &[512])
     };
     host.render(&job).expect("render").swap_remove(0)
 }

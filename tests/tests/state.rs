@@ -17,12 +17,7 @@ fn render(host: &mut dyn Host, seconds: f64) -> Vec<f32> {
     let mut vocal = singer::sing(48_000);
     vocal.truncate((seconds * 48_000.0) as usize);
     let input = vec![vocal.clone(), vocal];
-    let job = Job {
-        input: &input,
-        blocks: &[512],
-        changes: &[],
-        pace: Pace::Free,
-    };
+    let job = Job::new(&input, &[512]);
     host.render(&job).expect("render").swap_remove(0)
 }
 
@@ -292,10 +287,8 @@ fn a_restored_instance_plays_in_real_time_too() {
     let vocal: Vec<f32> = singer::sing(48_000).into_iter().take(48_000).collect();
     let input = vec![vocal.clone(), vocal];
     let job = Job {
-        input: &input,
-        blocks: &[512],
-        changes: &[],
         pace: Pace::RealTime,
+        ..Job::new(&input, &[512])
     };
     let output = host.render(&job).expect("render");
     assert!(rms(&output[0]) > 1e-3, "silent");

@@ -13,10 +13,20 @@ use timbra_trainer::data::audio::{is_audio_name, read_audio};
 use timbra_trainer::evaluation::measures::{Timbre, similarity};
 
 fn main() -> Result<()> {
-    let folder = std::env::args().nth(1).context("expected a folder of speakers")?;
+    let folder = std::env::args()
+        .nth(1)
+        .context("expected a folder of speakers")?;
     let mut halves: Vec<[[f64; 20]; 2]> = Vec::new();
-    for speaker in sorted(Path::new(&folder))?.into_iter().filter(|path| path.is_dir()) {
-        let Some(path) = sorted(&speaker)?.into_iter().find(|path| is_audio_name(path)) else { continue };
+    for speaker in sorted(Path::new(&folder))?
+        .into_iter()
+        .filter(|path| path.is_dir())
+    {
+        let Some(path) = sorted(&speaker)?
+            .into_iter()
+            .find(|path| is_audio_name(path))
+        else {
+            continue;
+        };
         let audio = read_audio(&path)?;
         if audio.duration_s() < 6.0 {
             continue;
@@ -28,14 +38,31 @@ fn main() -> Result<()> {
             Timbre::of(second, audio.rate_hz)?.mean_cepstrum(),
         ]);
     }
-    ensure!(halves.len() > 10, "only {} speakers with 6 s or more", halves.len());
+    ensure!(
+        halves.len() > 10,
+        "only {} speakers with 6 s or more",
+        halves.len()
+    );
     let count = (halves.len() * 2) as f64;
     let all = || halves.iter().flatten();
-    let mean: Vec<f64> = (0..20).map(|index| all().map(|cepstrum| cepstrum[index]).sum::<f64>() / count).collect();
-    let deviation: Vec<f64> = (0..20)
-        .map(|index| (all().map(|cepstrum| (cepstrum[index] - mean[index]).powi(2)).sum::<f64>() / count).sqrt())
+    let mean: Vec<f64> = (0..20)
+        .map(|index| all().map(|cepstrum| cepstrum[index]).sum::<f64>() / count)
         .collect();
-    println!("{} speakers\nmean      {}\ndeviation {}", halves.len(), row(&mean), row(&deviation));
+    let deviation: Vec<f64> = (0..20)
+        .map(|index| {
+            (all()
+                .map(|cepstrum| (cepstrum[index] - mean[index]).powi(2))
+                .sum::<f64>()
+                / count)
+                .sqrt()
+        })
+        .collect();
+    println!(
+        "{} speakers\nmean      {}\ndeviation {}",
+        halves.len(),
+        row(&mean),
+        row(&deviation)
+    );
 
     let mut same: Vec<f64> = halves.iter().map(|[a, b]| similarity(a, b)).collect();
     let mut different = Vec::new();
@@ -46,11 +73,19 @@ fn main() -> Result<()> {
     different.sort_by(f64::total_cmp);
     let at = |values: &[f64], share: f64| values[((values.len() - 1) as f64 * share) as usize];
     for (name, values) in [("same", &same), ("different", &different)] {
-        println!("{name:<10} 5 % {:.3}  median {:.3}  95 % {:.3}", at(values, 0.05), at(values, 0.5), at(values, 0.95));
+        println!(
+            "{name:<10} 5 % {:.3}  median {:.3}  95 % {:.3}",
+            at(values, 0.05),
+            at(values, 0.5),
+            at(values, 0.95)
+        );
     }
     let threshold = at(&different, 0.95);
     let above = same.iter().filter(|&&value| value > threshold).count();
-    println!("{above} of {} same pairs are above 95 % of the different ones", same.len());
+    println!(
+        "{above} of {} same pairs are above 95 % of the different ones",
+        same.len()
+    );
     Ok(())
 }
 
@@ -60,7 +95,9 @@ fn row(values: &[f64]) -> String {
 }
 
 fn sorted(folder: &Path) -> Result<Vec<PathBuf>> {
-    let mut paths = std::fs::read_dir(folder)?.map(|entry| Ok(entry?.path())).collect::<Result<Vec<PathBuf>>>()?;
+    let mut paths = std::fs::read_dir(folder)?
+        .map(|entry| Ok(entry?.path()))
+        .collect::<Result<Vec<PathBuf>>>()?;
     paths.sort();
     Ok(paths)
 }

@@ -8,7 +8,10 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use support::{Folder, assert_succeeds, float_wav, read_wav, runtime_is_there, said, song, trainer, write_encoder};
+use support::{
+    Folder, assert_succeeds, float_wav, read_wav, runtime_is_there, said, song, trainer,
+    write_encoder,
+};
 use timbra_voice::package::VoicePackage;
 
 /// Long enough on any machine for a step of the build to end.
@@ -33,17 +36,33 @@ fn a_build_killed_again_and_again_ends_with_a_voice_that_sings() {
         return;
     }
     let folder = Folder::new("build");
-    let (voice, encoder, recordings) = (folder.at("out/voice"), folder.at("encoder.timbra"), folder.at("recordings"));
+    let (voice, encoder, recordings) = (
+        folder.at("out/voice"),
+        folder.at("encoder.timbra"),
+        folder.at("recordings"),
+    );
     write_encoder(&encoder);
     for (speaker, seconds) in [("anna", 22.0), ("bela", 4.0)] {
         for take in 0..2 {
-            let samples: Vec<f32> = song(48_000, seconds).iter().map(|sample| sample * (1.0 - 0.3 * take as f32)).collect();
-            float_wav(&folder.at(&format!("recordings/{speaker}/{take}.wav")), 48_000, &[&samples]);
+            let samples: Vec<f32> = song(48_000, seconds)
+                .iter()
+                .map(|sample| sample * (1.0 - 0.3 * take as f32))
+                .collect();
+            float_wav(
+                &folder.at(&format!("recordings/{speaker}/{take}.wav")),
+                48_000,
+                &[&samples],
+            );
         }
     }
     let work = folder.at("out/voice.work");
     // Killed when each of these has appeared: while cutting, preparing, training and making tables.
-    for milestone in ["clips/anna", "features/anna", "training", "clusters.safetensors"] {
+    for milestone in [
+        "clips/anna",
+        "features/anna",
+        "training",
+        "clusters.safetensors",
+    ] {
         let mut child = build_command(&recordings, &voice, &encoder)
             .stdout(Stdio::null())
             .stderr(Stdio::null())
@@ -57,16 +76,31 @@ fn a_build_killed_again_and_again_ends_with_a_voice_that_sings() {
         child.kill().unwrap();
         child.wait().unwrap();
     }
-    let output = build_command(&recordings, &voice, &encoder).output().unwrap();
+    let output = build_command(&recordings, &voice, &encoder)
+        .output()
+        .unwrap();
     assert_succeeds(&output);
     let path = voice.with_extension("timbra");
     let package = VoicePackage::read(&path).unwrap();
-    let speakers: Vec<&str> = package.manifest.speakers.iter().map(|speaker| speaker.name.as_str()).collect();
+    let speakers: Vec<&str> = package
+        .manifest
+        .speakers
+        .iter()
+        .map(|speaker| speaker.name.as_str())
+        .collect();
     assert_eq!(speakers, ["anna", "bela"]);
     assert!(package.clusters().unwrap().is_some() && package.retrieval().unwrap().is_some());
     assert!(package.manifest.certificate.is_some());
-    assert!(std::fs::read(work.join("training/figures.png")).unwrap().starts_with(b"\x89PNG"));
-    assert!(std::fs::read_to_string(work.join("log.txt")).unwrap().contains("step evaluate"));
+    assert!(
+        std::fs::read(work.join("training/figures.png"))
+            .unwrap()
+            .starts_with(b"\x89PNG")
+    );
+    assert!(
+        std::fs::read_to_string(work.join("log.txt"))
+            .unwrap()
+            .contains("step evaluate")
+    );
 
     let (input, out) = (folder.at("in.wav"), folder.at("out.wav"));
     float_wav(&input, 44_100, &[&song(44_100, 1.0)]);
@@ -82,7 +116,12 @@ fn a_build_killed_again_and_again_ends_with_a_voice_that_sings() {
     ]);
     assert_succeeds(&output);
     let (rate_hz, channels) = read_wav(&out);
-    assert_eq!((rate_hz, channels[0].len()), (44_100, 44_100), "{}", said(&output));
+    assert_eq!(
+        (rate_hz, channels[0].len()),
+        (44_100, 44_100),
+        "{}",
+        said(&output)
+    );
     let energy: f32 = channels[0].iter().map(|sample| sample * sample).sum();
     assert!(energy.is_finite() && energy > 0.0);
 }

@@ -41,7 +41,10 @@ fn peak_mb(arguments: &[&Path]) -> f64 {
 
 /// A mono 8-bit WAV of any length that repeats one minute, written without holding it.
 fn long_wav(path: &Path, rate_hz: u32, minutes: usize) {
-    let minute: Vec<u8> = song(rate_hz, 60.0).iter().map(|sample| (sample * 127.0 + 128.0).round() as u8).collect();
+    let minute: Vec<u8> = song(rate_hz, 60.0)
+        .iter()
+        .map(|sample| (sample * 127.0 + 128.0).round() as u8)
+        .collect();
     let mut header = wav_bytes(1, 8, 1, rate_hz, &[]);
     let bytes = (minute.len() * minutes) as u32;
     header[4..8].copy_from_slice(&(bytes + 36).to_le_bytes());
@@ -65,7 +68,10 @@ fn slicing_three_hours_takes_little_more_memory_than_three_minutes() {
     };
     let (short_mb, long_mb) = (peak_of(&short, "a"), peak_of(&long, "b"));
     // The samples of three hours are 346 MB as floats; one level per 10 ms is 4 MB.
-    assert!(long_mb - short_mb < 40.0, "{short_mb:.0} MB for 3 minutes, {long_mb:.0} MB for 3 hours");
+    assert!(
+        long_mb - short_mb < 40.0,
+        "{short_mb:.0} MB for 3 minutes, {long_mb:.0} MB for 3 hours"
+    );
 }
 
 #[test]
@@ -79,9 +85,19 @@ fn converting_takes_the_same_memory_for_any_length() {
     let peak_of = |minutes: usize| {
         let (input, output) = (folder.at("in.wav"), folder.at("out.wav"));
         long_wav(&input, 8_000, minutes);
-        peak_mb(&[Path::new("convert"), &input, Path::new("-o"), &output, Path::new("--voice"), &voice])
+        peak_mb(&[
+            Path::new("convert"),
+            &input,
+            Path::new("-o"),
+            &output,
+            Path::new("--voice"),
+            &voice,
+        ])
     };
     let (short_mb, long_mb) = (peak_of(1), peak_of(15));
     // 14 minutes more are 27 MB as floats on each side of the conversion.
-    assert!(long_mb - short_mb < 12.0, "{short_mb:.0} MB for 1 minute, {long_mb:.0} MB for 15 minutes");
+    assert!(
+        long_mb - short_mb < 12.0,
+        "{short_mb:.0} MB for 1 minute, {long_mb:.0} MB for 15 minutes"
+    );
 }

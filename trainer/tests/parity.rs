@@ -10,7 +10,8 @@ use timbra_trainer::model::causal::{CausalConv, from_vec, to_vec};
 use timbra_trainer::model::content::{ContentConfig, ContentEncoder};
 use timbra_trainer::model::excitation::{Analyser, pulses};
 use timbra_trainer::model::harmonic::{
-    BINS, DELAY_SAMPLES, Excitation, HALVES, HARMONIC_POINTS, HOP_SAMPLES, HarmonicConfig, HarmonicVoice, NOISE_POINTS, REFERENCE_F0_HZ, Renderer,
+    BINS, DELAY_SAMPLES, Excitation, HALVES, HARMONIC_POINTS, HOP_SAMPLES, HarmonicConfig,
+    HarmonicVoice, NOISE_POINTS, REFERENCE_F0_HZ, Renderer,
 };
 use timbra_trainer::model::mel::{BANDS, LogMel};
 use timbra_trainer::random::Random;
@@ -21,29 +22,57 @@ type Device = burn::tensor::Device<Flex>;
 const FRAMES: usize = 24;
 
 /// One run of a graph over `inputs`, with `states` moved on.
-fn run(graph: &[u8], inputs: Vec<NamedTensor>, states: &mut Vec<NamedTensor>, output: &str) -> Vec<f32> {
+fn run(
+    graph: &[u8],
+    inputs: Vec<NamedTensor>,
+    states: &mut Vec<NamedTensor>,
+    output: &str,
+) -> Vec<f32> {
     let all: Vec<NamedTensor> = inputs.into_iter().chain(states.iter().cloned()).collect();
     let results = evaluate(graph, &all).expect("the graph runs");
     for state in states {
         let next = format!("{}_next", state.name);
-        state.data.clone_from(&results.iter().find(|r| r.name == next).expect("every state has a next").data);
+        state.data.clone_from(
+            &results
+                .iter()
+                .find(|r| r.name == next)
+                .expect("every state has a next")
+                .data,
+        );
     }
-    results.into_iter().find(|r| r.name == output).expect("the graph has its output").data
+    results
+        .into_iter()
+        .find(|r| r.name == output)
+        .expect("the graph has its output")
+        .data
 }
 
 fn zeros(states: &[StateTensor]) -> Vec<NamedTensor> {
-    states.iter().map(|s| NamedTensor { name: s.name.clone(), shape: s.shape.clone(), data: vec![0.0; s.shape.iter().product()] }).collect()
+    states
+        .iter()
+        .map(|s| NamedTensor {
+            name: s.name.clone(),
+            shape: s.shape.clone(),
+            data: vec![0.0; s.shape.iter().product()],
+        })
+        .collect()
 }
 
 fn tensor(name: &str, shape: &[usize], data: &[f32]) -> NamedTensor {
-    NamedTensor { name: name.to_owned(), shape: shape.to_vec(), data: data.to_vec() }
+    NamedTensor {
+        name: name.to_owned(),
+        shape: shape.to_vec(),
+        data: data.to_vec(),
+    }
 }
 
 /// ‖a − b‖ / ‖b‖.
 fn relative_error(a: &[f32], b: &[f32]) -> f32 {
     assert_eq!(a.len(), b.len());
-    let square = |it: &mut dyn Iterator<Item = f32>| it.map(|v| f64::from(v) * f64::from(v)).sum::<f64>();
-    (square(&mut a.iter().zip(b).map(|(a, b)| a - b)) / square(&mut b.iter().copied())).sqrt() as f32
+    let square =
+        |it: &mut dyn Iterator<Item = f32>| it.map(|v| f64::from(v) * f64::from(v)).sum::<f64>();
+    (square(&mut a.iter().zip(b).map(|(a, b)| a - b)) / square(&mut b.iter().copied())).sqrt()
+        as f32
 }
 
 #[test]
@@ -52,20 +81,55 @@ fn content_graph_equals_the_network_whole_and_streamed() {
         return;
     }
     let device = Device::default();
-    let config = ContentConfig { channels: 32, kernel: 5, dilations: vec![1, 4], content_channels: 8 };
+    let config = ContentConfig {
+        channels: 32,
+        kernel: 5,
+        dilations: vec![1, 4],
+        content_channels: 8,
+    };
     let network = ContentEncoder::<Flex>::new(&config, 10, &device);
     let mut random = Random::new(1, 0);
-    let audio: Vec<f32> = (0..FRAMES * 160).map(|i| (i as f32 * 0.05).sin() * 0.3 + 0.05 * random.normal()).collect();
-    let mel = from_vec::<Flex, 3>(LogMel::default().frames(&audio), [1, FRAMES, BANDS], &device).swap_dims(1, 2);
+    let audio: Vec<f32> = (0..FRAMES * 160)
+        .map(|i| (i as f32 * 0.05).sin() * 0.3 + 0.05 * random.normal())
+        .collect();
+    let mel = from_vec::<Flex, 3>(
+        LogMel::default().frames(&audio),
+        [1, FRAMES, BANDS],
+        &device,
+    )
+    .swap_dims(1, 2);
     let expected = to_vec(network.content(mel).swap_dims(1, 2));
 
     let (graph, spec) = network.export();
-    let whole = run(&graph, vec![tensor("audio", &[1, audio.len()], &audio)], &mut zeros(&spec.states), "content");
-    assert!(relative_error(&whole, &expected) < 1e-3, "network against graph: {}", relative_error(&whole, &expected));
+    let whole = run(
+        &graph,
+        vec![tensor("audio", &[1, audio.len()], &audio)],
+        &mut zeros(&spec.states),
+        "content",
+    );
+    assert!(
+        relative_error(&whole, &expected) < 1e-3,
+        "network against graph: {}",
+        relative_error(&whole, &expected)
+    );
 
     let mut states = zeros(&spec.states);
-    let streamed: Vec<f32> = audio.chunks(160).flat_map(|hop| run(&graph, vec![tensor("audio", &[1, 160], hop)], &mut states, "content")).collect();
-    assert!(relative_error(&streamed, &whole) < 1e-5, "streamed against whole: {}", relative_error(&streamed, &whole));
+    let streamed: Vec<f32> = audio
+        .chunks(160)
+        .flat_map(|hop| {
+            run(
+                &graph,
+                vec![tensor("audio", &[1, 160], hop)],
+                &mut states,
+                "content",
+            )
+        })
+        .collect();
+    assert!(
+        relative_error(&streamed, &whole) < 1e-5,
+        "streamed against whole: {}",
+        relative_error(&streamed, &whole)
+    );
 }
 
 #[test]
@@ -74,20 +138,59 @@ fn harmonic_graph_equals_the_network_whole_and_streamed() {
         return;
     }
     let device = Device::default();
-    let config = HarmonicConfig { channels: 32, kernel: 3, dilations: vec![1, 2], content_channels: 8, speaker_channels: 8, speakers: 3 };
+    let config = HarmonicConfig {
+        channels: 32,
+        kernel: 3,
+        dilations: vec![1, 2],
+        content_channels: 8,
+        speaker_channels: 8,
+        speakers: 3,
+    };
     let mut network = HarmonicVoice::<Flex>::new(&config, &device);
     // A fresh voice starts with flat curves; give them shape.
-    network.set_curves(CausalConv::new(config.channels, HALVES * (HARMONIC_POINTS + NOISE_POINTS), 1, 1, &device));
+    network.set_curves(CausalConv::new(
+        config.channels,
+        HALVES * (HARMONIC_POINTS + NOISE_POINTS),
+        1,
+        1,
+        &device,
+    ));
     let mut random = Random::new(2, 0);
     let content: Vec<f32> = (0..FRAMES * 8).map(|_| random.uniform(-1.0, 1.0)).collect();
-    let f0_hz: Vec<f32> = (0..FRAMES).map(|k| if k % 7 < 4 { 150.0 + 10.0 * k as f32 } else { 0.0 }).collect();
+    let f0_hz: Vec<f32> = (0..FRAMES)
+        .map(|k| {
+            if k % 7 < 4 {
+                150.0 + 10.0 * k as f32
+            } else {
+                0.0
+            }
+        })
+        .collect();
     let loudness: Vec<f32> = (0..FRAMES).map(|k| k as f32 - 40.0).collect();
     let mix: Vec<f32> = [0.2f32, 0.3, 0.5].repeat(FRAMES);
-    let noise: Vec<f32> = (0..FRAMES * HOP_SAMPLES).map(|_| random.uniform(-1.0, 1.0)).collect();
+    let noise: Vec<f32> = (0..FRAMES * HOP_SAMPLES)
+        .map(|_| random.uniform(-1.0, 1.0))
+        .collect();
 
-    let pitch: Vec<f32> = f0_hz.iter().flat_map(|&f| if f > 0.0 { [(f / REFERENCE_F0_HZ).log2(), 1.0] } else { [0.0, 0.0] }).collect();
-    let feature = |values: &[f32], channels: usize| from_vec::<Flex, 3>(values.to_vec(), [1, FRAMES, channels], &device).swap_dims(1, 2);
-    let curves = network.curves(feature(&content, 8), feature(&pitch, 2), feature(&loudness, 1), feature(&mix, 3));
+    let pitch: Vec<f32> = f0_hz
+        .iter()
+        .flat_map(|&f| {
+            if f > 0.0 {
+                [(f / REFERENCE_F0_HZ).log2(), 1.0]
+            } else {
+                [0.0, 0.0]
+            }
+        })
+        .collect();
+    let feature = |values: &[f32], channels: usize| {
+        from_vec::<Flex, 3>(values.to_vec(), [1, FRAMES, channels], &device).swap_dims(1, 2)
+    };
+    let curves = network.curves(
+        feature(&content, 8),
+        feature(&pitch, 2),
+        feature(&loudness, 1),
+        feature(&mix, 3),
+    );
     let analyser = Analyser::default();
     let window = |samples: &[f32]| {
         let (re, im) = analyser.spectra(samples);
@@ -97,28 +200,46 @@ fn harmonic_graph_equals_the_network_whole_and_streamed() {
     let (pulse_re, pulse_im) = window(&pulses(&f0_hz, 0.0));
     let unit_noise: Vec<f32> = noise.iter().map(|v| v * 3f32.sqrt()).collect();
     let (noise_re, noise_im) = window(&unit_noise);
-    let expected = to_vec(Renderer::new(&device).render(curves, Excitation { pulse_re, pulse_im, noise_re, noise_im }));
+    let expected = to_vec(Renderer::new(&device).render(
+        curves,
+        Excitation {
+            pulse_re,
+            pulse_im,
+            noise_re,
+            noise_im,
+        },
+    ));
 
     let (graph, spec) = network.export(0.0);
     let inputs = |first: usize, count: usize| {
-        let part = |values: &[f32], width: usize| values[first * width..(first + count) * width].to_vec();
+        let part =
+            |values: &[f32], width: usize| values[first * width..(first + count) * width].to_vec();
         vec![
             tensor("content", &[1, count, 8], &part(&content, 8)),
             tensor("f0_hz", &[1, count], &part(&f0_hz, 1)),
             tensor("loudness", &[1, count], &part(&loudness, 1)),
             tensor("speaker_mix", &[1, count, 3], &part(&mix, 3)),
             tensor("formant_semitones", &[1, count], &vec![0.0; count]),
-            tensor("noise", &[1, count * HOP_SAMPLES], &part(&noise, HOP_SAMPLES)),
+            tensor(
+                "noise",
+                &[1, count * HOP_SAMPLES],
+                &part(&noise, HOP_SAMPLES),
+            ),
         ]
     };
     let whole = run(&graph, inputs(0, FRAMES), &mut zeros(&spec.states), "audio");
     let usable = whole.len() - DELAY_SAMPLES;
     // Late by DELAY_SAMPLES; the last window of the network's rendering lacks its second half.
-    let error = relative_error(&whole[DELAY_SAMPLES..][..usable - HOP_SAMPLES], &expected[..usable - HOP_SAMPLES]);
+    let error = relative_error(
+        &whole[DELAY_SAMPLES..][..usable - HOP_SAMPLES],
+        &expected[..usable - HOP_SAMPLES],
+    );
     assert!(error < 1e-3, "network against graph: {error}");
 
     let mut states = zeros(&spec.states);
-    let streamed: Vec<f32> = (0..FRAMES).flat_map(|k| run(&graph, inputs(k, 1), &mut states, "audio")).collect();
+    let streamed: Vec<f32> = (0..FRAMES)
+        .flat_map(|k| run(&graph, inputs(k, 1), &mut states, "audio"))
+        .collect();
     let error = relative_error(&streamed, &whole);
     assert!(error < 1e-4, "streamed against whole: {error}");
 }

@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use crate::error::VoiceError;
-use crate::manifest::{EncoderManifest, EncoderSpec, FORMAT_VERSION, FileEntry, GraphSpec, MAX_SPEAKERS, Manifest};
+use crate::manifest::{
+    EncoderManifest, EncoderSpec, FORMAT_VERSION, FileEntry, GraphSpec, MAX_SPEAKERS, Manifest,
+};
 
 /// Rate of every content encoder's input in Hz.
 pub const ENCODER_RATE_HZ: u32 = 16_000;
@@ -24,7 +26,14 @@ const MAX_STATES: usize = 512;
 const MAX_STATE_VALUES: usize = 16 << 20;
 
 /// Inputs a synthesis graph may have besides its states.
-pub const SYNTHESIS_INPUTS: [&str; 6] = ["content", "f0_hz", "loudness", "speaker_mix", "formant_semitones", "noise"];
+pub const SYNTHESIS_INPUTS: [&str; 6] = [
+    "content",
+    "f0_hz",
+    "loudness",
+    "speaker_mix",
+    "formant_semitones",
+    "noise",
+];
 
 /// Checks with the package they speak of.
 struct Checker<'a> {
@@ -32,7 +41,13 @@ struct Checker<'a> {
 }
 
 impl Checker<'_> {
-    fn that(&self, holds: bool, field: &str, expected: &str, found: impl ToString) -> Result<(), VoiceError> {
+    fn that(
+        &self,
+        holds: bool,
+        field: &str,
+        expected: &str,
+        found: impl ToString,
+    ) -> Result<(), VoiceError> {
         if holds {
             return Ok(());
         }
@@ -56,25 +71,53 @@ impl Checker<'_> {
     }
 
     fn within(&self, value: usize, low: usize, high: usize, field: &str) -> Result<(), VoiceError> {
-        self.that((low..=high).contains(&value), field, &format!("{low} to {high}"), value)
+        self.that(
+            (low..=high).contains(&value),
+            field,
+            &format!("{low} to {high}"),
+            value,
+        )
     }
 
     fn hertz(&self, value: f32, field: &str) -> Result<(), VoiceError> {
-        self.that((10.0..=8000.0).contains(&value), field, "10 to 8000 Hz", value)
+        self.that(
+            (10.0..=8000.0).contains(&value),
+            field,
+            "10 to 8000 Hz",
+            value,
+        )
     }
 
     fn text(&self, value: &str, field: &str) -> Result<(), VoiceError> {
-        let fits = !value.trim().is_empty() && value.len() <= 200 && !value.chars().any(char::is_control);
-        self.that(fits, field, "1 to 200 printable characters", format!("\"{value}\""))
+        let fits =
+            !value.trim().is_empty() && value.len() <= 200 && !value.chars().any(char::is_control);
+        self.that(
+            fits,
+            field,
+            "1 to 200 printable characters",
+            format!("\"{value}\""),
+        )
     }
 
-    fn files<'f>(&self, files: impl Iterator<Item = (&'f String, &'f FileEntry)>) -> Result<(), VoiceError> {
+    fn files<'f>(
+        &self,
+        files: impl Iterator<Item = (&'f String, &'f FileEntry)>,
+    ) -> Result<(), VoiceError> {
         for (count, (name, entry)) in files.enumerate() {
             self.within(count + 1, 1, MAX_FILES, "files")?;
             if let Err(reason) = file_name(name) {
-                return Err(VoiceError::FileName { path: self.path.to_path_buf(), name: clip(name), reason });
+                return Err(VoiceError::FileName {
+                    path: self.path.to_path_buf(),
+                    name: clip(name),
+                    reason,
+                });
             }
-            self.that(is_sha256(&entry.sha256), &format!("files.{name}.sha256"), "64 hex digits", &entry.sha256)?;
+            self.that(
+                is_sha256(&entry.sha256),
+                &format!("files.{name}.sha256"),
+                "64 hex digits",
+                &entry.sha256,
+            )?;
             if entry.bytes > MAX_FILE_BYTES {
                 return Err(VoiceError::TooLarge {
                     path: self.path.to_path_buf(),
@@ -87,24 +130,70 @@ impl Checker<'_> {
         Ok(())
     }
 
-    fn graph(&self, graph: &GraphSpec, field: &str, may_have: &[&str], must_have: &str, output: &str) -> Result<(), VoiceError> {
-        self.that(file_name(&graph.file).is_ok(), &format!("{field}.file"), "a plain file name", &graph.file)?;
+    fn graph(
+        &self,
+        graph: &GraphSpec,
+        field: &str,
+        may_have: &[&str],
+        must_have: &str,
+        output: &str,
+    ) -> Result<(), VoiceError> {
+        self.that(
+            file_name(&graph.file).is_ok(),
+            &format!("{field}.file"),
+            "a plain file name",
+            &graph.file,
+        )?;
         let mut names = BTreeSet::new();
         for name in &graph.inputs {
-            self.that(may_have.contains(&name.as_str()), &format!("{field}.inputs"), &may_have.join(", "), name)?;
-            self.that(names.insert(name.as_str()), &format!("{field}.inputs"), "no name twice", name)?;
+            self.that(
+                may_have.contains(&name.as_str()),
+                &format!("{field}.inputs"),
+                &may_have.join(", "),
+                name,
+            )?;
+            self.that(
+                names.insert(name.as_str()),
+                &format!("{field}.inputs"),
+                "no name twice",
+                name,
+            )?;
         }
-        self.that(names.contains(must_have), &format!("{field}.inputs"), &format!("with {must_have}"), graph.inputs.join(", "))?;
-        self.that(graph.outputs == [output], &format!("{field}.outputs"), output, graph.outputs.join(", "))?;
-        self.within(graph.states.len(), 0, MAX_STATES, &format!("{field}.states"))?;
+        self.that(
+            names.contains(must_have),
+            &format!("{field}.inputs"),
+            &format!("with {must_have}"),
+            graph.inputs.join(", "),
+        )?;
+        self.that(
+            graph.outputs == [output],
+            &format!("{field}.outputs"),
+            output,
+            graph.outputs.join(", "),
+        )?;
+        self.within(
+            graph.states.len(),
+            0,
+            MAX_STATES,
+            &format!("{field}.states"),
+        )?;
         let mut total = 0usize;
         for state in &graph.states {
             let place = format!("{field}.states.{}", clip(&state.name));
             self.text(&state.name, &place)?;
-            self.that(names.insert(&state.name), &place, "a name of its own", &state.name)?;
+            self.that(
+                names.insert(&state.name),
+                &place,
+                "a name of its own",
+                &state.name,
+            )?;
             self.within(state.shape.len(), 1, 8, &format!("{place}.shape (extents)"))?;
             let values = state.shape.iter().try_fold(1usize, |product, &extent| {
-                if extent == 0 { None } else { product.checked_mul(extent) }
+                if extent == 0 {
+                    None
+                } else {
+                    product.checked_mul(extent)
+                }
             });
             total = total.saturating_add(values.unwrap_or(usize::MAX));
             self.that(
@@ -119,12 +208,43 @@ impl Checker<'_> {
 
     fn encoder(&self, encoder: &EncoderSpec) -> Result<(), VoiceError> {
         self.text(&encoder.id, "encoder.id")?;
-        self.that(is_sha256(&encoder.sha256), "encoder.sha256", "64 lower-case hex digits", &encoder.sha256)?;
-        self.that(encoder.rate_hz == ENCODER_RATE_HZ, "encoder.rate_hz", "16000", encoder.rate_hz)?;
-        self.that(encoder.hop_samples == ENCODER_HOP_SAMPLES, "encoder.hop_samples", "160", encoder.hop_samples)?;
-        self.within(encoder.channels, 1, MAX_CONTENT_CHANNELS, "encoder.channels")?;
-        self.within(encoder.lookahead_samples, 0, 2 * ENCODER_RATE_HZ as usize, "encoder.lookahead_samples")?;
-        self.graph(&encoder.graph, "encoder.graph", &["audio"], "audio", "content")
+        self.that(
+            is_sha256(&encoder.sha256),
+            "encoder.sha256",
+            "64 lower-case hex digits",
+            &encoder.sha256,
+        )?;
+        self.that(
+            encoder.rate_hz == ENCODER_RATE_HZ,
+            "encoder.rate_hz",
+            "16000",
+            encoder.rate_hz,
+        )?;
+        self.that(
+            encoder.hop_samples == ENCODER_HOP_SAMPLES,
+            "encoder.hop_samples",
+            "160",
+            encoder.hop_samples,
+        )?;
+        self.within(
+            encoder.channels,
+            1,
+            MAX_CONTENT_CHANNELS,
+            "encoder.channels",
+        )?;
+        self.within(
+            encoder.lookahead_samples,
+            0,
+            2 * ENCODER_RATE_HZ as usize,
+            "encoder.lookahead_samples",
+        )?;
+        self.graph(
+            &encoder.graph,
+            "encoder.graph",
+            &["audio"],
+            "audio",
+            "content",
+        )
     }
 }
 
@@ -140,7 +260,12 @@ pub fn voice(manifest: &Manifest, path: &Path) -> Result<(), VoiceError> {
     let mut names = BTreeSet::new();
     for speaker in &manifest.speakers {
         check.text(&speaker.name, "speakers.name")?;
-        check.that(names.insert(&speaker.name), "speakers.name", "a name of its own", &speaker.name)?;
+        check.that(
+            names.insert(&speaker.name),
+            "speakers.name",
+            "a name of its own",
+            &speaker.name,
+        )?;
         for (value, field) in [
             (speaker.f0_median_hz, "speakers.f0_median_hz"),
             (speaker.f0_low_hz, "speakers.f0_low_hz"),
@@ -149,26 +274,80 @@ pub fn voice(manifest: &Manifest, path: &Path) -> Result<(), VoiceError> {
             check.hertz(value, field)?;
         }
         let level = speaker.loudness_median_db;
-        check.that((-200.0..=20.0).contains(&level), "speakers.loudness_median_db", "-200 to 20 dBFS", level)?;
+        check.that(
+            (-200.0..=20.0).contains(&level),
+            "speakers.loudness_median_db",
+            "-200 to 20 dBFS",
+            level,
+        )?;
     }
-    check.within(manifest.model_rate_hz as usize, 8_000, 192_000, "model_rate_hz")?;
-    check.that(manifest.model_rate_hz.is_multiple_of(100), "model_rate_hz", "a multiple of 100", manifest.model_rate_hz)?;
+    check.within(
+        manifest.model_rate_hz as usize,
+        8_000,
+        192_000,
+        "model_rate_hz",
+    )?;
+    check.that(
+        manifest.model_rate_hz.is_multiple_of(100),
+        "model_rate_hz",
+        "a multiple of 100",
+        manifest.model_rate_hz,
+    )?;
     let hop_samples = manifest.model_rate_hz as usize / 100;
-    check.that(manifest.hop_samples == hop_samples, "hop_samples", &hop_samples.to_string(), manifest.hop_samples)?;
-    check.within(manifest.delay_samples, 0, 2 * manifest.model_rate_hz as usize, "delay_samples")?;
-    check.within(manifest.receptive_field_frames, 0, 3000, "receptive_field_frames")?;
+    check.that(
+        manifest.hop_samples == hop_samples,
+        "hop_samples",
+        &hop_samples.to_string(),
+        manifest.hop_samples,
+    )?;
+    check.within(
+        manifest.delay_samples,
+        0,
+        2 * manifest.model_rate_hz as usize,
+        "delay_samples",
+    )?;
+    check.within(
+        manifest.receptive_field_frames,
+        0,
+        3000,
+        "receptive_field_frames",
+    )?;
     check.hertz(manifest.f0_min_hz, "f0_min_hz")?;
     check.hertz(manifest.f0_max_hz, "f0_max_hz")?;
-    check.that(manifest.f0_min_hz < manifest.f0_max_hz, "f0_max_hz", "above f0_min_hz", manifest.f0_max_hz)?;
+    check.that(
+        manifest.f0_min_hz < manifest.f0_max_hz,
+        "f0_max_hz",
+        "above f0_min_hz",
+        manifest.f0_max_hz,
+    )?;
     check.encoder(&manifest.encoder)?;
-    check.graph(&manifest.synthesis, "synthesis", &SYNTHESIS_INPUTS, "content", "audio")?;
+    check.graph(
+        &manifest.synthesis,
+        "synthesis",
+        &SYNTHESIS_INPUTS,
+        "content",
+        "audio",
+    )?;
     check.files(manifest.files.iter())?;
-    check.that(!manifest.files.contains_key("voice.json"), "files", "without voice.json itself", "voice.json")?;
+    check.that(
+        !manifest.files.contains_key("voice.json"),
+        "files",
+        "without voice.json itself",
+        "voice.json",
+    )?;
     let listed = |name: &String, field: &str| {
-        check.that(manifest.files.contains_key(name), field, "a file listed in files", name)
+        check.that(
+            manifest.files.contains_key(name),
+            field,
+            "a file listed in files",
+            name,
+        )
     };
     listed(&manifest.synthesis.file, "synthesis.file")?;
-    for (table, field) in [(&manifest.clusters, "clusters"), (&manifest.retrieval, "retrieval")] {
+    for (table, field) in [
+        (&manifest.clusters, "clusters"),
+        (&manifest.retrieval, "retrieval"),
+    ] {
         if let Some(name) = table {
             listed(name, field)?;
         }
@@ -177,7 +356,10 @@ pub fn voice(manifest: &Manifest, path: &Path) -> Result<(), VoiceError> {
         check.that(
             embedded.sha256 == manifest.encoder.sha256,
             "encoder.sha256",
-            &format!("the hash of {}, {}", manifest.encoder.graph.file, embedded.sha256),
+            &format!(
+                "the hash of {}, {}",
+                manifest.encoder.graph.file, embedded.sha256
+            ),
             &manifest.encoder.sha256,
         )?;
     }
@@ -210,14 +392,20 @@ pub(crate) fn file_name(name: &str) -> Result<(), &'static str> {
     if name.starts_with('.') {
         return Err("it begins with a dot");
     }
-    if !name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-')) {
+    if !name
+        .chars()
+        .all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-'))
+    {
         return Err("it has other characters");
     }
     Ok(())
 }
 
 fn is_sha256(text: &str) -> bool {
-    text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
+    text.len() == 64
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
 }
 
 /// A text from a file, short enough for a message.

@@ -47,14 +47,20 @@ impl Container {
     }
 
     fn open_folder(path: &Path) -> Result<Self, VoiceError> {
-        let mut container = Self { path: path.to_path_buf(), form: Form::Folder, lengths: BTreeMap::new() };
+        let mut container = Self {
+            path: path.to_path_buf(),
+            form: Form::Folder,
+            lengths: BTreeMap::new(),
+        };
         for entry in std::fs::read_dir(path).map_err(|error| io_error("read", path, &error))? {
             let entry = entry.map_err(|error| io_error("read", path, &error))?;
             let name = entry.file_name().to_string_lossy().into_owned();
             if name.starts_with('.') || DROPPINGS.contains(&name.as_str()) {
                 continue;
             }
-            let metadata = entry.metadata().map_err(|error| io_error("read", &entry.path(), &error))?;
+            let metadata = entry
+                .metadata()
+                .map_err(|error| io_error("read", &entry.path(), &error))?;
             if !metadata.is_file() {
                 return Err(VoiceError::FileName {
                     path: path.to_path_buf(),
@@ -68,12 +74,21 @@ impl Container {
     }
 
     fn open_zip(path: &Path, manifest: &'static str, file_bytes: u64) -> Result<Self, VoiceError> {
-        let not_a_package = |found: String| VoiceError::NotAPackage { path: path.to_path_buf(), manifest, found };
+        let not_a_package = |found: String| VoiceError::NotAPackage {
+            path: path.to_path_buf(),
+            manifest,
+            found,
+        };
         let file = File::open(path).map_err(|error| io_error("read", path, &error))?;
-        let mut archive = ZipArchive::new(BufReader::new(file))
-            .map_err(|error| not_a_package(format!("a file of {file_bytes} bytes that is not a whole zip ({error})")))?;
+        let mut archive = ZipArchive::new(BufReader::new(file)).map_err(|error| {
+            not_a_package(format!(
+                "a file of {file_bytes} bytes that is not a whole zip ({error})"
+            ))
+        })?;
         if archive.has_duplicate_names() {
-            return Err(not_a_package("a zip with the same file name twice".to_owned()));
+            return Err(not_a_package(
+                "a zip with the same file name twice".to_owned(),
+            ));
         }
         if archive.len() > MAX_FILES {
             return Err(VoiceError::TooLarge {
@@ -85,18 +100,32 @@ impl Container {
         }
         let mut entries = Vec::with_capacity(archive.len());
         for index in 0..archive.len() {
-            let entry = archive.by_index_raw(index).map_err(|error| not_a_package(format!("a broken zip ({error})")))?;
+            let entry = archive
+                .by_index_raw(index)
+                .map_err(|error| not_a_package(format!("a broken zip ({error})")))?;
             let name = String::from_utf8_lossy(entry.name_raw()).into_owned();
             if entry.compression() != CompressionMethod::Stored || entry.encrypted() {
-                return Err(not_a_package(format!("\"{}\" compressed or encrypted (files are stored)", clip(&name))));
+                return Err(not_a_package(format!(
+                    "\"{}\" compressed or encrypted (files are stored)",
+                    clip(&name)
+                )));
             }
-            if !entry.is_file() || entry.size() != entry.compressed_size() || entry.size() > file_bytes {
-                return Err(not_a_package(format!("the entry \"{}\" with impossible sizes", clip(&name))));
+            if !entry.is_file()
+                || entry.size() != entry.compressed_size()
+                || entry.size() > file_bytes
+            {
+                return Err(not_a_package(format!(
+                    "the entry \"{}\" with impossible sizes",
+                    clip(&name)
+                )));
             }
             entries.push((name, entry.size()));
         }
-        let mut container =
-            Self { path: path.to_path_buf(), form: Form::Zip(Box::new(archive)), lengths: BTreeMap::new() };
+        let mut container = Self {
+            path: path.to_path_buf(),
+            form: Form::Zip(Box::new(archive)),
+            lengths: BTreeMap::new(),
+        };
         for (name, bytes) in entries {
             container.add(name, bytes)?;
         }
@@ -105,7 +134,11 @@ impl Container {
 
     fn add(&mut self, name: String, bytes: u64) -> Result<(), VoiceError> {
         if let Err(reason) = file_name(&name) {
-            return Err(VoiceError::FileName { path: self.path.clone(), name: clip(&name), reason });
+            return Err(VoiceError::FileName {
+                path: self.path.clone(),
+                name: clip(&name),
+                reason,
+            });
         }
         self.lengths.insert(name, bytes);
         if self.lengths.len() > MAX_FILES {
@@ -129,17 +162,24 @@ impl Container {
         let path = self.path.clone();
         let limit = limit.min(MAX_FILE_BYTES);
         let Some(&bytes) = self.lengths.get(name) else {
-            return Err(VoiceError::MissingFile { path, file: name.to_owned() });
+            return Err(VoiceError::MissingFile {
+                path,
+                file: name.to_owned(),
+            });
         };
         if bytes > limit {
-            return Err(VoiceError::TooLarge { path, what: name.to_owned(), found: bytes, limit });
+            return Err(VoiceError::TooLarge {
+                path,
+                what: name.to_owned(),
+                found: bytes,
+                limit,
+            });
         }
         // `bytes` is at most the length of a file that exists.
         let mut contents = Vec::with_capacity(bytes as usize);
         let outcome = match &mut self.form {
-            Form::Folder => {
-                File::open(path.join(name)).and_then(|file| file.take(limit + 1).read_to_end(&mut contents))
-            }
+            Form::Folder => File::open(path.join(name))
+                .and_then(|file| file.take(limit + 1).read_to_end(&mut contents)),
             Form::Zip(archive) => match archive.by_name(name) {
                 Ok(entry) => entry.take(limit + 1).read_to_end(&mut contents),
                 Err(error) => Err(std::io::Error::other(error)),
@@ -166,5 +206,9 @@ impl Container {
 }
 
 pub(crate) fn io_error(action: &'static str, path: &Path, error: &std::io::Error) -> VoiceError {
-    VoiceError::Io { action, path: path.to_path_buf(), reason: error.to_string() }
+    VoiceError::Io {
+        action,
+        path: path.to_path_buf(),
+        reason: error.to_string(),
+    }
 }

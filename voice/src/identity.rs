@@ -9,7 +9,8 @@ use std::path::Path;
 use crate::check::{ENCODER_HOP_SAMPLES, ENCODER_RATE_HZ};
 use crate::error::VoiceError;
 use crate::manifest::{
-    EncoderSpec, FORMAT_VERSION, Family, GraphSpec, Manifest, Speaker, StateTensor, TrainingSummary,
+    EncoderManifest, EncoderSpec, FORMAT_VERSION, Family, GraphSpec, Manifest, Speaker,
+    StateTensor, TrainingSummary,
 };
 use crate::onnx_writer::{Attr, Dim, GraphBuilder};
 use crate::package::{self, Form, sha256_hex};
@@ -27,7 +28,11 @@ pub struct IdentityVoice {
 
 impl Default for IdentityVoice {
     fn default() -> Self {
-        Self { name: "identity".to_owned(), lookahead_frames: 0, delay_samples: 0 }
+        Self {
+            name: "identity".to_owned(),
+            lookahead_frames: 0,
+            delay_samples: 0,
+        }
     }
 }
 
@@ -36,8 +41,16 @@ impl IdentityVoice {
     pub fn content_graph(&self) -> Vec<u8> {
         let mut graph = GraphBuilder::new("content");
         graph.input("audio", &[1.into(), "samples".into()]);
-        graph.output("content", &[1.into(), "T".into(), ENCODER_HOP_SAMPLES.into()]);
-        let audio = delayed(&mut graph, "audio", "history", self.lookahead_frames * ENCODER_HOP_SAMPLES);
+        graph.output(
+            "content",
+            &[1.into(), "T".into(), ENCODER_HOP_SAMPLES.into()],
+        );
+        let audio = delayed(
+            &mut graph,
+            "audio",
+            "history",
+            self.lookahead_frames * ENCODER_HOP_SAMPLES,
+        );
         let shape = graph.i64s(&[1, -1, ENCODER_HOP_SAMPLES as i64]);
         graph.node("Reshape", &[&audio, &shape], &["content"], vec![]);
         graph.finish()
@@ -46,7 +59,10 @@ impl IdentityVoice {
     /// The synthesis graph: flattens, and delays by `delay_samples`.
     pub fn synthesis_graph(&self) -> Vec<u8> {
         let mut graph = GraphBuilder::new("synthesis");
-        graph.input("content", &[1.into(), "T".into(), ENCODER_HOP_SAMPLES.into()]);
+        graph.input(
+            "content",
+            &[1.into(), "T".into(), ENCODER_HOP_SAMPLES.into()],
+        );
         graph.output("audio", &[1.into(), "samples".into()]);
         let shape = graph.i64s(&[1, -1]);
         let flat = graph.op("Reshape", &["content", &shape], vec![]);
@@ -114,6 +130,21 @@ impl IdentityVoice {
         (manifest, files)
     }
 
+    /// The manifest and the graph of its encoder alone.
+    pub fn encoder_parts(&self) -> (EncoderManifest, BTreeMap<String, Vec<u8>>) {
+        let (manifest, mut files) = self.parts();
+        files.remove(&manifest.synthesis.file);
+        let encoder = EncoderManifest {
+            format_version: FORMAT_VERSION,
+            encoder: manifest.encoder,
+            licence: manifest.licence,
+            attribution: Vec::new(),
+            training: TrainingSummary::default(),
+            files: BTreeMap::new(),
+        };
+        (encoder, files)
+    }
+
     /// Writes the package; returns its identity.
     ///
     /// # Errors
@@ -128,7 +159,10 @@ fn states(name: &str, samples: usize) -> Vec<StateTensor> {
     if samples == 0 {
         return Vec::new();
     }
-    vec![StateTensor { name: name.to_owned(), shape: vec![1, samples] }]
+    vec![StateTensor {
+        name: name.to_owned(),
+        shape: vec![1, samples],
+    }]
 }
 
 /// Delays the signal `input` of shape `[1, samples]` with a carried tensor; returns the name of the result.
@@ -140,8 +174,12 @@ fn delayed(graph: &mut GraphBuilder, input: &str, state: &str, samples: usize) -
     graph.input(state, &[Dim::Fixed(1), Dim::Fixed(samples)]);
     graph.output(&next, &[Dim::Fixed(1), Dim::Fixed(samples)]);
     let joined = graph.op("Concat", &[state, input], vec![Attr::Int("axis", 1)]);
-    let (start, cut, end, axis) =
-        (graph.i64s(&[0]), graph.i64s(&[-(samples as i64)]), graph.i64s(&[i64::MAX]), graph.i64s(&[1]));
+    let (start, cut, end, axis) = (
+        graph.i64s(&[0]),
+        graph.i64s(&[-(samples as i64)]),
+        graph.i64s(&[i64::MAX]),
+        graph.i64s(&[1]),
+    );
     graph.node("Slice", &[&joined, &cut, &end, &axis], &[&next], vec![]);
     graph.op("Slice", &[&joined, &start, &cut, &axis], vec![])
 }

@@ -33,7 +33,10 @@ impl VoiceRef {
 
     /// A voice by its place alone.
     pub fn at(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into(), ..Self::default() }
+        Self {
+            path: path.into(),
+            ..Self::default()
+        }
     }
 }
 
@@ -51,17 +54,33 @@ pub struct Listing {
 /// A package that cannot be used is listed with the reason. Folders that do not exist are passed over.
 pub fn list(folders: &[PathBuf]) -> Vec<Listing> {
     let mut listings = Vec::new();
-    for path in folders.iter().flat_map(|folder| packages(folder, VOICE_MANIFEST)) {
-        let named = || path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    for path in folders
+        .iter()
+        .flat_map(|folder| packages(folder, VOICE_MANIFEST))
+    {
+        let named = || {
+            path.file_stem()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into_owned()
+        };
         let listing = match package::read_manifest(&path) {
             Ok((manifest, sha256)) => Listing {
-                voice: VoiceRef { name: manifest.name.clone(), path, sha256 },
+                voice: VoiceRef {
+                    name: manifest.name.clone(),
+                    path,
+                    sha256,
+                },
                 manifest: Ok(Box::new(manifest)),
             },
             // An encoder has the same extension and is no broken voice.
             Err(_) if package::read_encoder_manifest(&path).is_ok() => continue,
             Err(error) => Listing {
-                voice: VoiceRef { name: named(), path, sha256: String::new() },
+                voice: VoiceRef {
+                    name: named(),
+                    path,
+                    sha256: String::new(),
+                },
                 manifest: Err(error.to_string()),
             },
         };
@@ -79,11 +98,13 @@ pub fn find(wanted: &VoiceRef, folders: &[PathBuf]) -> Option<VoiceRef> {
     let at_path = if wanted.path.as_os_str().is_empty() {
         None
     } else {
-        package::read_manifest(&wanted.path).ok().map(|(manifest, sha256)| VoiceRef {
-            name: manifest.name,
-            path: wanted.path.clone(),
-            sha256,
-        })
+        package::read_manifest(&wanted.path)
+            .ok()
+            .map(|(manifest, sha256)| VoiceRef {
+                name: manifest.name,
+                path: wanted.path.clone(),
+                sha256,
+            })
     };
     if let Some(found) = &at_path
         && (wanted.sha256.is_empty() || found.sha256 == wanted.sha256)
@@ -91,7 +112,12 @@ pub fn find(wanted: &VoiceRef, folders: &[PathBuf]) -> Option<VoiceRef> {
         return at_path;
     }
     let listings = list(folders);
-    let usable = || listings.iter().filter(|listing| listing.manifest.is_ok()).map(|listing| &listing.voice);
+    let usable = || {
+        listings
+            .iter()
+            .filter(|listing| listing.manifest.is_ok())
+            .map(|listing| &listing.voice)
+    };
     let by_hash = usable().find(|voice| !wanted.sha256.is_empty() && voice.sha256 == wanted.sha256);
     if let Some(voice) = by_hash {
         return Some(voice.clone());
@@ -99,27 +125,44 @@ pub fn find(wanted: &VoiceRef, folders: &[PathBuf]) -> Option<VoiceRef> {
     if at_path.is_some() {
         return at_path;
     }
-    usable().find(|voice| !wanted.name.is_empty() && voice.name == wanted.name).cloned()
+    usable()
+        .find(|voice| !wanted.name.is_empty() && voice.name == wanted.name)
+        .cloned()
 }
 
 /// Finds the encoder package whose graph has the given SHA-256, in `folders`.
 pub fn find_encoder(sha256: &str, folders: &[PathBuf]) -> Option<PathBuf> {
-    folders.iter().flat_map(|folder| packages(folder, package::ENCODER_MANIFEST)).find(|path| {
-        package::read_encoder_manifest(path).is_ok_and(|manifest| manifest.encoder.sha256 == sha256)
-    })
+    folders
+        .iter()
+        .flat_map(|folder| packages(folder, package::ENCODER_MANIFEST))
+        .find(|path| {
+            package::read_encoder_manifest(path)
+                .is_ok_and(|manifest| manifest.encoder.sha256 == sha256)
+        })
 }
 
 /// Files and folders that look like packages, by name. Encoder packages have the same extension, so a file counts
 /// only when it has the manifest asked for.
 fn packages(folder: &Path, manifest: &'static str) -> Vec<PathBuf> {
-    let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
+    let Ok(entries) = std::fs::read_dir(folder) else {
+        return Vec::new();
+    };
     let mut paths: Vec<_> = entries
         .take(MAX_ENTRIES)
         .filter_map(|entry| Some(entry.ok()?.path()))
         .filter(|path| {
-            let hidden = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
-            let package = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case(EXTENSION));
-            !hidden && if path.is_dir() { path.join(manifest).is_file() } else { package }
+            let hidden = path
+                .file_name()
+                .is_some_and(|name| name.to_string_lossy().starts_with('.'));
+            let package = path
+                .extension()
+                .is_some_and(|extension| extension.eq_ignore_ascii_case(EXTENSION));
+            !hidden
+                && if path.is_dir() {
+                    path.join(manifest).is_file()
+                } else {
+                    package
+                }
         })
         .collect();
     paths.sort();

@@ -64,7 +64,10 @@ impl GraphBuilder {
     /// An empty graph called `name`.
     #[must_use]
     pub fn new(name: &str) -> Self {
-        Self { name: name.to_owned(), ..Self::default() }
+        Self {
+            name: name.to_owned(),
+            ..Self::default()
+        }
     }
 
     /// Declares a float32 input.
@@ -85,7 +88,11 @@ impl GraphBuilder {
     /// # Panics
     /// When `data` does not fill `shape`.
     pub fn constant_f32(&mut self, name: &str, shape: &[usize], data: &[f32]) -> &mut Self {
-        assert_eq!(shape.iter().product::<usize>(), data.len(), "constant {name} does not fill {shape:?}");
+        assert_eq!(
+            shape.iter().product::<usize>(),
+            data.len(),
+            "constant {name} does not fill {shape:?}"
+        );
         let bytes: Vec<u8> = data.iter().flat_map(|v| v.to_le_bytes()).collect();
         self.constants.push(tensor(name, shape, FLOAT, &bytes));
         self
@@ -97,14 +104,24 @@ impl GraphBuilder {
     /// # Panics
     /// When `data` does not fill `shape`.
     pub fn constant_i64(&mut self, name: &str, shape: &[usize], data: &[i64]) -> &mut Self {
-        assert_eq!(shape.iter().product::<usize>(), data.len(), "constant {name} does not fill {shape:?}");
+        assert_eq!(
+            shape.iter().product::<usize>(),
+            data.len(),
+            "constant {name} does not fill {shape:?}"
+        );
         let bytes: Vec<u8> = data.iter().flat_map(|v| v.to_le_bytes()).collect();
         self.constants.push(tensor(name, shape, INT64, &bytes));
         self
     }
 
     /// Adds a node of operator `op`.
-    pub fn node(&mut self, op: &str, inputs: &[&str], outputs: &[&str], attrs: Vec<Attr>) -> &mut Self {
+    pub fn node(
+        &mut self,
+        op: &str,
+        inputs: &[&str],
+        outputs: &[&str],
+        attrs: Vec<Attr>,
+    ) -> &mut Self {
         let mut node = Vec::new();
         for input in inputs {
             bytes_field(&mut node, 1, input.as_bytes());
@@ -112,7 +129,11 @@ impl GraphBuilder {
         for output in outputs {
             bytes_field(&mut node, 2, output.as_bytes());
         }
-        bytes_field(&mut node, 3, format!("{op}_{}", self.nodes.len()).as_bytes());
+        bytes_field(
+            &mut node,
+            3,
+            format!("{op}_{}", self.nodes.len()).as_bytes(),
+        );
         bytes_field(&mut node, 4, op.as_bytes());
         for attr in attrs {
             bytes_field(&mut node, 5, &attribute(&attr));
@@ -275,7 +296,9 @@ mod tests {
     #[test]
     fn a_model_starts_with_its_ir_version() {
         let mut graph = GraphBuilder::new("empty");
-        graph.input("x", &[1.into(), "T".into()]).output("x", &[1.into(), "T".into()]);
+        graph
+            .input("x", &[1.into(), "T".into()])
+            .output("x", &[1.into(), "T".into()]);
         let bytes = graph.finish();
         assert_eq!(&bytes[..2], &[0x08, IR_VERSION as u8]);
         assert!(bytes.windows(5).any(|w| w == b"empty"));

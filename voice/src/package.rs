@@ -51,7 +51,12 @@ impl VoicePackage {
         let manifest: Manifest = parse(path, VOICE_MANIFEST, &bytes)?;
         check::voice(&manifest, path)?;
         let files = read_files(&mut container, path, VOICE_MANIFEST, &manifest.files)?;
-        let package = Self { path: path.to_path_buf(), sha256: sha256_hex(&bytes), manifest, files };
+        let package = Self {
+            path: path.to_path_buf(),
+            sha256: sha256_hex(&bytes),
+            manifest,
+            files,
+        };
         package.clusters()?;
         package.retrieval()?;
         Ok(package)
@@ -59,7 +64,9 @@ impl VoicePackage {
 
     /// The synthesis graph.
     pub fn synthesis_graph(&self) -> &[u8] {
-        self.files.get(&self.manifest.synthesis.file).map_or(&[], Vec::as_slice)
+        self.files
+            .get(&self.manifest.synthesis.file)
+            .map_or(&[], Vec::as_slice)
     }
 
     /// The content encoder's graph, when it is embedded.
@@ -91,7 +98,12 @@ impl VoicePackage {
     fn tables(&self, name: Option<&str>) -> Result<Option<SpeakerTables>, VoiceError> {
         let Some(name) = name else { return Ok(None) };
         let bytes = self.files.get(name).map_or(&[][..], Vec::as_slice);
-        let speakers: Vec<_> = self.manifest.speakers.iter().map(|speaker| speaker.name.as_str()).collect();
+        let speakers: Vec<_> = self
+            .manifest
+            .speakers
+            .iter()
+            .map(|speaker| speaker.name.as_str())
+            .collect();
         tables::read(name, bytes, &speakers, self.manifest.encoder.channels).map(Some)
     }
 }
@@ -116,12 +128,18 @@ impl EncoderPackage {
         let manifest: EncoderManifest = parse(path, ENCODER_MANIFEST, &bytes)?;
         check::encoder(&manifest, path)?;
         let files = read_files(&mut container, path, ENCODER_MANIFEST, &manifest.files)?;
-        Ok(Self { path: path.to_path_buf(), manifest, files })
+        Ok(Self {
+            path: path.to_path_buf(),
+            manifest,
+            files,
+        })
     }
 
     /// The encoder's graph.
     pub fn graph(&self) -> &[u8] {
-        self.files.get(&self.manifest.encoder.graph.file).map_or(&[], Vec::as_slice)
+        self.files
+            .get(&self.manifest.encoder.graph.file)
+            .map_or(&[], Vec::as_slice)
     }
 
     /// A file of the package, e.g. the weights for going on with training.
@@ -213,19 +231,29 @@ fn open(path: &Path, manifest: &'static str) -> Result<(Container, Vec<u8>), Voi
     Ok((container, bytes))
 }
 
-fn parse<T: DeserializeOwned>(path: &Path, file: &'static str, bytes: &[u8]) -> Result<T, VoiceError> {
+fn parse<T: DeserializeOwned>(
+    path: &Path,
+    file: &'static str,
+    bytes: &[u8],
+) -> Result<T, VoiceError> {
     serde_json::from_slice(bytes).map_err(|error| {
         // A newer format may have another shape; say so instead of naming a field.
         let version = serde_json::from_slice::<serde_json::Value>(bytes)
             .ok()
             .and_then(|json| json.get("format_version")?.as_u64());
         match version {
-            Some(found) if found > u64::from(crate::manifest::FORMAT_VERSION) => VoiceError::NewerFormat {
+            Some(found) if found > u64::from(crate::manifest::FORMAT_VERSION) => {
+                VoiceError::NewerFormat {
+                    path: path.to_path_buf(),
+                    found: u32::try_from(found).unwrap_or(u32::MAX),
+                    supported: crate::manifest::FORMAT_VERSION,
+                }
+            }
+            _ => VoiceError::Json {
                 path: path.to_path_buf(),
-                found: u32::try_from(found).unwrap_or(u32::MAX),
-                supported: crate::manifest::FORMAT_VERSION,
+                file,
+                reason: clip(&error.to_string()),
             },
-            _ => VoiceError::Json { path: path.to_path_buf(), file, reason: clip(&error.to_string()) },
         }
     })
 }
@@ -236,8 +264,15 @@ fn read_files(
     manifest: &str,
     listed: &BTreeMap<String, FileEntry>,
 ) -> Result<BTreeMap<String, Vec<u8>>, VoiceError> {
-    if let Some(unlisted) = container.lengths().keys().find(|&name| name != manifest && !listed.contains_key(name)) {
-        return Err(VoiceError::UnlistedFile { path: path.to_path_buf(), file: unlisted.clone() });
+    if let Some(unlisted) = container
+        .lengths()
+        .keys()
+        .find(|&name| name != manifest && !listed.contains_key(name))
+    {
+        return Err(VoiceError::UnlistedFile {
+            path: path.to_path_buf(),
+            file: unlisted.clone(),
+        });
     }
     let mut files = BTreeMap::new();
     for (name, entry) in listed {
@@ -251,7 +286,11 @@ fn read_files(
         if let Some(&bytes) = container.lengths().get(name)
             && bytes != entry.bytes
         {
-            return Err(damaged("length", entry.bytes.to_string(), bytes.to_string()));
+            return Err(damaged(
+                "length",
+                entry.bytes.to_string(),
+                bytes.to_string(),
+            ));
         }
         let contents = container.read(name, entry.bytes)?;
         let found = sha256_hex(&contents);
@@ -267,7 +306,13 @@ fn entries(files: &BTreeMap<String, Vec<u8>>) -> BTreeMap<String, FileEntry> {
     files
         .iter()
         .map(|(name, contents)| {
-            (name.clone(), FileEntry { sha256: sha256_hex(contents), bytes: contents.len() as u64 })
+            (
+                name.clone(),
+                FileEntry {
+                    sha256: sha256_hex(contents),
+                    bytes: contents.len() as u64,
+                },
+            )
         })
         .collect()
 }
@@ -285,7 +330,10 @@ fn write<T: Serialize>(
         reason: error.to_string(),
     })?;
     json.push(b'\n');
-    let all = || std::iter::once((manifest_name, json.as_slice())).chain(files.iter().map(|(n, c)| (n.as_str(), c.as_slice())));
+    let all = || {
+        std::iter::once((manifest_name, json.as_slice()))
+            .chain(files.iter().map(|(n, c)| (n.as_str(), c.as_slice())))
+    };
     let beside = beside(path, "new");
     let outcome = match form {
         Form::File => write_zip(&beside, all()),
@@ -299,14 +347,19 @@ fn write<T: Serialize>(
     Ok(sha256_hex(&json))
 }
 
-fn write_zip<'f>(path: &Path, files: impl Iterator<Item = (&'f str, &'f [u8])>) -> std::io::Result<()> {
+fn write_zip<'f>(
+    path: &Path,
+    files: impl Iterator<Item = (&'f str, &'f [u8])>,
+) -> std::io::Result<()> {
     let mut archive = ZipWriter::new(BufWriter::new(File::create(path)?));
     let options = SimpleFileOptions::default()
         .compression_method(CompressionMethod::Stored)
         // The same voice gives the same bytes.
         .last_modified_time(zip::DateTime::default());
     for (name, contents) in files {
-        archive.start_file(name, options).map_err(std::io::Error::other)?;
+        archive
+            .start_file(name, options)
+            .map_err(std::io::Error::other)?;
         archive.write_all(contents)?;
     }
     let mut writer = archive.finish().map_err(std::io::Error::other)?;
@@ -314,7 +367,10 @@ fn write_zip<'f>(path: &Path, files: impl Iterator<Item = (&'f str, &'f [u8])>) 
     writer.get_ref().sync_all()
 }
 
-fn write_folder<'f>(path: &Path, files: impl Iterator<Item = (&'f str, &'f [u8])>) -> std::io::Result<()> {
+fn write_folder<'f>(
+    path: &Path,
+    files: impl Iterator<Item = (&'f str, &'f [u8])>,
+) -> std::io::Result<()> {
     remove(path);
     fs::create_dir(path)?;
     for (name, contents) in files {
@@ -343,7 +399,10 @@ fn replace(new: &Path, path: &Path) -> std::io::Result<()> {
     if set_aside {
         remove(&old);
     }
-    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+    if let Some(folder) = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+    {
         // Makes the rename itself durable where the system can; it is done either way.
         if let Ok(folder) = File::open(folder) {
             let _ = folder.sync_all();
@@ -360,5 +419,9 @@ fn beside(path: &Path, purpose: &str) -> PathBuf {
 
 fn remove(path: &Path) {
     // What cannot be removed is left: it is hidden and of no consequence.
-    let _ = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
+    let _ = if path.is_dir() {
+        fs::remove_dir_all(path)
+    } else {
+        fs::remove_file(path)
+    };
 }

@@ -39,17 +39,35 @@ pub struct SpeakerTables {
 ///
 /// # Errors
 /// It is no safetensors file, a tensor belongs to no speaker, or its type, shape or numbers cannot be used.
-pub fn read(file: &str, bytes: &[u8], speakers: &[&str], channels: usize) -> Result<SpeakerTables, VoiceError> {
+pub fn read(
+    file: &str,
+    bytes: &[u8],
+    speakers: &[&str],
+    channels: usize,
+) -> Result<SpeakerTables, VoiceError> {
     let refuse = |what: String, expected: String, found: String| VoiceError::Table {
         file: file.to_owned(),
         what,
         expected,
         found,
     };
-    let tensors = SafeTensors::deserialize(bytes)
-        .map_err(|error| refuse("the file".into(), "in safetensors format".into(), clip(&error.to_string())))?;
-    if let Some(stranger) = tensors.names().into_iter().find(|name| !speakers.contains(name)) {
-        return Err(refuse("a tensor's name".into(), format!("one of {}", speakers.join(", ")), clip(stranger)));
+    let tensors = SafeTensors::deserialize(bytes).map_err(|error| {
+        refuse(
+            "the file".into(),
+            "in safetensors format".into(),
+            clip(&error.to_string()),
+        )
+    })?;
+    if let Some(stranger) = tensors
+        .names()
+        .into_iter()
+        .find(|name| !speakers.contains(name))
+    {
+        return Err(refuse(
+            "a tensor's name".into(),
+            format!("one of {}", speakers.join(", ")),
+            clip(stranger),
+        ));
     }
     let mut tables = Vec::with_capacity(speakers.len());
     for speaker in speakers {
@@ -70,12 +88,25 @@ pub fn read(file: &str, bytes: &[u8], speakers: &[&str], channels: usize) -> Res
                 format!("{:?} {shape:?}", view.dtype()),
             ));
         }
-        let data: Vec<f32> =
-            view.data().as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
+        let data: Vec<f32> = view
+            .data()
+            .as_chunks::<4>()
+            .0
+            .iter()
+            .map(|bytes| f32::from_le_bytes(*bytes))
+            .collect();
         if let Some(wrong) = data.iter().find(|value| !value.is_finite()) {
-            return Err(refuse(format!("the table of {speaker}"), "finite numbers".into(), wrong.to_string()));
+            return Err(refuse(
+                format!("the table of {speaker}"),
+                "finite numbers".into(),
+                wrong.to_string(),
+            ));
         }
-        tables.push(Some(Table { rows: shape[0], channels, data }));
+        tables.push(Some(Table {
+            rows: shape[0],
+            channels,
+            data,
+        }));
     }
     Ok(SpeakerTables { tables })
 }
@@ -93,14 +124,33 @@ pub fn write(tables: &BTreeMap<String, Table>) -> Result<Vec<u8>, VoiceError> {
     };
     let bytes: BTreeMap<&String, Vec<u8>> = tables
         .iter()
-        .map(|(speaker, table)| (speaker, table.data.iter().flat_map(|value| value.to_le_bytes()).collect()))
+        .map(|(speaker, table)| {
+            (
+                speaker,
+                table
+                    .data
+                    .iter()
+                    .flat_map(|value| value.to_le_bytes())
+                    .collect(),
+            )
+        })
         .collect();
     let mut views = Vec::with_capacity(tables.len());
     for (speaker, table) in tables {
-        let view = TensorView::new(Dtype::F32, vec![table.rows, table.channels], &bytes[speaker]).map_err(|error| {
-            refuse(speaker, format!("{} × {} numbers", table.rows, table.channels), error.to_string())
+        let view = TensorView::new(
+            Dtype::F32,
+            vec![table.rows, table.channels],
+            &bytes[speaker],
+        )
+        .map_err(|error| {
+            refuse(
+                speaker,
+                format!("{} × {} numbers", table.rows, table.channels),
+                error.to_string(),
+            )
         })?;
         views.push((speaker.as_str(), view));
     }
-    safetensors::serialize(views, None).map_err(|error| refuse("all speakers", "serialisable".into(), error.to_string()))
+    safetensors::serialize(views, None)
+        .map_err(|error| refuse("all speakers", "serialisable".into(), error.to_string()))
 }

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use timbra_voice::VoiceError;
 use timbra_voice::identity::IdentityVoice;
 use timbra_voice::library::{self, VoiceRef};
-use timbra_voice::manifest::{EncoderManifest, FORMAT_VERSION, Manifest, TrainingSummary};
+use timbra_voice::manifest::FORMAT_VERSION;
 use timbra_voice::package::{self, EncoderPackage, Form, VoicePackage};
 use timbra_voice::tables::{self, Table};
 use zip::CompressionMethod;
@@ -20,13 +20,20 @@ use zip::write::{SimpleFileOptions, ZipWriter};
 fn folder(test: &str) -> PathBuf {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
-    let folder = std::env::temp_dir().join(format!("timbra-voice-{}-{test}-{count}", std::process::id()));
+    let folder = std::env::temp_dir().join(format!(
+        "timbra-voice-{}-{test}-{count}",
+        std::process::id()
+    ));
     std::fs::create_dir_all(&folder).unwrap();
     folder
 }
 
 fn voice() -> IdentityVoice {
-    IdentityVoice { lookahead_frames: 2, delay_samples: 40, ..IdentityVoice::default() }
+    IdentityVoice {
+        lookahead_frames: 2,
+        delay_samples: 40,
+        ..IdentityVoice::default()
+    }
 }
 
 /// A zip with these files, written without any of the checks of the real writer.
@@ -58,7 +65,10 @@ fn refusal(files: &[(&str, Vec<u8>)]) -> VoiceError {
     let path = folder("refused").join("v.timbra");
     raw_zip(&path, files);
     let error = VoicePackage::read(&path).unwrap_err();
-    assert!(error.to_string().contains("v.timbra") || matches!(error, VoiceError::Table { .. }), "{error}");
+    assert!(
+        error.to_string().contains("v.timbra") || matches!(error, VoiceError::Table { .. }),
+        "{error}"
+    );
     error
 }
 
@@ -68,7 +78,10 @@ fn both_forms_read_back_the_same_with_the_same_identity() {
     let file = voice().write(&folder.join("a.timbra"), Form::File).unwrap();
     let tree = voice().write(&folder.join("b"), Form::Folder).unwrap();
     assert_eq!(file, tree);
-    let (a, b) = (VoicePackage::read(&folder.join("a.timbra")).unwrap(), VoicePackage::read(&folder.join("b")).unwrap());
+    let (a, b) = (
+        VoicePackage::read(&folder.join("a.timbra")).unwrap(),
+        VoicePackage::read(&folder.join("b")).unwrap(),
+    );
     assert_eq!(a.sha256, file);
     assert_eq!(a.manifest, b.manifest);
     assert_eq!(a.synthesis_graph(), b.synthesis_graph());
@@ -93,7 +106,10 @@ fn the_same_voice_gives_the_same_bytes() {
     for name in ["a", "b"] {
         voice().write(&folder.join(name), Form::File).unwrap();
     }
-    assert_eq!(std::fs::read(folder.join("a")).unwrap(), std::fs::read(folder.join("b")).unwrap());
+    assert_eq!(
+        std::fs::read(folder.join("a")).unwrap(),
+        std::fs::read(folder.join("b")).unwrap()
+    );
 }
 
 #[test]
@@ -102,11 +118,25 @@ fn a_package_cut_anywhere_is_refused() {
     let path = folder.join("v.timbra");
     voice().write(&path, Form::File).unwrap();
     let whole = std::fs::read(&path).unwrap();
-    for length in [0, 1, 10, whole.len() / 4, whole.len() / 2, whole.len() - 30, whole.len() - 1] {
+    for length in [
+        0,
+        1,
+        10,
+        whole.len() / 4,
+        whole.len() / 2,
+        whole.len() - 30,
+        whole.len() - 1,
+    ] {
         std::fs::write(&path, &whole[..length]).unwrap();
         let error = VoicePackage::read(&path).unwrap_err();
-        assert!(matches!(error, VoiceError::NotAPackage { .. }), "{length} bytes: {error}");
-        assert!(error.to_string().contains("copied or downloaded"), "{error}");
+        assert!(
+            matches!(error, VoiceError::NotAPackage { .. }),
+            "{length} bytes: {error}"
+        );
+        assert!(
+            error.to_string().contains("copied or downloaded"),
+            "{error}"
+        );
     }
 }
 
@@ -121,25 +151,47 @@ fn a_changed_byte_in_any_file_is_refused() {
         bytes[middle] ^= 1;
         std::fs::write(path.join(name), bytes).unwrap();
         let error = VoicePackage::read(&path).unwrap_err();
-        assert!(matches!(&error, VoiceError::Damaged { file, what: "SHA-256", .. } if file == name), "{error}");
+        assert!(
+            matches!(&error, VoiceError::Damaged { file, what: "SHA-256", .. } if file == name),
+            "{error}"
+        );
     }
     std::fs::write(path.join("synthesis.onnx"), b"short").unwrap();
-    assert!(matches!(VoicePackage::read(&path).unwrap_err(), VoiceError::Damaged { what: "length", .. }));
+    assert!(matches!(
+        VoicePackage::read(&path).unwrap_err(),
+        VoiceError::Damaged { what: "length", .. }
+    ));
     std::fs::remove_file(path.join("synthesis.onnx")).unwrap();
-    assert!(matches!(VoicePackage::read(&path).unwrap_err(), VoiceError::MissingFile { .. }));
+    assert!(matches!(
+        VoicePackage::read(&path).unwrap_err(),
+        VoiceError::MissingFile { .. }
+    ));
 }
 
 #[test]
 fn names_that_leave_the_package_or_are_not_listed_are_refused() {
-    for name in ["../evil", "/etc/passwd", "a/b", "..\\evil", ".hidden", "with space", "ünicode", "C:x"] {
+    for name in [
+        "../evil",
+        "/etc/passwd",
+        "a/b",
+        "..\\evil",
+        ".hidden",
+        "with space",
+        "ünicode",
+        "C:x",
+    ] {
         let mut files = files_with(|_| {});
         files.push((name, b"x".to_vec()));
-        assert!(matches!(refusal(&files), VoiceError::FileName { .. }), "{name}");
+        assert!(
+            matches!(refusal(&files), VoiceError::FileName { .. }),
+            "{name}"
+        );
     }
     let mut files = files_with(|_| {});
     files.push(("extra.bin", b"x".to_vec()));
     assert!(matches!(refusal(&files), VoiceError::UnlistedFile { .. }));
-    let listed = files_with(|json| json["files"]["../evil"] = json["files"]["content.onnx"].clone());
+    let listed =
+        files_with(|json| json["files"]["../evil"] = json["files"]["content.onnx"].clone());
     assert!(matches!(refusal(&listed), VoiceError::FileName { .. }));
 }
 
@@ -169,7 +221,10 @@ fn compressed_packages_are_refused() {
     let path = folder.join("v.timbra");
     raw_zip(&path, &files_with(|_| {}));
     let mut bytes = std::fs::read(&path).unwrap();
-    let central = (0..bytes.len() - 4).rev().find(|&at| bytes[at..at + 4] == *b"PK\x01\x02").unwrap();
+    let central = (0..bytes.len() - 4)
+        .rev()
+        .find(|&at| bytes[at..at + 4] == *b"PK\x01\x02")
+        .unwrap();
     bytes[central + 10] = 8;
     std::fs::write(&path, bytes).unwrap();
     assert!(VoicePackage::read(&path).is_err());
@@ -179,27 +234,65 @@ fn compressed_packages_are_refused() {
 fn numbers_that_cannot_be_true_are_refused_by_name() {
     type Change = fn(&mut serde_json::Value);
     let cases: &[(&str, Change)] = &[
-        ("model_rate_hz", |json| json["model_rate_hz"] = 4_000_000_000u32.into()),
-        ("model_rate_hz", |json| json["model_rate_hz"] = 16_050.into()),
-        ("hop_samples", |json| json["hop_samples"] = 1_000_000_000_000u64.into()),
-        ("delay_samples", |json| json["delay_samples"] = u64::MAX.into()),
-        ("receptive_field_frames", |json| json["receptive_field_frames"] = 1_000_000.into()),
-        ("encoder.channels", |json| json["encoder"]["channels"] = 1_000_000_000.into()),
-        ("encoder.lookahead_samples", |json| json["encoder"]["lookahead_samples"] = 1_000_000_000.into()),
-        ("encoder.rate_hz", |json| json["encoder"]["rate_hz"] = 48_000.into()),
-        ("synthesis.states", |json| json["synthesis"]["states"][0]["shape"] = vec![1_000_000u64; 3].into()),
-        ("synthesis.states", |json| json["synthesis"]["states"][0]["shape"] = vec![u64::MAX, 2].into()),
-        ("synthesis.states", |json| json["synthesis"]["states"][0]["shape"] = vec![0].into()),
-        ("synthesis.inputs", |json| json["synthesis"]["inputs"] = vec!["contents"].into()),
-        ("synthesis.inputs", |json| json["synthesis"]["inputs"] = vec!["f0_hz"].into()),
-        ("synthesis.outputs", |json| json["synthesis"]["outputs"] = vec!["mel"].into()),
-        ("synthesis.file", |json| json["synthesis"]["file"] = "other.onnx".into()),
-        ("encoder.sha256", |json| json["encoder"]["sha256"] = "00".into()),
-        ("encoder.sha256", |json| json["encoder"]["sha256"] = "0".repeat(64).into()),
+        ("model_rate_hz", |json| {
+            json["model_rate_hz"] = 4_000_000_000u32.into()
+        }),
+        ("model_rate_hz", |json| {
+            json["model_rate_hz"] = 16_050.into()
+        }),
+        ("hop_samples", |json| {
+            json["hop_samples"] = 1_000_000_000_000u64.into()
+        }),
+        ("delay_samples", |json| {
+            json["delay_samples"] = u64::MAX.into()
+        }),
+        ("receptive_field_frames", |json| {
+            json["receptive_field_frames"] = 1_000_000.into()
+        }),
+        ("encoder.channels", |json| {
+            json["encoder"]["channels"] = 1_000_000_000.into()
+        }),
+        ("encoder.lookahead_samples", |json| {
+            json["encoder"]["lookahead_samples"] = 1_000_000_000.into()
+        }),
+        ("encoder.rate_hz", |json| {
+            json["encoder"]["rate_hz"] = 48_000.into()
+        }),
+        ("synthesis.states", |json| {
+            json["synthesis"]["states"][0]["shape"] = vec![1_000_000u64; 3].into()
+        }),
+        ("synthesis.states", |json| {
+            json["synthesis"]["states"][0]["shape"] = vec![u64::MAX, 2].into()
+        }),
+        ("synthesis.states", |json| {
+            json["synthesis"]["states"][0]["shape"] = vec![0].into()
+        }),
+        ("synthesis.inputs", |json| {
+            json["synthesis"]["inputs"] = vec!["contents"].into()
+        }),
+        ("synthesis.inputs", |json| {
+            json["synthesis"]["inputs"] = vec!["f0_hz"].into()
+        }),
+        ("synthesis.outputs", |json| {
+            json["synthesis"]["outputs"] = vec!["mel"].into()
+        }),
+        ("synthesis.file", |json| {
+            json["synthesis"]["file"] = "other.onnx".into()
+        }),
+        ("encoder.sha256", |json| {
+            json["encoder"]["sha256"] = "00".into()
+        }),
+        ("encoder.sha256", |json| {
+            json["encoder"]["sha256"] = "0".repeat(64).into()
+        }),
         ("speakers", |json| json["speakers"] = serde_json::json!([])),
-        ("speakers.f0_median_hz", |json| json["speakers"][0]["f0_median_hz"] = 1e30.into()),
+        ("speakers.f0_median_hz", |json| {
+            json["speakers"][0]["f0_median_hz"] = 1e30.into()
+        }),
         ("f0_max_hz", |json| json["f0_max_hz"] = 20.0.into()),
-        ("clusters", |json| json["clusters"] = "missing.safetensors".into()),
+        ("clusters", |json| {
+            json["clusters"] = "missing.safetensors".into()
+        }),
         ("name", |json| json["name"] = "\n".into()),
     ];
     for (field, change) in cases {
@@ -209,7 +302,9 @@ fn numbers_that_cannot_be_true_are_refused_by_name() {
             "{field}: {error}"
         );
     }
-    let huge = refusal(&files_with(|json| json["files"]["content.onnx"]["bytes"] = u64::MAX.into()));
+    let huge = refusal(&files_with(|json| {
+        json["files"]["content.onnx"]["bytes"] = u64::MAX.into()
+    }));
     assert!(matches!(huge, VoiceError::TooLarge { .. }));
 }
 
@@ -219,7 +314,9 @@ fn a_newer_format_is_named_even_when_it_looks_different() {
         json["format_version"] = (FORMAT_VERSION + 1).into();
         json["speakers"] = "somewhere else".into();
     });
-    assert!(matches!(refusal(&newer), VoiceError::NewerFormat { found, .. } if found == FORMAT_VERSION + 1));
+    assert!(
+        matches!(refusal(&newer), VoiceError::NewerFormat { found, .. } if found == FORMAT_VERSION + 1)
+    );
     let mut broken = files_with(|_| {});
     broken[0].1 = b"{ not json".to_vec();
     assert!(matches!(refusal(&broken), VoiceError::Json { .. }));
@@ -233,9 +330,15 @@ fn things_that_are_no_package_are_refused() {
     let read = |name: &str| VoicePackage::read(&folder.join(name)).unwrap_err();
     assert!(matches!(read("nothing"), VoiceError::Io { .. }));
     std::fs::write(folder.join("text.timbra"), "hello").unwrap();
-    assert!(matches!(read("text.timbra"), VoiceError::NotAPackage { .. }));
+    assert!(matches!(
+        read("text.timbra"),
+        VoiceError::NotAPackage { .. }
+    ));
     raw_zip(&folder.join("empty.timbra"), &[]);
-    assert!(matches!(read("empty.timbra"), VoiceError::NotAPackage { .. }));
+    assert!(matches!(
+        read("empty.timbra"),
+        VoiceError::NotAPackage { .. }
+    ));
     std::fs::create_dir(folder.join("empty")).unwrap();
     assert!(matches!(read("empty"), VoiceError::NotAPackage { .. }));
 }
@@ -252,74 +355,121 @@ fn with_table(file: Vec<u8>) -> Result<VoicePackage, VoiceError> {
 #[test]
 fn tables_are_read_back_and_wrong_ones_refused() {
     let table = |rows: usize, channels: usize, value: f32| {
-        let table = Table { rows, channels, data: vec![value; rows * channels] };
+        let table = Table {
+            rows,
+            channels,
+            data: vec![value; rows * channels],
+        };
         tables::write(&BTreeMap::from([("anybody".to_owned(), table)])).unwrap()
     };
-    let clusters = with_table(table(3, 160, 0.5)).unwrap().clusters().unwrap().unwrap();
+    let clusters = with_table(table(3, 160, 0.5))
+        .unwrap()
+        .clusters()
+        .unwrap()
+        .unwrap();
     assert_eq!(clusters.tables[0].as_ref().unwrap().row(2), [0.5; 160]);
-    for wrong in [table(3, 64, 0.5), table(3, 160, f32::NAN), b"nonsense".to_vec(), Vec::new(), vec![0xff; 4096]] {
-        assert!(matches!(with_table(wrong).unwrap_err(), VoiceError::Table { .. }));
+    for wrong in [
+        table(3, 64, 0.5),
+        table(3, 160, f32::NAN),
+        b"nonsense".to_vec(),
+        Vec::new(),
+        vec![0xff; 4096],
+    ] {
+        assert!(matches!(
+            with_table(wrong).unwrap_err(),
+            VoiceError::Table { .. }
+        ));
     }
-    let stranger = Table { rows: 1, channels: 160, data: vec![0.0; 160] };
+    let stranger = Table {
+        rows: 1,
+        channels: 160,
+        data: vec![0.0; 160],
+    };
     let stranger = tables::write(&BTreeMap::from([("nobody".to_owned(), stranger)])).unwrap();
-    assert!(matches!(with_table(stranger).unwrap_err(), VoiceError::Table { .. }));
+    assert!(matches!(
+        with_table(stranger).unwrap_err(),
+        VoiceError::Table { .. }
+    ));
 }
 
 #[test]
 fn voices_are_found_by_path_hash_and_name() {
     let (first, second) = (folder("first"), folder("second"));
     let folders = [first.clone(), second.clone(), first.join("missing")];
-    let named = |name: &str, delay_samples| IdentityVoice { name: name.to_owned(), delay_samples, ..voice() };
-    named("alpha", 0).write(&first.join("a.timbra"), Form::File).unwrap();
-    let hash = named("alpha", 10).write(&second.join("other.timbra"), Form::File).unwrap();
-    named("beta", 0).write(&second.join("beta"), Form::Folder).unwrap();
+    let named = |name: &str, delay_samples| IdentityVoice {
+        name: name.to_owned(),
+        delay_samples,
+        ..voice()
+    };
+    named("alpha", 0)
+        .write(&first.join("a.timbra"), Form::File)
+        .unwrap();
+    let hash = named("alpha", 10)
+        .write(&second.join("other.timbra"), Form::File)
+        .unwrap();
+    named("beta", 0)
+        .write(&second.join("beta"), Form::Folder)
+        .unwrap();
     std::fs::write(second.join("broken.timbra"), "no").unwrap();
     std::fs::write(second.join("notes.txt"), "no").unwrap();
 
     let listings = library::list(&folders);
-    let names: Vec<_> = listings.iter().map(|listing| listing.voice.name.as_str()).collect();
+    let names: Vec<_> = listings
+        .iter()
+        .map(|listing| listing.voice.name.as_str())
+        .collect();
     assert_eq!(names, ["alpha", "beta", "broken", "alpha"]);
     assert!(listings[2].manifest.is_err());
 
     let find = |name: &str, path: &Path, sha256: &str| {
-        let wanted = VoiceRef { name: name.to_owned(), path: path.to_path_buf(), sha256: sha256.to_owned() };
+        let wanted = VoiceRef {
+            name: name.to_owned(),
+            path: path.to_path_buf(),
+            sha256: sha256.to_owned(),
+        };
         library::find(&wanted, &folders).map(|found| found.path)
     };
     let nowhere = Path::new("");
     assert_eq!(find("alpha", nowhere, ""), Some(first.join("a.timbra")));
-    assert_eq!(find("alpha", nowhere, &hash), Some(second.join("other.timbra")));
-    assert_eq!(find("x", &first.join("a.timbra"), ""), Some(first.join("a.timbra")));
-    assert_eq!(find("x", &first.join("a.timbra"), &hash), Some(second.join("other.timbra")), "the hash wins");
-    assert_eq!(find("beta", &first.join("gone.timbra"), "00"), Some(second.join("beta")), "moved and changed");
+    assert_eq!(
+        find("alpha", nowhere, &hash),
+        Some(second.join("other.timbra"))
+    );
+    assert_eq!(
+        find("x", &first.join("a.timbra"), ""),
+        Some(first.join("a.timbra"))
+    );
+    assert_eq!(
+        find("x", &first.join("a.timbra"), &hash),
+        Some(second.join("other.timbra")),
+        "the hash wins"
+    );
+    assert_eq!(
+        find("beta", &first.join("gone.timbra"), "00"),
+        Some(second.join("beta")),
+        "moved and changed"
+    );
     assert_eq!(find("gamma", nowhere, ""), None);
     assert_eq!(find("", nowhere, ""), None);
-}
-
-fn encoder() -> (EncoderManifest, BTreeMap<String, Vec<u8>>) {
-    let (manifest, mut files): (Manifest, _) = voice().parts();
-    files.remove("synthesis.onnx");
-    let encoder = EncoderManifest {
-        format_version: FORMAT_VERSION,
-        encoder: manifest.encoder,
-        licence: "CC0-1.0".to_owned(),
-        attribution: Vec::new(),
-        training: TrainingSummary::default(),
-        files: BTreeMap::new(),
-    };
-    (encoder, files)
 }
 
 #[test]
 fn encoders_are_written_read_and_found_by_the_hash_of_their_graph() {
     let folder = folder("encoder");
-    let (manifest, files) = encoder();
+    let (manifest, files) = voice().encoder_parts();
     let path = folder.join("identity.timbra");
     package::write_encoder(&path, &manifest, &files, Form::File).unwrap();
     let read = EncoderPackage::read(&path).unwrap();
     assert_eq!(read.graph(), voice().content_graph());
-    assert_eq!(library::find_encoder(&manifest.encoder.sha256, std::slice::from_ref(&folder)), Some(path.clone()));
+    assert_eq!(
+        library::find_encoder(&manifest.encoder.sha256, std::slice::from_ref(&folder)),
+        Some(path.clone())
+    );
     assert_eq!(library::find_encoder(&"0".repeat(64), &[folder]), None);
-    assert!(matches!(VoicePackage::read(&path).unwrap_err(), VoiceError::NotAPackage { .. }));
+    assert!(matches!(
+        VoicePackage::read(&path).unwrap_err(),
+        VoiceError::NotAPackage { .. }
+    ));
 }
 
 #[test]
@@ -350,8 +500,15 @@ fn random_damage_never_panics_and_never_changes_a_graph_unnoticed() {
     let folder = folder("damage");
     let path = folder.join("v.timbra");
     let (mut manifest, mut files) = voice().parts();
-    let table = Table { rows: 2, channels: 160, data: vec![0.25; 320] };
-    files.insert("t.safetensors".into(), tables::write(&BTreeMap::from([("anybody".to_owned(), table)])).unwrap());
+    let table = Table {
+        rows: 2,
+        channels: 160,
+        data: vec![0.25; 320],
+    };
+    files.insert(
+        "t.safetensors".into(),
+        tables::write(&BTreeMap::from([("anybody".to_owned(), table)])).unwrap(),
+    );
     manifest.retrieval = Some("t.safetensors".to_owned());
     package::write_voice(&path, &manifest, &files, Form::File).unwrap();
     let whole = std::fs::read(&path).unwrap();
@@ -369,8 +526,16 @@ fn random_damage_never_panics_and_never_changes_a_graph_unnoticed() {
         }
         std::fs::write(&path, bytes).unwrap();
         if let Ok(read) = VoicePackage::read(&path) {
-            assert_eq!(read.synthesis_graph(), files["synthesis.onnx"], "seed {seed}");
-            assert_eq!(read.encoder_graph(), Some(files["content.onnx"].as_slice()), "seed {seed}");
+            assert_eq!(
+                read.synthesis_graph(),
+                files["synthesis.onnx"],
+                "seed {seed}"
+            );
+            assert_eq!(
+                read.encoder_graph(),
+                Some(files["content.onnx"].as_slice()),
+                "seed {seed}"
+            );
         }
     }
 }
@@ -379,7 +544,11 @@ fn random_damage_never_panics_and_never_changes_a_graph_unnoticed() {
 fn random_tables_never_panic() {
     let good = tables::write(&BTreeMap::from([(
         "anybody".to_owned(),
-        Table { rows: 4, channels: 3, data: vec![0.5; 12] },
+        Table {
+            rows: 4,
+            channels: 3,
+            data: vec![0.5; 12],
+        },
     )]))
     .unwrap();
     for seed in 0..20_000u64 {
@@ -391,7 +560,12 @@ fn random_tables_never_panic() {
         }
         bytes.truncate(bytes.len() - dice.below(3));
         if let Ok(read) = tables::read("t", &bytes, &["anybody"], 3) {
-            assert!(read.tables[0].as_ref().is_none_or(|table| table.data.len() == table.rows * 3), "seed {seed}");
+            assert!(
+                read.tables[0]
+                    .as_ref()
+                    .is_none_or(|table| table.data.len() == table.rows * 3),
+                "seed {seed}"
+            );
         }
     }
 }

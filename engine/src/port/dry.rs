@@ -39,7 +39,11 @@ impl ControlDelay {
     /// For controls that wait `latency_samples` and come in blocks of at most `max_block_samples`.
     pub fn new(latency_samples: u32, max_block_samples: usize) -> Self {
         let capacity = (latency_samples as usize + max_block_samples) / GRID_SAMPLES as usize + 8;
-        Self { frames: VecDeque::with_capacity(capacity), capacity, line: None }
+        Self {
+            frames: VecDeque::with_capacity(capacity),
+            capacity,
+            line: None,
+        }
     }
 
     /// Forgets everything.
@@ -67,7 +71,11 @@ impl ControlDelay {
     }
 
     fn find(&mut self, position: u64) -> MixControls {
-        while self.frames.get(1).is_some_and(|next| next.position <= position) {
+        while self
+            .frames
+            .get(1)
+            .is_some_and(|next| next.position <= position)
+        {
             self.frames.pop_front();
         }
         let Some(before) = self.frames.front() else {
@@ -85,8 +93,18 @@ impl ControlDelay {
 }
 
 fn between(start: MixControls, end: MixControls, way: f32) -> MixControls {
-    let line = |from: f32, to: f32| if from == to { from } else { from + (to - from) * way };
-    MixControls { dry_wet: line(start.dry_wet, end.dry_wet), gain: line(start.gain, end.gain), ..start }
+    let line = |from: f32, to: f32| {
+        if from == to {
+            from
+        } else {
+            from + (to - from) * way
+        }
+    };
+    MixControls {
+        dry_wet: line(start.dry_wet, end.dry_wet),
+        gain: line(start.gain, end.gain),
+        ..start
+    }
 }
 
 /// The input of every channel, later by the latency.
@@ -97,7 +115,11 @@ pub(crate) struct DryDelay {
 
 impl DryDelay {
     pub fn new(channels: usize, latency_samples: u32) -> Self {
-        Self { lines: (0..channels).map(|_| DelayLine::new(latency_samples as usize)).collect() }
+        Self {
+            lines: (0..channels)
+                .map(|_| DelayLine::new(latency_samples as usize))
+                .collect(),
+        }
     }
 
     /// Takes a sample of a channel and gives the one that is heard now.

@@ -67,7 +67,11 @@ impl Mixer {
     pub fn next(&mut self, wet: Option<f32>, controls: &MixControls) -> Gains {
         let fallback_target = if wet.is_some() { 0.0 } else { 1.0 };
         step_to(&mut self.fallback_gain, fallback_target, self.fade_step);
-        step_to(&mut self.bypass, if controls.bypass { 1.0 } else { 0.0 }, self.fade_step);
+        step_to(
+            &mut self.bypass,
+            if controls.bypass { 1.0 } else { 0.0 },
+            self.fade_step,
+        );
         let heard = match wet {
             Some(sample) => {
                 let heard = sample * self.wet_gain;
@@ -88,7 +92,11 @@ impl Mixer {
         Gains {
             wet: heard * controls.dry_wet,
             dry: 1.0 - controls.dry_wet,
-            fallback: if controls.fallback_dry { self.fallback_gain * controls.dry_wet } else { 0.0 },
+            fallback: if controls.fallback_dry {
+                self.fallback_gain * controls.dry_wet
+            } else {
+                0.0
+            },
             gain: controls.gain,
             bypass: self.bypass,
         }
@@ -118,27 +126,49 @@ impl Gains {
 }
 
 fn step_to(value: &mut f32, target: f32, step: f32) {
-    *value = if *value < target { (*value + step).min(target) } else { (*value - step).max(target) };
+    *value = if *value < target {
+        (*value + step).min(target)
+    } else {
+        (*value - step).max(target)
+    };
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const WET: MixControls = MixControls { dry_wet: 1.0, gain: 1.0, bypass: false, fallback_dry: false };
+    const WET: MixControls = MixControls {
+        dry_wet: 1.0,
+        gain: 1.0,
+        bypass: false,
+        fallback_dry: false,
+    };
 
-    fn run(mixer: &mut Mixer, wet: impl Fn(usize) -> Option<f32>, controls: MixControls, dry: f32) -> Vec<f32> {
-        (0..2000).map(|index| mixer.next(wet(index), &controls).mix(dry)).collect()
+    fn run(
+        mixer: &mut Mixer,
+        wet: impl Fn(usize) -> Option<f32>,
+        controls: MixControls,
+        dry: f32,
+    ) -> Vec<f32> {
+        (0..2000)
+            .map(|index| mixer.next(wet(index), &controls).mix(dry))
+            .collect()
     }
 
     fn largest_step(samples: &[f32]) -> f32 {
-        samples.windows(2).map(|pair| (pair[0] - pair[1]).abs()).fold(0.0, f32::max)
+        samples
+            .windows(2)
+            .map(|pair| (pair[0] - pair[1]).abs())
+            .fold(0.0, f32::max)
     }
 
     #[test]
     fn a_gap_in_a_constant_has_no_jump_with_either_fallback() {
         for (fallback_dry, floor) in [(false, 0.0), (true, 0.25)] {
-            let controls = MixControls { fallback_dry, ..WET };
+            let controls = MixControls {
+                fallback_dry,
+                ..WET
+            };
             let wet = |index| (!(500..1200).contains(&index)).then_some(0.5);
             let heard = run(&mut Mixer::new(48_000), wet, controls, 0.25);
             assert!(largest_step(&heard) < 0.011, "{}", largest_step(&heard));
@@ -149,15 +179,34 @@ mod tests {
 
     #[test]
     fn fully_wet_is_the_wet_sample_bit_for_bit() {
-        let heard = run(&mut Mixer::new(48_000), |index| Some(index as f32 * 1e-3 + 0.1), WET, 0.7);
-        assert!(heard.iter().enumerate().all(|(index, &sample)| sample == index as f32 * 1e-3 + 0.1));
+        let heard = run(
+            &mut Mixer::new(48_000),
+            |index| Some(index as f32 * 1e-3 + 0.1),
+            WET,
+            0.7,
+        );
+        assert!(
+            heard
+                .iter()
+                .enumerate()
+                .all(|(index, &sample)| sample == index as f32 * 1e-3 + 0.1)
+        );
     }
 
     #[test]
     fn bypass_is_dry_bit_for_bit_after_a_fade() {
         let mut mixer = Mixer::new(48_000);
         run(&mut mixer, |_| Some(0.9), WET, 0.3);
-        let heard = run(&mut mixer, |_| Some(0.9), MixControls { bypass: true, gain: 2.0, ..WET }, 0.3);
+        let heard = run(
+            &mut mixer,
+            |_| Some(0.9),
+            MixControls {
+                bypass: true,
+                gain: 2.0,
+                ..WET
+            },
+            0.3,
+        );
         assert!(largest_step(&heard[1..]) < 0.011);
         assert_eq!(heard[300], 0.3);
     }

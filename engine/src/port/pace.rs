@@ -55,10 +55,15 @@ impl Pace {
             let audio_s = self.last_audio_s * (1.0 - LEAK);
             // A host with a clock of its own leaves gaps about as long as its blocks: then what it gained before, or
             // while we waited, means nothing, and it is taken back quickly.
-            let taken_back_s = if gap_s > REAL_TIME_GAP * self.last_audio_s { 4.0 * gap_s } else { gap_s };
-            self.ahead_s = (self.ahead_s + audio_s - stay_s - taken_back_s).clamp(0.0, MOST_AHEAD_S);
-            self.ahead_unhindered_s =
-                (self.ahead_unhindered_s + audio_s - taken_back_s).clamp(self.ahead_s, MOST_AHEAD_S);
+            let taken_back_s = if gap_s > REAL_TIME_GAP * self.last_audio_s {
+                4.0 * gap_s
+            } else {
+                gap_s
+            };
+            self.ahead_s =
+                (self.ahead_s + audio_s - stay_s - taken_back_s).clamp(0.0, MOST_AHEAD_S);
+            self.ahead_unhindered_s = (self.ahead_unhindered_s + audio_s - taken_back_s)
+                .clamp(self.ahead_s, MOST_AHEAD_S);
         }
     }
 
@@ -90,7 +95,14 @@ mod tests {
     use super::*;
 
     /// Calls `count` times with blocks of `block_s`; `gap` and `wait` give the seconds between and inside calls.
-    fn run(pace: &mut Pace, now_s: &mut f64, count: usize, block_s: f64, gap: impl Fn(usize) -> f64, wait: impl Fn(&Pace) -> f64) {
+    fn run(
+        pace: &mut Pace,
+        now_s: &mut f64,
+        count: usize,
+        block_s: f64,
+        gap: impl Fn(usize) -> f64,
+        wait: impl Fn(&Pace) -> f64,
+    ) {
         for call in 0..count {
             *now_s += gap(call);
             pace.begin(*now_s);
@@ -105,9 +117,20 @@ mod tests {
         let (mut pace, mut now_s) = (Pace::default(), 0.0);
         let block_s = 0.0053;
         // A device 0.1 % faster than the wall, with jitter, for an hour.
-        run(&mut pace, &mut now_s, 700_000, block_s, |call| block_s * 0.999 + if call % 2 == 0 { 0.001 } else { -0.001 }, |_| 0.0);
+        run(
+            &mut pace,
+            &mut now_s,
+            700_000,
+            block_s,
+            |call| block_s * 0.999 + if call % 2 == 0 { 0.001 } else { -0.001 },
+            |_| 0.0,
+        );
         assert!(!pace.free_wheels());
-        assert!(pace.longest_wait() < Duration::from_millis(8), "{:?}", pace.longest_wait());
+        assert!(
+            pace.longest_wait() < Duration::from_millis(8),
+            "{:?}",
+            pace.longest_wait()
+        );
     }
 
     #[test]
@@ -115,8 +138,16 @@ mod tests {
         let (mut pace, mut now_s) = (Pace::default(), 0.0);
         let block_s = 0.00133;
         // 16 blocks at once every 21 ms.
-        let gap = |call: usize| if call.is_multiple_of(16) { 0.021 } else { 0.000_01 };
-        run(&mut pace, &mut now_s, 10_000, block_s, gap, |pace| pace.longest_wait().as_secs_f64().min(0.001));
+        let gap = |call: usize| {
+            if call.is_multiple_of(16) {
+                0.021
+            } else {
+                0.000_01
+            }
+        };
+        run(&mut pace, &mut now_s, 10_000, block_s, gap, |pace| {
+            pace.longest_wait().as_secs_f64().min(0.001)
+        });
         assert!(!pace.free_wheels());
     }
 
@@ -131,7 +162,14 @@ mod tests {
     fn a_rendering_host_stays_recognised_while_a_slow_voice_holds_it_up() {
         let (mut pace, mut now_s) = (Pace::default(), 0.0);
         // Load 3, with a hiccup of 50 ms now and then, for three minutes.
-        run(&mut pace, &mut now_s, 8_000, 0.021, |call| if call % 500 == 499 { 0.05 } else { 0.000_2 }, |_| 0.063);
+        run(
+            &mut pace,
+            &mut now_s,
+            8_000,
+            0.021,
+            |call| if call % 500 == 499 { 0.05 } else { 0.000_2 },
+            |_| 0.063,
+        );
         assert!(pace.free_wheels());
         assert_eq!(pace.longest_wait(), LONGEST_WAIT);
     }

@@ -17,7 +17,11 @@ use crate::status::VoiceState;
 pub(super) fn run(work: &Receiver<Job>) {
     while let Ok(job) = work.recv() {
         match job {
-            Job::Load { slot, wanted, asked } => load(&slot, &wanted, asked),
+            Job::Load {
+                slot,
+                wanted,
+                asked,
+            } => load(&slot, &wanted, asked),
             Job::Free(thing) => drop(thing),
             Job::Quit => return,
         }
@@ -75,8 +79,16 @@ fn ready(slot: &Slot, wanted: &VoiceRef) -> Result<(), EngineError> {
             path: path.clone(),
             sha256: voice.sha256().to_owned(),
         });
-        words.speakers = manifest.speakers.iter().map(|speaker| speaker.name.clone()).collect();
-        words.has_formant = manifest.synthesis.inputs.iter().any(|input| input == "formant_semitones");
+        words.speakers = manifest
+            .speakers
+            .iter()
+            .map(|speaker| speaker.name.clone())
+            .collect();
+        words.has_formant = manifest
+            .synthesis
+            .inputs
+            .iter()
+            .any(|input| input == "formant_semitones");
         words.has_tables = (voice.clusters().is_some(), voice.retrieval().is_some());
         words.provider = voice.provider().to_owned();
         words.message = notice(wanted, &voice);

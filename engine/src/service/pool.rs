@@ -45,7 +45,8 @@ pub(super) fn run(state: &State, index: usize) {
             worked |= visit(state, slot);
             let shared = &slot.shared;
             waited_for |= shared.port_waits.load(Ordering::Acquire);
-            silent &= shared.counters.asleep.load(Ordering::Relaxed) || !shared.sounding.load(Ordering::Acquire);
+            silent &= shared.counters.asleep.load(Ordering::Relaxed)
+                || !shared.sounding.load(Ordering::Acquire);
             total = total.wrapping_add(shared.played_until.load(Ordering::Acquire));
         }
         if total != played {
@@ -62,14 +63,20 @@ pub(super) fn run(state: &State, index: usize) {
             std::thread::sleep(IDLE);
         } else {
             // As many threads as there are streams look often; the others are there when one of those is held up.
-            std::thread::sleep(if silent || index >= slots.len() { SILENT } else { SOUNDING });
+            std::thread::sleep(if silent || index >= slots.len() {
+                SILENT
+            } else {
+                SOUNDING
+            });
         }
     }
 }
 
 /// Steps a stream once, unless another thread is at it.
 fn visit(state: &State, slot: &Slot) -> bool {
-    let Some(mut worker) = slot.worker.try_lock() else { return false };
+    let Some(mut worker) = slot.worker.try_lock() else {
+        return false;
+    };
     let worked = match catch_unwind(AssertUnwindSafe(|| worker.step())) {
         Ok(Ok(step)) => step == Step::Worked,
         Ok(Err(error)) => {
@@ -117,7 +124,12 @@ mod tests {
 
     #[test]
     fn a_panic_of_the_worker_is_caught_told_and_over() {
-        let config = StreamConfig { host_rate_hz: 48_000, max_block_samples: 64, channels: 1, tier: Tier::Live };
+        let config = StreamConfig {
+            host_rate_hz: 48_000,
+            max_block_samples: 64,
+            channels: 1,
+            tier: Tier::Live,
+        };
         let (shared, _port, ends) = ring::stream(config, 2000);
         let mut worker = Worker::new(Arc::clone(&shared), ends);
         worker.panics = true;
@@ -139,7 +151,11 @@ mod tests {
         assert!(!visit(&state, &slot));
         let status = slot.shared.snapshot();
         assert_eq!(status.voice_state, VoiceState::Failed);
-        assert!(status.message.contains("a test asked for this panic"), "{}", status.message);
+        assert!(
+            status.message.contains("a test asked for this panic"),
+            "{}",
+            status.message
+        );
         slot.worker.lock().panics = false;
         assert!(!visit(&state, &slot), "idle again");
     }

@@ -30,7 +30,10 @@ pub fn runtime_is_there() -> bool {
 pub fn folder(test: &str) -> PathBuf {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
-    let folder = std::env::temp_dir().join(format!("timbra-engine-{}-{test}-{count}", std::process::id()));
+    let folder = std::env::temp_dir().join(format!(
+        "timbra-engine-{}-{test}-{count}",
+        std::process::id()
+    ));
     std::fs::create_dir_all(&folder).unwrap();
     folder
 }
@@ -45,7 +48,13 @@ pub fn identity(test: &str, lookahead_frames: usize, delay_samples: usize) -> Ar
 /// Writes an identity voice.
 pub fn write_identity(path: &Path, lookahead_frames: usize, delay_samples: usize) -> String {
     let name = path.file_stem().unwrap().to_string_lossy().into_owned();
-    IdentityVoice { name, lookahead_frames, delay_samples }.write(path, Form::File).unwrap()
+    IdentityVoice {
+        name,
+        lookahead_frames,
+        delay_samples,
+    }
+    .write(path, Form::File)
+    .unwrap()
 }
 
 /// Something like a voice: a gliding tone with overtones and breath, −20 dBFS or so.
@@ -59,15 +68,25 @@ pub fn song(rate_hz: u32, seconds: f32) -> Vec<f32> {
             let time_s = index as f64 / f64::from(rate_hz);
             let f0_hz = 220.0 + 60.0 * (time_s * 1.7).sin();
             phase += f0_hz / f64::from(rate_hz);
-            let tone: f64 = (1..6).map(|k| (phase * std::f64::consts::TAU * f64::from(k)).sin() / f64::from(k)).sum();
+            let tone: f64 = (1..6)
+                .map(|k| (phase * std::f64::consts::TAU * f64::from(k)).sin() / f64::from(k))
+                .sum();
             (0.1 * tone) as f32 + 0.005 * breath[index]
         })
         .collect()
 }
 
 /// Writes an identity voice whose synthesis graph is replaced; `inputs` are those of the graph.
-pub fn write_with_synthesis(path: &Path, inputs: &[&str], graph: Vec<u8>, change: impl Fn(&mut Manifest)) {
-    let voice = IdentityVoice { lookahead_frames: 3, ..IdentityVoice::default() };
+pub fn write_with_synthesis(
+    path: &Path,
+    inputs: &[&str],
+    graph: Vec<u8>,
+    change: impl Fn(&mut Manifest),
+) {
+    let voice = IdentityVoice {
+        lookahead_frames: 3,
+        ..IdentityVoice::default()
+    };
     let (mut manifest, mut files) = voice.parts();
     manifest.name = path.file_stem().unwrap().to_string_lossy().into_owned();
     manifest.synthesis = GraphSpec {
@@ -106,14 +125,22 @@ pub fn fragile_graph() -> Vec<u8> {
 /// Identity with so much idle work per frame that it takes about `milliseconds` on a core of 2020.
 pub fn slow_graph(milliseconds: usize) -> Vec<u8> {
     let (mut graph, flat) = flattened();
-    let first = graph.op("ReduceMax", &[&flat], vec![Attr::Ints("axes", vec![0, 1]), Attr::Int("keepdims", 1)]);
+    let first = graph.op(
+        "ReduceMax",
+        &[&flat],
+        vec![Attr::Ints("axes", vec![0, 1]), Attr::Int("keepdims", 1)],
+    );
     let many = graph.i64s(&[1, 100_000 * milliseconds as i64]);
     let wide = graph.op("Expand", &[&first, &many], vec![]);
     let mut work = graph.op("Sin", &[&wide], vec![]);
     for _ in 0..2 {
         work = graph.op("Sin", &[&work], vec![]);
     }
-    let one = graph.op("ReduceMax", &[&work], vec![Attr::Ints("axes", vec![0, 1]), Attr::Int("keepdims", 1)]);
+    let one = graph.op(
+        "ReduceMax",
+        &[&work],
+        vec![Attr::Ints("axes", vec![0, 1]), Attr::Int("keepdims", 1)],
+    );
     let nothing = graph.f32s(&[], &[0.0]);
     let none = graph.op("Mul", &[&one, &nothing], vec![]);
     graph.node("Add", &[&flat, &none], &["audio"], vec![]);
@@ -132,7 +159,11 @@ pub fn steered_graph(speakers: usize) -> Vec<u8> {
     let hundredth = graph.f32s(&[], &[0.01]);
     let f0 = graph.op("Mul", &["f0_hz", &hundredth], vec![]);
     let second = graph.i64s(&[1]);
-    let weight = graph.op("Gather", &["speaker_mix", &second], vec![Attr::Int("axis", 2)]);
+    let weight = graph.op(
+        "Gather",
+        &["speaker_mix", &second],
+        vec![Attr::Int("axis", 2)],
+    );
     let line = graph.i64s(&[1, -1]);
     let weight = graph.op("Reshape", &[&weight, &line], vec![]);
     let weight = graph.op("Mul", &[&weight, &ten], vec![]);
@@ -153,6 +184,9 @@ pub fn assert_same(found: &[f32], expected: &[f32], what: &str) {
     assert_eq!(found.len(), expected.len(), "{what}: length");
     if let Some(at) = (0..found.len()).find(|&at| found[at] != expected[at]) {
         let count = found.iter().zip(expected).filter(|(a, b)| a != b).count();
-        panic!("{what}: sample {at} is {} instead of {}; {count} samples differ", found[at], expected[at]);
+        panic!(
+            "{what}: sample {at} is {} instead of {}; {count} samples differ",
+            found[at], expected[at]
+        );
     }
 }

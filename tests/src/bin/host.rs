@@ -189,12 +189,7 @@ fn stress(format: Format, bundle: &Path, instances: usize) -> Result<()> {
             let Some(setup) = host.setup() else { continue };
             let input = vec![vocal.clone(); setup.channels];
             let blocks = [setup.max_block_samples];
-            host.render(&Job {
-                input: &input,
-                blocks: &blocks,
-                changes: &[],
-                pace: Pace::Free,
-            })?;
+            host.render(&Job::new(&input, &blocks))?;
             if index % 3 == 0 {
                 host.deactivate();
             }
@@ -221,12 +216,7 @@ fn unload(bundle: &Path) -> Result<()> {
         }
         host.activate(Setup::offline(48_000, 512))?;
         let input = vec![song.clone(); 2];
-        host.render(&Job {
-            input: &input,
-            blocks: &[512],
-            changes: &[],
-            pace: Pace::Free,
-        })?;
+        host.render(&Job::new(&input, &[512]))?;
         Ok(())
     };
     std::thread::scope(|scope| {

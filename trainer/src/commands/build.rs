@@ -10,9 +10,7 @@ use anyhow::{Context, Result};
 use timbra_voice::package::EXTENSION;
 
 use super::{cluster, evaluate, export, index, prepare, slice, train};
-use crate::config::{
-    DEFAULT_HELD_OUT_SHARE, DEFAULT_MODEL_RATE_HZ, WorkFolder, WrongArgument,
-};
+use crate::config::{DEFAULT_HELD_OUT_SHARE, DEFAULT_MODEL_RATE_HZ, WorkFolder, WrongArgument};
 use crate::data::audio::{NonFinite, ReadOptions, header_duration_s};
 use crate::data::clips::{SpeakerClips, find_clips};
 use crate::data::dataset::DATASET_FILE;
@@ -102,16 +100,25 @@ pub fn run(args: &Args) -> Result<()> {
     })?;
 
     step("train");
-    train::run(&with_defaults(&[&["--work".into(), folder.clone().into()], &args.train[..]])?)?;
+    train::run(&with_defaults(&[
+        &["--work".into(), folder.clone().into()],
+        &args.train[..],
+    ])?)?;
 
     let dataset = work.features().join(DATASET_FILE);
     if is_older(&work.clusters(), &dataset) {
         step("cluster");
-        cluster::run(&with_defaults(&[&["--work".into(), folder.clone().into()]])?)?;
+        cluster::run(&with_defaults(&[&[
+            "--work".into(),
+            folder.clone().into(),
+        ]])?)?;
     }
     if is_older(&work.retrieval(), &dataset) {
         step("index");
-        index::run(&with_defaults(&[&["--work".into(), folder.clone().into()]])?)?;
+        index::run(&with_defaults(&[&[
+            "--work".into(),
+            folder.clone().into(),
+        ]])?)?;
     }
 
     step("export");
@@ -175,7 +182,10 @@ fn with_defaults<A: clap::Args>(options: &[&[OsString]]) -> Result<A> {
 }
 
 fn voice_path(output: &Path) -> PathBuf {
-    if output.extension().is_some_and(|e| e.eq_ignore_ascii_case(EXTENSION)) {
+    if output
+        .extension()
+        .is_some_and(|e| e.eq_ignore_ascii_case(EXTENSION))
+    {
         return output.to_path_buf();
     }
     let mut name = output.as_os_str().to_owned();
@@ -185,7 +195,11 @@ fn voice_path(output: &Path) -> PathBuf {
 
 /// Whether `file` is missing or older than `source`.
 fn is_older(file: &Path, source: &Path) -> bool {
-    let modified = |path: &Path| std::fs::metadata(path).and_then(|about| about.modified()).ok();
+    let modified = |path: &Path| {
+        std::fs::metadata(path)
+            .and_then(|about| about.modified())
+            .ok()
+    };
     match (modified(file), modified(source)) {
         (Some(file), Some(source)) => file < source,
         _ => true,

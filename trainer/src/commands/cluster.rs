@@ -54,12 +54,18 @@ pub fn run(args: &Args) -> Result<()> {
         let rows = content_rows(&dataset, index, args.frames, args.seed)?;
         let bar = indicatif::ProgressBar::new_spinner();
         bar.enable_steady_tick(std::time::Duration::from_millis(250));
-        let found = kmeans(&rows, channels, args.clusters, args.seed, &mut |round, mean| {
-            bar.set_message(format!(
-                "cluster {}: round {round}, mean squared distance {mean:.4}",
-                speaker.name
-            ));
-        });
+        let found = kmeans(
+            &rows,
+            channels,
+            args.clusters,
+            args.seed,
+            &mut |round, mean| {
+                bar.set_message(format!(
+                    "cluster {}: round {round}, mean squared distance {mean:.4}",
+                    speaker.name
+                ));
+            },
+        );
         bar.finish_and_clear();
         println!(
             "{}: {} centres of {} frames, mean squared distance {:.4} after {} rounds",

@@ -20,9 +20,7 @@ use timbra_voice::manifest::Manifest;
 use super::prepare::encoder_folders;
 use crate::config::WrongArgument;
 use crate::data::atomic_file::remove_abandoned;
-use crate::data::audio::{
-    NonFinite, ReadOptions, SampleKind, WavFile, mix_to_mono, scan,
-};
+use crate::data::audio::{NonFinite, ReadOptions, SampleKind, WavFile, mix_to_mono, scan};
 use crate::progress::AudioProgress;
 
 /// Arguments of `trainer convert`.
@@ -154,7 +152,9 @@ pub fn run(args: &Args) -> Result<()> {
         Some(path) => Timeline::read(path, manifest, controls)?,
         None => Timeline::constant(controls),
     };
-    let rate_hz = args.rate.unwrap_or_else(|| output_rate_hz(about.rate_hz, manifest.model_rate_hz));
+    let rate_hz = args
+        .rate
+        .unwrap_or_else(|| output_rate_hz(about.rate_hz, manifest.model_rate_hz));
     let samples = samples_at(about.samples, about.rate_hz, rate_hz);
     let at = |position: u64| timeline.at(position as f64 / f64::from(rate_hz));
 
@@ -170,7 +170,13 @@ pub fn run(args: &Args) -> Result<()> {
 
     let weights = about.mono_weights();
     let progress = AudioProgress::new("convert", about.duration_s());
-    let mut source = Source::open(&args.input, options, channels, about.samples, (about.rate_hz, rate_hz))?;
+    let mut source = Source::open(
+        &args.input,
+        options,
+        channels,
+        about.samples,
+        (about.rate_hz, rate_hz),
+    )?;
     let mut converter = Converter::new(&voice, rate_hz)?;
     let mut mixer = ChannelMixer::new(channels);
     let bare = |position| ChannelMixer::bare(at(position));

@@ -41,7 +41,11 @@ pub fn backends() -> Vec<&'static str> {
 /// # Errors
 /// Something is missing without which nothing can be converted or trained.
 pub fn run(args: &Args) -> Result<()> {
-    println!("trainer {} on {}", env!("CARGO_PKG_VERSION"), machine_name());
+    println!(
+        "trainer {} on {}",
+        env!("CARGO_PKG_VERSION"),
+        machine_name()
+    );
     println!("ok       threads: {}", rayon::current_num_threads());
     println!("ok       training backends: {}", backends().join(", "));
     let mut missing = 0;
@@ -65,7 +69,8 @@ pub fn run(args: &Args) -> Result<()> {
     for listing in &voices {
         match &listing.manifest {
             Ok(manifest) => {
-                let speakers: Vec<&str> = manifest.speakers.iter().map(|s| s.name.as_str()).collect();
+                let speakers: Vec<&str> =
+                    manifest.speakers.iter().map(|s| s.name.as_str()).collect();
                 println!(
                     "ok       voice {} ({}): {}",
                     manifest.name,
@@ -80,17 +85,27 @@ pub fn run(args: &Args) -> Result<()> {
     }
     if voices.is_empty() {
         println!("none     no voice in: {}", joined(&folders));
-        println!("         put .timbra files there, name a folder in {}, or build one", locate::VOICES_VARIABLE);
+        println!(
+            "         put .timbra files there, name a folder in {}, or build one",
+            locate::VOICES_VARIABLE
+        );
     }
 
     let encoders = installed_encoders();
     for path in &encoders {
         if let Ok(manifest) = read_encoder_manifest(path) {
-            println!("ok       content encoder {}: {}", manifest.encoder.id, path.display());
+            println!(
+                "ok       content encoder {}: {}",
+                manifest.encoder.id,
+                path.display()
+            );
         }
     }
     if encoders.is_empty() {
-        println!("none     no content encoder in: {}", joined(&encoder_folders()));
+        println!(
+            "none     no content encoder in: {}",
+            joined(&encoder_folders())
+        );
         println!("         give one with --encoder, or train one with `trainer encoder`");
     }
     if missing > 0 {

@@ -80,7 +80,12 @@ pub fn run(args: &Args) -> Result<()> {
     let training = WorkFolder::new(&args.work).training();
     if let Some(folder) = &args.corpus {
         let corpus = Corpus::read(folder)?;
-        println!("{} clips, {:.0} minutes, {} classes", corpus.clips.len(), corpus.minutes(), corpus.classes());
+        println!(
+            "{} clips, {:.0} minutes, {} classes",
+            corpus.clips.len(),
+            corpus.minutes(),
+            corpus.classes()
+        );
         let config = FitConfig {
             steps: args.steps,
             batch: args.batch,
@@ -89,11 +94,17 @@ pub fn run(args: &Args) -> Result<()> {
             weights: shares(&args.shares)?,
             ..FitConfig::default()
         };
-        with_backend!(args.backend, |B, device| fit::<Autodiff<B>>(corpus, &training, &config, &device).map(drop))?;
+        with_backend!(args.backend, |B, device| fit::<Autodiff<B>>(
+            corpus, &training, &config, &device
+        )
+        .map(drop))?;
     }
     let checkpoints = Checkpoints::open(&training.join("checkpoints"))?;
     let Some(folder) = checkpoints.newest()? else {
-        bail!("{}: there is no training to write a package of; give a corpus", training.display());
+        bail!(
+            "{}: there is no training to write a package of; give a corpus",
+            training.display()
+        );
     };
     export(args, &folder)
 }
@@ -116,11 +127,22 @@ fn export(args: &Args, folder: &Path) -> Result<()> {
         },
         licence: args.licence.clone(),
         attribution: args.attribution.clone(),
-        training: summary(&position, &args.trained_on.clone().unwrap_or_else(|| args.backend.to_string())),
+        training: summary(
+            &position,
+            &args
+                .trained_on
+                .clone()
+                .unwrap_or_else(|| args.backend.to_string()),
+        ),
         files: BTreeMap::new(),
     };
     let bytes = graph.len();
-    write_encoder(&args.output, &manifest, &BTreeMap::from([(spec.file, graph)]), Form::File)?;
+    write_encoder(
+        &args.output,
+        &manifest,
+        &BTreeMap::from([(spec.file, graph)]),
+        Form::File,
+    )?;
     println!(
         "{}: {} kB, held-out frame accuracy {:.1} % after {} steps; voices find it as {}",
         args.output.display(),
@@ -140,7 +162,10 @@ fn summary(position: &Position, backend: &str) -> TrainingSummary {
         hours: position.seconds / 3600.0,
         backend: backend.to_owned(),
         held_out_loss: 1.0 - position.accuracy,
-        notes: format!("held-out frame accuracy {:.4}; the loss given is the share of wrong frames", position.accuracy),
+        notes: format!(
+            "held-out frame accuracy {:.4}; the loss given is the share of wrong frames",
+            position.accuracy
+        ),
     }
 }
 
@@ -148,8 +173,15 @@ fn shares(given: &[String]) -> Result<Vec<(String, f32)>> {
     given
         .iter()
         .map(|text| {
-            let (name, share) = text.split_once('=').with_context(|| format!("--share {text}: expected SET=SHARE"))?;
-            Ok((name.to_owned(), share.parse().with_context(|| format!("--share {text}: «{share}» is not a number"))?))
+            let (name, share) = text
+                .split_once('=')
+                .with_context(|| format!("--share {text}: expected SET=SHARE"))?;
+            Ok((
+                name.to_owned(),
+                share
+                    .parse()
+                    .with_context(|| format!("--share {text}: «{share}» is not a number"))?,
+            ))
         })
         .collect()
 }

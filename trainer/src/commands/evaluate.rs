@@ -66,7 +66,9 @@ pub fn run(args: &Args) -> Result<()> {
 }
 
 fn print_report(report: &Report) {
-    println!("speaker          clips  similarity (recording)  mel distance  F0 error  F0 corr  voicing  content");
+    println!(
+        "speaker          clips  similarity (recording)  mel distance  F0 error  F0 corr  voicing  content"
+    );
     for speaker in &report.speakers {
         println!(
             "{:<16} {:>5}      {:.3}     ({:.3})       {:>5.2} dB  {:>5.1} ct    {:.3}  {:>5.1} %    {:.3}",

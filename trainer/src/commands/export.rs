@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use burn::backend::Flex;
 use serde::{Deserialize, Serialize};
-use timbra_voice::manifest::{Family, FORMAT_VERSION, Manifest, Speaker, TrainingSummary};
+use timbra_voice::manifest::{FORMAT_VERSION, Family, Manifest, Speaker, TrainingSummary};
 use timbra_voice::package::{EncoderPackage, Form, write_voice};
 
 use crate::config::{WorkFolder, WrongArgument};
@@ -44,7 +44,12 @@ pub struct Args {
     pub no_encoder: bool,
 
     /// Lift of the voice above 10 kHz, -12 to 12: a producer's taste, not the singer's
-    #[arg(long, value_name = "DB", default_value_t = 0.0, allow_negative_numbers = true)]
+    #[arg(
+        long,
+        value_name = "DB",
+        default_value_t = 0.0,
+        allow_negative_numbers = true
+    )]
     pub air: f32,
 }
 
@@ -88,7 +93,10 @@ pub fn run(args: &Args) -> Result<()> {
     let dataset = Dataset::load(&work.features())?;
     let checkpoints = Checkpoints::open(&work.training().join("checkpoints"))?;
     let Some(folder) = checkpoints.newest()? else {
-        bail!("{}: there is no training yet; run `trainer train` first", work.training().display());
+        bail!(
+            "{}: there is no training yet; run `trainer train` first",
+            work.training().display()
+        );
     };
     let (model, position) = load::<Flex>(&folder, &Default::default())?;
     if !(-12.0..=12.0).contains(&args.air) {
@@ -99,26 +107,42 @@ pub fn run(args: &Args) -> Result<()> {
     let mut files = BTreeMap::from([(synthesis.file.clone(), graph)]);
     let encoder = EncoderPackage::read(&dataset.encoder_path)?;
     if encoder.manifest.encoder.sha256 != dataset.encoder.sha256 {
-        bail!("{}: is not the encoder the clips were prepared with; prepare again", dataset.encoder_path.display());
+        bail!(
+            "{}: is not the encoder the clips were prepared with; prepare again",
+            dataset.encoder_path.display()
+        );
     }
     if !args.no_encoder {
         files.insert(dataset.encoder.graph.file.clone(), encoder.graph().to_vec());
     }
-    let table = |path: &Path, name: &str, files: &mut BTreeMap<String, Vec<u8>>| -> Result<Option<String>> {
+    let table = |path: &Path,
+                 name: &str,
+                 files: &mut BTreeMap<String, Vec<u8>>|
+     -> Result<Option<String>> {
         if !path.exists() {
             return Ok(None);
         }
-        files.insert(name.to_owned(), std::fs::read(path).with_context(|| path.display().to_string())?);
+        files.insert(
+            name.to_owned(),
+            std::fs::read(path).with_context(|| path.display().to_string())?,
+        );
         Ok(Some(name.to_owned()))
     };
     let clusters = table(&work.clusters(), "clusters.safetensors", &mut files)?;
     let retrieval = table(&work.retrieval(), "retrieval.safetensors", &mut files)?;
-    let stem = args.output.file_stem().map_or_else(|| "voice".to_owned(), |s| s.to_string_lossy().into_owned());
+    let stem = args
+        .output
+        .file_stem()
+        .map_or_else(|| "voice".to_owned(), |s| s.to_string_lossy().into_owned());
     let manifest = Manifest {
         format_version: FORMAT_VERSION,
         name: args.name.clone().unwrap_or(stem),
         family: Family::Harmonic,
-        speakers: dataset.speakers.iter().map(|summary| speaker(summary, &about)).collect(),
+        speakers: dataset
+            .speakers
+            .iter()
+            .map(|summary| speaker(summary, &about))
+            .collect(),
         licence: about.licence.clone(),
         attribution: about.attribution.clone(),
         model_rate_hz: MODEL_RATE_HZ as u32,
@@ -139,29 +163,50 @@ pub fn run(args: &Args) -> Result<()> {
             hours: position.seconds / 3600.0,
             backend: position.backend.clone(),
             held_out_loss: position.held_out,
-            notes: format!("held-out loss: mean log spectral distance in nepers; air {:+} dB", args.air),
+            notes: format!(
+                "held-out loss: mean log spectral distance in nepers; air {:+} dB",
+                args.air
+            ),
         },
         certificate: None,
     };
     let identity = write_voice(&args.output, &manifest, &files, Form::File)?;
-    println!("{}: {} speakers, {} steps, identity {}", args.output.display(), manifest.speakers.len(), position.step, &identity[..12]);
+    println!(
+        "{}: {} speakers, {} steps, identity {}",
+        args.output.display(),
+        manifest.speakers.len(),
+        position.step,
+        &identity[..12]
+    );
     Ok(())
 }
 
 fn about(path: Option<&Path>) -> Result<About> {
     let Some(path) = path else {
-        return Ok(About { licence: "LicenseRef-unknown".to_owned(), ..About::default() });
+        return Ok(About {
+            licence: "LicenseRef-unknown".to_owned(),
+            ..About::default()
+        });
     };
     let text = std::fs::read(path).with_context(|| path.display().to_string())?;
-    serde_json::from_slice(&text).with_context(|| format!("{}: expected licence, attribution and speakers", path.display()))
+    serde_json::from_slice(&text).with_context(|| {
+        format!(
+            "{}: expected licence, attribution and speakers",
+            path.display()
+        )
+    })
 }
 
 fn speaker(summary: &SpeakerSummary, about: &About) -> Speaker {
-    let said = about.speakers.get(&summary.name).cloned().unwrap_or_else(|| AboutSpeaker {
-        licence: "LicenseRef-unknown".to_owned(),
-        consent: "not stated".to_owned(),
-        ..AboutSpeaker::default()
-    });
+    let said = about
+        .speakers
+        .get(&summary.name)
+        .cloned()
+        .unwrap_or_else(|| AboutSpeaker {
+            licence: "LicenseRef-unknown".to_owned(),
+            consent: "not stated".to_owned(),
+            ..AboutSpeaker::default()
+        });
     Speaker {
         name: summary.name.clone(),
         languages: said.languages,

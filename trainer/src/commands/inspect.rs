@@ -40,13 +40,14 @@ fn inspect(path: &Path) -> Result<()> {
         return inspect_folder(path);
     }
     let mut start = [0_u8; 4];
-    let mut file =
-        File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let mut file = File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
     let read = file
         .read(&mut start)
         .with_context(|| format!("cannot read {}", path.display()))?;
     let is_package = start[..read] == *b"PK\x03\x04"
-        || path.extension().is_some_and(|e| e.eq_ignore_ascii_case("timbra"));
+        || path
+            .extension()
+            .is_some_and(|e| e.eq_ignore_ascii_case("timbra"));
     if is_package {
         // An encoder is a package too; what is neither is reported as a broken voice.
         if read_encoder_manifest(path).is_ok() {
@@ -85,7 +86,10 @@ fn inspect_folder(path: &Path) -> Result<()> {
 fn voice(path: &Path) -> Result<()> {
     let package = VoicePackage::read(path)?;
     let manifest = &package.manifest;
-    println!("  voice        {} ({:?}), format {}", manifest.name, manifest.family, manifest.format_version);
+    println!(
+        "  voice        {} ({:?}), format {}",
+        manifest.name, manifest.family, manifest.format_version
+    );
     println!("  identity     {}", package.sha256);
     for speaker in &manifest.speakers {
         println!(
@@ -103,7 +107,11 @@ fn voice(path: &Path) -> Result<()> {
     print_licence(&manifest.licence, &manifest.attribution);
     println!(
         "  sound        {} Hz, {} samples per frame, {} samples of delay, F0 {:.0} to {:.0} Hz",
-        manifest.model_rate_hz, manifest.hop_samples, manifest.delay_samples, manifest.f0_min_hz, manifest.f0_max_hz
+        manifest.model_rate_hz,
+        manifest.hop_samples,
+        manifest.delay_samples,
+        manifest.f0_min_hz,
+        manifest.f0_max_hz
     );
     let embedded = if package.encoder_graph().is_some() {
         "embedded"
@@ -134,7 +142,12 @@ fn voice(path: &Path) -> Result<()> {
     } else {
         println!("  certificate  none; `trainer evaluate` measures one");
     }
-    print_files(manifest.files.iter().map(|(name, entry)| (name.as_str(), entry.bytes)));
+    print_files(
+        manifest
+            .files
+            .iter()
+            .map(|(name, entry)| (name.as_str(), entry.bytes)),
+    );
     println!("  every hash is right");
     Ok(())
 }
@@ -145,14 +158,23 @@ fn encoder(path: &Path) -> Result<()> {
     print_encoder(&manifest.encoder, "");
     print_licence(&manifest.licence, &manifest.attribution);
     print_training(&manifest.training);
-    print_files(manifest.files.iter().map(|(name, entry)| (name.as_str(), entry.bytes)));
+    print_files(
+        manifest
+            .files
+            .iter()
+            .map(|(name, entry)| (name.as_str(), entry.bytes)),
+    );
     println!("  every hash is right");
     Ok(())
 }
 
 fn dataset(folder: &Path) -> Result<()> {
     let dataset = Dataset::load(folder)?;
-    println!("  dataset      {} clips, audio at {} Hz", dataset.clips.len(), dataset.model_rate_hz);
+    println!(
+        "  dataset      {} clips, audio at {} Hz",
+        dataset.clips.len(),
+        dataset.model_rate_hz
+    );
     for speaker in &dataset.speakers {
         println!(
             "  speaker      {}: {:.1} min to train on, {:.1} min held out, F0 {:.0} / {:.0} / {:.0} Hz, {:.0} % voiced, {:.1} dBFS",
@@ -166,15 +188,18 @@ fn dataset(folder: &Path) -> Result<()> {
             speaker.loudness_median_db
         );
     }
-    print_encoder(&dataset.encoder, &dataset.encoder_path.display().to_string());
+    print_encoder(
+        &dataset.encoder,
+        &dataset.encoder_path.display().to_string(),
+    );
     Ok(())
 }
 
 fn checkpoint(folder: &Path) -> Result<()> {
     let path = folder.join("position.json");
     let text = std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
-    let position: serde_json::Value = serde_json::from_slice(&text)
-        .with_context(|| format!("{} is damaged", path.display()))?;
+    let position: serde_json::Value =
+        serde_json::from_slice(&text).with_context(|| format!("{} is damaged", path.display()))?;
     println!("  checkpoint");
     if let Some(fields) = position.as_object() {
         for (name, value) in fields {
@@ -184,7 +209,10 @@ fn checkpoint(folder: &Path) -> Result<()> {
     let mut files: Vec<(String, u64)> = Vec::new();
     for entry in std::fs::read_dir(folder)? {
         let entry = entry?;
-        files.push((entry.file_name().to_string_lossy().into_owned(), entry.metadata()?.len()));
+        files.push((
+            entry.file_name().to_string_lossy().into_owned(),
+            entry.metadata()?.len(),
+        ));
     }
     files.sort();
     print_files(files.iter().map(|(name, bytes)| (name.as_str(), *bytes)));
@@ -233,7 +261,11 @@ fn recording(path: &Path) -> Result<()> {
             index + 1,
             level.peak_db(),
             level.rms_db(),
-            if weight == 0.0 { ", silent: left out of the mono mix" } else { "" }
+            if weight == 0.0 {
+                ", silent: left out of the mono mix"
+            } else {
+                ""
+            }
         );
     }
     if about.replaced_samples > 0 {
@@ -262,13 +294,18 @@ fn print_tables(name: &str, tables: Option<SpeakerTables>, manifest: &Manifest) 
         .speakers
         .iter()
         .zip(&tables.tables)
-        .map(|(speaker, table)| format!("{} {}", speaker.name, table.as_ref().map_or(0, |t| t.rows)))
+        .map(|(speaker, table)| {
+            format!("{} {}", speaker.name, table.as_ref().map_or(0, |t| t.rows))
+        })
         .collect();
     println!("  {name:<12} {} rows", rows.join(", "));
 }
 
 fn print_licence(licence: &str, attribution: &[String]) {
-    println!("  licence      {licence}{}", after("; ", &attribution.join("; ")));
+    println!(
+        "  licence      {licence}{}",
+        after("; ", &attribution.join("; "))
+    );
 }
 
 fn print_training(training: &TrainingSummary) {

@@ -41,7 +41,10 @@ pub fn run(args: &Args) -> Result<()> {
         let message = format!("{}: only .png is written", args.output.display());
         return Err(WrongArgument(message).into());
     }
-    let is_table = |path: &PathBuf| path.extension().is_some_and(|e| e.eq_ignore_ascii_case("csv"));
+    let is_table = |path: &PathBuf| {
+        path.extension()
+            .is_some_and(|e| e.eq_ignore_ascii_case("csv"))
+    };
     if args.inputs.iter().all(is_table) {
         let mut sets = Vec::new();
         for path in &args.inputs {

@@ -100,10 +100,7 @@ pub fn slice_all(
         .iter()
         .flat_map(|speaker| speaker.clips.iter().map(move |clip| (speaker, clip)))
         .collect();
-    let total_s = takes
-        .iter()
-        .map(|(_, take)| header_duration_s(take))
-        .sum();
+    let total_s = takes.iter().map(|(_, take)| header_duration_s(take)).sum();
     let progress = AudioProgress::new("slice", total_s);
     let failed = AtomicUsize::new(0);
     let counts: Vec<usize> = takes

@@ -66,11 +66,18 @@ pub struct Args {
 /// # Errors
 /// There are no features, the loss is not a number, or the disk is full.
 pub fn run(args: &Args) -> Result<()> {
-    ensure!(args.batch > 0 && args.save_every > 0, "--batch and --save-every must be at least 1");
+    ensure!(
+        args.batch > 0 && args.save_every > 0,
+        "--batch and --save-every must be at least 1"
+    );
     let work = WorkFolder::new(&args.work);
     let dataset = Dataset::load(&work.features())?;
     if dataset.model_rate_hz as usize != MODEL_RATE_HZ {
-        bail!("{}: prepared at {} Hz, but harmonic voices are trained at {MODEL_RATE_HZ} Hz; prepare with --rate {MODEL_RATE_HZ}", work.features().display(), dataset.model_rate_hz);
+        bail!(
+            "{}: prepared at {} Hz, but harmonic voices are trained at {MODEL_RATE_HZ} Hz; prepare with --rate {MODEL_RATE_HZ}",
+            work.features().display(),
+            dataset.model_rate_hz
+        );
     }
     let clips = load_clips(&dataset)?;
     let config = VoiceFitConfig {
@@ -82,5 +89,11 @@ pub fn run(args: &Args) -> Result<()> {
         seed: args.seed,
         ..VoiceFitConfig::standard(dataset.encoder.channels, dataset.speakers.len())
     };
-    with_backend!(args.backend, |B, device| fit::<Autodiff<B>>(clips, &work.training(), &config, &device).map(drop))
+    with_backend!(args.backend, |B, device| fit::<Autodiff<B>>(
+        clips,
+        &work.training(),
+        &config,
+        &device
+    )
+    .map(drop))
 }

@@ -121,18 +121,34 @@ pub fn remove_abandoned(destination: &Path) {
     let (Some(name), Some(folder)) = (destination.file_name(), destination.parent()) else {
         return;
     };
-    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+    let folder = if folder.as_os_str().is_empty() {
+        Path::new(".")
+    } else {
+        folder
+    };
     let start = format!(".{}.", name.to_string_lossy());
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     for entry in entries {
         let found = entry.file_name().to_string_lossy().into_owned();
-        let serial = found.strip_prefix(&start).and_then(|rest| rest.strip_suffix(".partial"));
+        let serial = found
+            .strip_prefix(&start)
+            .and_then(|rest| rest.strip_suffix(".partial"));
         let ours = serial.is_some_and(|serial| {
-            !serial.is_empty() && serial.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-')
+            !serial.is_empty()
+                && serial
+                    .bytes()
+                    .all(|byte| byte.is_ascii_digit() || byte == b'-')
         });
         let idle = entry.metadata().and_then(|about| about.modified()).ok();
-        if ours && idle.and_then(|at| at.elapsed().ok()).is_some_and(|idle| idle > ABANDONED_AFTER) {
-            tracing::info!("removing {}, left by a killed process", entry.path().display());
+        if ours
+            && idle
+                .and_then(|at| at.elapsed().ok())
+                .is_some_and(|idle| idle > ABANDONED_AFTER)
+        {
+            tracing::info!(
+                "removing {}, left by a killed process",
+                entry.path().display()
+            );
             // What cannot be removed is hidden and of no consequence.
             let _ = fs::remove_file(entry.path());
         }
@@ -167,7 +183,10 @@ mod tests {
             (".out.wav.notes.partial", long_ago),
             ("out.wav", long_ago),
         ] {
-            File::create(folder.join(name)).unwrap().set_modified(date).unwrap();
+            File::create(folder.join(name))
+                .unwrap()
+                .set_modified(date)
+                .unwrap();
         }
         remove_abandoned(&folder.join("out.wav"));
         let mut left: Vec<String> = fs::read_dir(&folder)
@@ -176,7 +195,15 @@ mod tests {
             .collect();
         left.sort();
         fs::remove_dir_all(folder).unwrap();
-        assert_eq!(left, [".other.wav.12-0.partial", ".out.wav.13-0.partial", ".out.wav.notes.partial", "out.wav"]);
+        assert_eq!(
+            left,
+            [
+                ".other.wav.12-0.partial",
+                ".out.wav.13-0.partial",
+                ".out.wav.notes.partial",
+                "out.wav"
+            ]
+        );
     }
 
     #[test]
@@ -187,7 +214,10 @@ mod tests {
         let mut file = AtomicFile::create(&path).unwrap();
         io::Write::write_all(&mut file, b"new").unwrap();
         drop(file);
-        let (kept, entries) = (fs::read(&path).unwrap(), fs::read_dir(&folder).unwrap().count());
+        let (kept, entries) = (
+            fs::read(&path).unwrap(),
+            fs::read_dir(&folder).unwrap().count(),
+        );
         fs::remove_dir_all(folder).unwrap();
         assert_eq!((kept.as_slice(), entries), (&b"old"[..], 1));
     }

@@ -112,10 +112,7 @@ impl ClipFeatures {
             ("name".to_owned(), self.name.clone()),
             ("model_rate_hz".to_owned(), self.model_rate_hz.to_string()),
             // As bits: a decimal would have to be proven to round-trip.
-            (
-                "audio_scale_bits".to_owned(),
-                scale.to_bits().to_string(),
-            ),
+            ("audio_scale_bits".to_owned(), scale.to_bits().to_string()),
         ]);
         let bytes = serialize(tensors, Some(about))
             .with_context(|| format!("cannot write {}", path.display()))?;
@@ -205,7 +202,10 @@ fn view<'data>(dtype: Dtype, shape: &[usize], bytes: &'data [u8]) -> Result<Tens
 }
 
 fn little_endian(values: &[f32]) -> Vec<u8> {
-    values.iter().flat_map(|value| value.to_le_bytes()).collect()
+    values
+        .iter()
+        .flat_map(|value| value.to_le_bytes())
+        .collect()
 }
 
 fn floats(tensor: &TensorView<'_>) -> Result<Vec<f32>> {

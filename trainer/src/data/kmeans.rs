@@ -55,7 +55,10 @@ pub fn kmeans(
     loop {
         let assignment = assign(rows, channels, &centres);
         rounds += 1;
-        let mean = assignment.iter().map(|&(_, distance)| f64::from(distance)).sum::<f64>()
+        let mean = assignment
+            .iter()
+            .map(|&(_, distance)| f64::from(distance))
+            .sum::<f64>()
             / assignment.len().max(1) as f64;
         advance(rounds, mean);
         let settled = rounds > 1 && previous - mean <= MIN_GAIN * previous;
@@ -174,7 +177,11 @@ fn squared_distance(a: &[f32], b: &[f32]) -> f32 {
             sums[lane] += difference * difference;
         }
     }
-    let rest: f32 = a_rest.iter().zip(b_rest).map(|(a, b)| (a - b) * (a - b)).sum();
+    let rest: f32 = a_rest
+        .iter()
+        .zip(b_rest)
+        .map(|(a, b)| (a - b) * (a - b))
+        .sum();
     sums.iter().sum::<f32>() + rest
 }
 
@@ -188,7 +195,11 @@ mod tests {
         let mut rows = Vec::new();
         for index in 0..3 * per_cloud {
             let centre = [[0.0, 0.0, 0.0], [10.0, 0.0, 0.0], [0.0, 10.0, 0.0]][index % 3];
-            rows.extend(centre.iter().map(|&value: &f32| value + random.uniform(-1.0, 1.0)));
+            rows.extend(
+                centre
+                    .iter()
+                    .map(|&value: &f32| value + random.uniform(-1.0, 1.0)),
+            );
         }
         rows
     }
@@ -225,7 +236,10 @@ mod tests {
     fn no_more_centres_than_distinct_rows() {
         let rows = [1.0, 2.0].repeat(50);
         let found = kmeans(&rows, 2, 8, 0, &mut |_, _| {});
-        assert_eq!((found.count, found.centres.as_slice()), (1, &[1.0, 2.0][..]));
+        assert_eq!(
+            (found.count, found.centres.as_slice()),
+            (1, &[1.0, 2.0][..])
+        );
         assert_eq!(kmeans(&[], 2, 8, 0, &mut |_, _| {}).count, 0);
     }
 

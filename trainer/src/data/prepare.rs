@@ -167,9 +167,7 @@ impl Job<'_> {
         let key = cache_key(&source_sha256, settings);
         let folder = PathBuf::from(self.speaker_name);
         let stem = format!("{}.{}", self.name, &key[..12]);
-        let record_path = features_folder
-            .join(&folder)
-            .join(format!("{stem}.json"));
+        let record_path = features_folder.join(&folder).join(format!("{stem}.json"));
         if let Some(record) = finished_record(&record_path, features_folder) {
             return Ok(record);
         }
@@ -401,7 +399,10 @@ mod tests {
 
     fn recordings(hashes: &[String]) -> Vec<(&str, usize)> {
         let frames = |hash: &String| 100 + usize::from(hash.as_bytes()[0]) * 10;
-        hashes.iter().map(|hash| (hash.as_str(), frames(hash))).collect()
+        hashes
+            .iter()
+            .map(|hash| (hash.as_str(), frames(hash)))
+            .collect()
     }
 
     #[test]
@@ -411,7 +412,10 @@ mod tests {
             let recordings = recordings(&hashes);
             let held = split(&recordings, share);
             let of = |wanted: bool| -> usize {
-                let kept = recordings.iter().zip(&held).filter(|(_, held)| wanted || **held);
+                let kept = recordings
+                    .iter()
+                    .zip(&held)
+                    .filter(|(_, held)| wanted || **held);
                 kept.map(|((_, frames), _)| frames).sum()
             };
             let (held_frames, all) = (of(false) as f64, of(true) as f64);
@@ -431,7 +435,10 @@ mod tests {
     fn held_of<'a>(recordings: &[(&'a str, usize)]) -> HashSet<&'a str> {
         let held = split(recordings, 0.1);
         let with_held = recordings.iter().zip(held);
-        with_held.filter(|(_, held)| *held).map(|((hash, _), _)| *hash).collect()
+        with_held
+            .filter(|(_, held)| *held)
+            .map(|((hash, _), _)| *hash)
+            .collect()
     }
 
     #[test]

@@ -8,9 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, ensure};
 use serde::{Deserialize, Serialize};
 
-use super::audio::{
-    AudioReader, AudioScan, ReadOptions, SampleKind, WavFile, mix_to_mono, scan,
-};
+use super::audio::{AudioReader, AudioScan, ReadOptions, SampleKind, WavFile, mix_to_mono, scan};
 use super::features::FRAMES_PER_SECOND;
 
 /// How takes are cut.
@@ -163,7 +161,11 @@ pub fn plan(levels_db: &[f32], settings: &SliceSettings) -> Vec<Stretch> {
             end: (sound.end + margin).min(levels_db.len()),
         };
         while rest.frames() > longest {
-            let cut = quietest(levels_db, rest.start + shortest, (rest.start + longest).min(rest.end - shortest));
+            let cut = quietest(
+                levels_db,
+                rest.start + shortest,
+                (rest.start + longest).min(rest.end - shortest),
+            );
             clips.push(Stretch {
                 start: rest.start,
                 end: cut,
@@ -316,7 +318,11 @@ mod tests {
         // Hours of steady sound: every cut is a tie.
         let levels = take(&[(50, -80.0), (123_457, -20.0), (50, -80.0)]);
         let clips = plan(&levels, &settings);
-        assert!(clips.iter().all(|clip| (100..=1500).contains(&clip.frames())));
+        assert!(
+            clips
+                .iter()
+                .all(|clip| (100..=1500).contains(&clip.frames()))
+        );
         let covered: usize = clips.iter().map(Stretch::frames).sum();
         assert!(covered >= 123_457, "{covered} frames are in clips");
     }

@@ -25,8 +25,18 @@ pub struct Crop {
 
 /// `frames` frames of `clip` from a random place, augmented unless `plain`.
 #[must_use]
-pub fn crop(clip: &Clip, frames: usize, log_mel: &LogMel, random: &mut Random, plain: bool) -> Crop {
-    let speed = if plain { 1.0 } else { (random.uniform(SPEED.0.ln(), SPEED.1.ln())).exp() };
+pub fn crop(
+    clip: &Clip,
+    frames: usize,
+    log_mel: &LogMel,
+    random: &mut Random,
+    plain: bool,
+) -> Crop {
+    let speed = if plain {
+        1.0
+    } else {
+        (random.uniform(SPEED.0.ln(), SPEED.1.ln())).exp()
+    };
     let needed = (frames as f32 * HOP_SAMPLES as f32 * speed) as usize + 2;
     let start = random.below(clip.samples.len().saturating_sub(needed) + 1);
     let mut samples = vec![0.0f32; frames * HOP_SAMPLES];
@@ -40,12 +50,20 @@ pub fn crop(clip: &Clip, frames: usize, log_mel: &LogMel, random: &mut Random, p
     }
     let classes = (0..frames)
         .map(|n| {
-            let position = (start as f32 + n as f32 * HOP_SAMPLES as f32 * speed) / HOP_SAMPLES as f32;
-            clip.classes.get(position.round() as usize).copied().unwrap_or(UNLABELLED)
+            let position =
+                (start as f32 + n as f32 * HOP_SAMPLES as f32 * speed) / HOP_SAMPLES as f32;
+            clip.classes
+                .get(position.round() as usize)
+                .copied()
+                .unwrap_or(UNLABELLED)
         })
         .collect();
     if plain {
-        return Crop { mel: log_mel.frames(&samples), classes, set: clip.set };
+        return Crop {
+            mel: log_mel.frames(&samples),
+            classes,
+            set: clip.set,
+        };
     }
     if random.chance(0.3) {
         reverberate(&mut samples, random);
@@ -54,7 +72,11 @@ pub fn crop(clip: &Clip, frames: usize, log_mel: &LogMel, random: &mut Random, p
     let mut mel = log_mel.frames(&samples);
     equalise(&mut mel, random);
     mask(&mut mel, frames, random);
-    Crop { mel, classes, set: clip.set }
+    Crop {
+        mel,
+        classes,
+        set: clip.set,
+    }
 }
 
 /// A handful of decaying echoes.
@@ -93,12 +115,23 @@ fn equalise(mel: &mut [f32], random: &mut Random) {
     let gain_db = random.uniform(-20.0, 12.0);
     let tilt_db = random.uniform(-8.0, 8.0);
     let ripples: Vec<(f32, f32, f32)> = (0..2)
-        .map(|_| (random.uniform(0.0, 4.0), random.uniform(0.5, 3.0), random.uniform(0.0, std::f32::consts::TAU)))
+        .map(|_| {
+            (
+                random.uniform(0.0, 4.0),
+                random.uniform(0.5, 3.0),
+                random.uniform(0.0, std::f32::consts::TAU),
+            )
+        })
         .collect();
     let curve: Vec<f32> = (0..BANDS)
         .map(|band| {
             let x = band as f32 / BANDS as f32;
-            let ripple: f32 = ripples.iter().map(|(db, periods, phase)| db * (std::f32::consts::TAU * periods * x + phase).sin()).sum();
+            let ripple: f32 = ripples
+                .iter()
+                .map(|(db, periods, phase)| {
+                    db * (std::f32::consts::TAU * periods * x + phase).sin()
+                })
+                .sum();
             (gain_db + tilt_db * (x - 0.5) * 2.0 + ripple) * UNITS_PER_DB
         })
         .collect();

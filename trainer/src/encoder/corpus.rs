@@ -83,24 +83,37 @@ impl Corpus {
             })
             .collect::<Result<_>>()?;
         if parsed.is_empty() {
-            bail!("{}: expected labelled clips SET/SPEAKER/CLIP.wav with CLIP.lab, found none; see models/recipe/README.md", root.display());
+            bail!(
+                "{}: expected labelled clips SET/SPEAKER/CLIP.wav with CLIP.lab, found none; see models/recipe/README.md",
+                root.display()
+            );
         }
         let mut phones: BTreeMap<String, std::collections::BTreeSet<String>> = BTreeMap::new();
         for (_, set, segments) in &parsed {
-            phones.entry(set.clone()).or_default().extend(segments.iter().map(|s| s.phone.clone()));
+            phones
+                .entry(set.clone())
+                .or_default()
+                .extend(segments.iter().map(|s| s.phone.clone()));
         }
         let mut sets = Vec::new();
         let mut first_class = 0;
         for (name, phones) in phones {
             let phones: Vec<String> = phones.into_iter().collect();
             let count = phones.len();
-            sets.push(LabelSet { name, first_class, phones });
+            sets.push(LabelSet {
+                name,
+                first_class,
+                phones,
+            });
             first_class += count;
         }
         let clips = parsed
             .into_par_iter()
             .map(|(path, set, segments)| {
-                let set = sets.iter().position(|s| s.name == set).expect("every set was collected above");
+                let set = sets
+                    .iter()
+                    .position(|s| s.name == set)
+                    .expect("every set was collected above");
                 read_clip(root, &path, set, &sets[set], &segments)
             })
             .collect::<Result<_>>()?;
@@ -116,17 +129,25 @@ impl Corpus {
     /// Minutes of audio.
     #[must_use]
     pub fn minutes(&self) -> f64 {
-        self.clips.iter().map(|clip| clip.samples.len() as f64).sum::<f64>() / 16_000.0 / 60.0
+        self.clips
+            .iter()
+            .map(|clip| clip.samples.len() as f64)
+            .sum::<f64>()
+            / 16_000.0
+            / 60.0
     }
 }
 
 fn find_labels(folder: &Path, found: &mut Vec<PathBuf>) -> Result<()> {
-    let entries = std::fs::read_dir(folder).with_context(|| format!("{}: cannot list the corpus folder", folder.display()))?;
+    let entries = std::fs::read_dir(folder)
+        .with_context(|| format!("{}: cannot list the corpus folder", folder.display()))?;
     for entry in entries {
         let path = entry.with_context(|| folder.display().to_string())?.path();
         if path.is_dir() {
             find_labels(&path, found)?;
-        } else if path.extension().is_some_and(|e| e == "lab") && path.with_extension("wav").exists() {
+        } else if path.extension().is_some_and(|e| e == "lab")
+            && path.with_extension("wav").exists()
+        {
             found.push(path);
         }
     }
@@ -140,42 +161,85 @@ fn read_segments(path: &Path) -> Result<Vec<Segment>> {
         .enumerate()
         .map(|(number, line)| {
             let mut fields = line.split_whitespace();
-            let (Some(start), Some(end), Some(phone)) = (fields.next(), fields.next(), fields.next()) else {
-                bail!("{} line {}: expected «start end phone» in 100 ns units, found «{line}»", path.display(), number + 1);
+            let (Some(start), Some(end), Some(phone)) =
+                (fields.next(), fields.next(), fields.next())
+            else {
+                bail!(
+                    "{} line {}: expected «start end phone» in 100 ns units, found «{line}»",
+                    path.display(),
+                    number + 1
+                );
             };
             let seconds = |text: &str| -> Result<f64> {
-                let units: f64 = text.parse().with_context(|| format!("{} line {}: «{text}» is not a time", path.display(), number + 1))?;
+                let units: f64 = text.parse().with_context(|| {
+                    format!(
+                        "{} line {}: «{text}» is not a time",
+                        path.display(),
+                        number + 1
+                    )
+                })?;
                 Ok(units / HTK_UNITS_PER_SECOND)
             };
-            Ok(Segment { start_s: seconds(start)?, end_s: seconds(end)?, phone: phone.to_owned() })
+            Ok(Segment {
+                start_s: seconds(start)?,
+                end_s: seconds(end)?,
+                phone: phone.to_owned(),
+            })
         })
         .collect()
 }
 
-fn read_clip(root: &Path, lab: &Path, set: usize, labels: &LabelSet, segments: &[Segment]) -> Result<Clip> {
+fn read_clip(
+    root: &Path,
+    lab: &Path,
+    set: usize,
+    labels: &LabelSet,
+    segments: &[Segment],
+) -> Result<Clip> {
     let path = lab.with_extension("wav");
     let mut reader = hound::WavReader::open(&path).with_context(|| path.display().to_string())?;
     let spec = reader.spec();
     if spec.sample_rate != 16_000 || spec.channels != 1 || spec.bits_per_sample != 16 {
-        bail!("{}: expected 16 kHz mono 16-bit, found {spec:?}; convert it first", path.display());
+        bail!(
+            "{}: expected 16 kHz mono 16-bit, found {spec:?}; convert it first",
+            path.display()
+        );
     }
-    let samples: Vec<i16> = reader.samples::<i16>().collect::<Result<_, _>>().with_context(|| path.display().to_string())?;
+    let samples: Vec<i16> = reader
+        .samples::<i16>()
+        .collect::<Result<_, _>>()
+        .with_context(|| path.display().to_string())?;
     let frames = samples.len() / HOP_SAMPLES;
     let mut classes = vec![UNLABELLED; frames];
     for segment in segments {
-        let Ok(phone) = labels.phones.binary_search(&segment.phone) else { continue };
+        let Ok(phone) = labels.phones.binary_search(&segment.phone) else {
+            continue;
+        };
         let first = (segment.start_s * 100.0).ceil().max(0.0) as usize;
         let last = ((segment.end_s * 100.0).ceil().max(0.0) as usize).min(frames);
         for class in classes.get_mut(first..last).into_iter().flatten() {
             *class = (labels.first_class + phone) as i32;
         }
     }
-    let name = lab.strip_prefix(root).unwrap_or(lab).with_extension("").to_string_lossy().into_owned();
+    let name = lab
+        .strip_prefix(root)
+        .unwrap_or(lab)
+        .with_extension("")
+        .to_string_lossy()
+        .into_owned();
     let held_out = hash(&name) % 100 < HELD_OUT_PERCENT;
-    Ok(Clip { name, set, samples, classes, held_out })
+    Ok(Clip {
+        name,
+        set,
+        samples,
+        classes,
+        held_out,
+    })
 }
 
 /// FNV-1a: a stable split needs a hash that never changes.
 fn hash(text: &str) -> u64 {
-    text.bytes().fold(0xcbf2_9ce4_8422_2325, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0000_0100_0000_01b3))
+    text.bytes().fold(0xcbf2_9ce4_8422_2325, |h, b| {
+        (h ^ u64::from(b)).wrapping_mul(0x0000_0100_0000_01b3)
+    })
 }

@@ -21,7 +21,9 @@ use crate::model::causal::from_vec;
 use crate::model::content::{ContentConfig, ContentEncoder, LOOKAHEAD_FRAMES};
 use crate::model::mel::{BANDS, LogMel};
 use crate::random::Random;
-use crate::training::checkpoint::{Checkpoints, load_module, load_optimizer, module_bytes, optimizer_bytes, read_position};
+use crate::training::checkpoint::{
+    Checkpoints, load_module, load_optimizer, module_bytes, optimizer_bytes, read_position,
+};
 use crate::training::progress::{Figures, bar};
 use crate::training::schedule::cosine;
 
@@ -90,9 +92,17 @@ struct Batch {
 ///
 /// # Errors
 /// When files cannot be read or written, or the loss stops being a number.
-pub fn fit<B: AutodiffBackend>(corpus: Corpus, work: &Path, config: &FitConfig, device: &B::Device) -> Result<PathBuf> {
+pub fn fit<B: AutodiffBackend>(
+    corpus: Corpus,
+    work: &Path,
+    config: &FitConfig,
+    device: &B::Device,
+) -> Result<PathBuf> {
     let checkpoints = Checkpoints::open(&work.join("checkpoints"))?;
-    let mut figures = Figures::open(&work.join("figures.csv"), &["loss", "train_accuracy", "held_out_accuracy"])?;
+    let mut figures = Figures::open(
+        &work.join("figures.csv"),
+        &["loss", "train_accuracy", "held_out_accuracy"],
+    )?;
     let classes = corpus.classes();
     let mut model = ContentEncoder::<B>::new(&config.network, classes, device);
     let mut optimizer = AdamWConfig::new()
@@ -112,11 +122,19 @@ pub fn fit<B: AutodiffBackend>(corpus: Corpus, work: &Path, config: &FitConfig, 
     if let Some(folder) = checkpoints.newest()? {
         let saved: Position = read_position(&folder)?;
         if saved.sets != corpus.sets || saved.config.network != config.network {
-            bail!("{}: was made with other label sets or sizes; use another work folder", folder.display());
+            bail!(
+                "{}: was made with other label sets or sizes; use another work folder",
+                folder.display()
+            );
         }
         model = load_module(model, &folder, "model.bin", device)?;
-        optimizer = load_optimizer::<B, ContentEncoder<B>, _>(optimizer, &folder, "optimizer.bin", device)?;
-        position = Position { config: config.clone(), minutes: corpus.minutes(), ..saved };
+        optimizer =
+            load_optimizer::<B, ContentEncoder<B>, _>(optimizer, &folder, "optimizer.bin", device)?;
+        position = Position {
+            config: config.clone(),
+            minutes: corpus.minutes(),
+            ..saved
+        };
         tracing::info!("resumed at step {}", position.step);
     }
     let group_mask = group_masks(&corpus.sets, classes);
@@ -128,14 +146,23 @@ pub fn fit<B: AutodiffBackend>(corpus: Corpus, work: &Path, config: &FitConfig, 
     let seconds_before = position.seconds;
     let (mut loss_sum, mut hit_sum, mut count) = (0.0, 0.0, 0);
     while position.step < config.steps {
-        let Ok(batch) = batches.recv() else { bail!("the batch thread stopped") };
+        let Ok(batch) = batches.recv() else {
+            bail!("the batch thread stopped")
+        };
         let rate = cosine(config.learning_rate, position.step, 100, config.steps);
         let (loss, hits) = loss_and_hits(&model, &batch, config, &group_mask, true, device);
         let grads = GradientsParams::from_grads(loss.backward(), &model);
         model = optimizer.step(rate, model, grads);
-        let loss: f32 = loss.into_data().convert::<f32>().into_vec::<f32>().map_or(f32::NAN, |v| v[0]);
+        let loss: f32 = loss
+            .into_data()
+            .convert::<f32>()
+            .into_vec::<f32>()
+            .map_or(f32::NAN, |v| v[0]);
         if !loss.is_finite() {
-            bail!("the loss is {loss} at step {}: lower --learning-rate; the last good checkpoint is kept", position.step);
+            bail!(
+                "the loss is {loss} at step {}: lower --learning-rate; the last good checkpoint is kept",
+                position.step
+            );
         }
         loss_sum += f64::from(loss);
         hit_sum += hits;
@@ -143,14 +170,27 @@ pub fn fit<B: AutodiffBackend>(corpus: Corpus, work: &Path, config: &FitConfig, 
         position.step += 1;
         progress.set_position(position.step);
         if position.step.is_multiple_of(10) {
-            progress.set_message(format!("loss {:.3} accuracy {:.3} held-out {:.3}", loss_sum / f64::from(count), hit_sum / f64::from(count), position.accuracy));
+            progress.set_message(format!(
+                "loss {:.3} accuracy {:.3} held-out {:.3}",
+                loss_sum / f64::from(count),
+                hit_sum / f64::from(count),
+                position.accuracy
+            ));
         }
         if position.step.is_multiple_of(config.save_every) || position.step == config.steps {
-            position.accuracy = held_out_accuracy(&model.valid(), &corpus, config, &group_mask, device);
+            position.accuracy =
+                held_out_accuracy(&model.valid(), &corpus, config, &group_mask, device);
             position.seconds = seconds_before + started.elapsed().as_secs_f64();
             let better = position.accuracy > position.best_accuracy;
             position.best_accuracy = position.best_accuracy.max(position.accuracy);
-            figures.row(position.step, &[loss_sum / f64::from(count), hit_sum / f64::from(count), position.accuracy])?;
+            figures.row(
+                position.step,
+                &[
+                    loss_sum / f64::from(count),
+                    hit_sum / f64::from(count),
+                    position.accuracy,
+                ],
+            )?;
             figures.draw();
             println!(
                 "step {} loss {:.4} accuracy {:.4} held-out {:.4} after {:.0} s",
@@ -165,18 +205,34 @@ pub fn fit<B: AutodiffBackend>(corpus: Corpus, work: &Path, config: &FitConfig, 
             if better {
                 checkpoints.save_best(&position, &[("model.bin", weights.clone())])?;
             }
-            checkpoints.save(position.step, &position, &[("model.bin", weights), ("optimizer.bin", optimizer_bytes::<B, ContentEncoder<B>, _>(&optimizer)?)])?;
+            checkpoints.save(
+                position.step,
+                &position,
+                &[
+                    ("model.bin", weights),
+                    (
+                        "optimizer.bin",
+                        optimizer_bytes::<B, ContentEncoder<B>, _>(&optimizer)?,
+                    ),
+                ],
+            )?;
         }
     }
     progress.finish();
-    checkpoints.best().or(checkpoints.newest()?).ok_or_else(|| anyhow::anyhow!("no checkpoint was written"))
+    checkpoints
+        .best()
+        .or(checkpoints.newest()?)
+        .ok_or_else(|| anyhow::anyhow!("no checkpoint was written"))
 }
 
 /// The encoder of a checkpoint folder, with its position.
 ///
 /// # Errors
 /// When the folder is not an encoder checkpoint.
-pub fn load<B: Backend>(folder: &Path, device: &B::Device) -> Result<(ContentEncoder<B>, Position)> {
+pub fn load<B: Backend>(
+    folder: &Path,
+    device: &B::Device,
+) -> Result<(ContentEncoder<B>, Position)> {
     let position: Position = read_position(folder)?;
     let classes = position.sets.iter().map(|s| s.phones.len()).sum();
     let model = ContentEncoder::new(&position.config.network, classes, device);
@@ -188,7 +244,9 @@ fn group_masks(sets: &[LabelSet], classes: usize) -> Vec<Vec<f32>> {
     sets.iter()
         .map(|set| {
             let own = set.first_class..set.first_class + set.phones.len();
-            (0..classes).map(|class| if own.contains(&class) { 0.0 } else { -1e9 }).collect()
+            (0..classes)
+                .map(|class| if own.contains(&class) { 0.0 } else { -1e9 })
+                .collect()
         })
         .collect()
 }
@@ -205,8 +263,15 @@ fn loss_and_hits<B: Backend>(
     let classes = masks.first().map_or(0, Vec::len);
     let mel = from_vec::<B, 3>(batch.mel.clone(), [size, frames, BANDS], device).swap_dims(1, 2);
     let logits = model.logits(mel, noisy).swap_dims(1, 2);
-    let mask: Vec<f32> = batch.sets.iter().flat_map(|&set| masks[set].iter().copied()).collect();
-    let log_p = log_softmax(logits + from_vec::<B, 3>(mask, [size, 1, classes], device), 2);
+    let mask: Vec<f32> = batch
+        .sets
+        .iter()
+        .flat_map(|&set| masks[set].iter().copied())
+        .collect();
+    let log_p = log_softmax(
+        logits + from_vec::<B, 3>(mask, [size, 1, classes], device),
+        2,
+    );
     // Output n answers for frame n − LOOKAHEAD_FRAMES.
     let mut targets = vec![0i64; size * frames];
     let mut weights = vec![0.0f32; size * frames];
@@ -220,15 +285,30 @@ fn loss_and_hits<B: Backend>(
         }
     }
     let total: f32 = weights.iter().sum::<f32>().max(1.0);
-    let targets = Tensor::<B, 3, Int>::from_data(TensorData::new(targets, [size, frames, 1]), device);
+    let targets =
+        Tensor::<B, 3, Int>::from_data(TensorData::new(targets, [size, frames, 1]), device);
     let weights = from_vec::<B, 3>(weights, [size, frames, 1], device);
     let hits = log_p.clone().argmax(2).equal(targets.clone()).float() * weights.clone();
-    let hits: f32 = hits.sum().into_data().convert::<f32>().into_vec::<f32>().map_or(0.0, |v| v[0]);
-    let loss = (log_p.gather(2, targets) * weights).sum().neg().div_scalar(total);
+    let hits: f32 = hits
+        .sum()
+        .into_data()
+        .convert::<f32>()
+        .into_vec::<f32>()
+        .map_or(0.0, |v| v[0]);
+    let loss = (log_p.gather(2, targets) * weights)
+        .sum()
+        .neg()
+        .div_scalar(total);
     (loss, f64::from(hits / total))
 }
 
-fn held_out_accuracy<B: Backend>(model: &ContentEncoder<B>, corpus: &Corpus, config: &FitConfig, masks: &[Vec<f32>], device: &B::Device) -> f64 {
+fn held_out_accuracy<B: Backend>(
+    model: &ContentEncoder<B>,
+    corpus: &Corpus,
+    config: &FitConfig,
+    masks: &[Vec<f32>],
+    device: &B::Device,
+) -> f64 {
     let log_mel = LogMel::default();
     let crops: Vec<Crop> = corpus
         .clips
@@ -236,19 +316,34 @@ fn held_out_accuracy<B: Backend>(model: &ContentEncoder<B>, corpus: &Corpus, con
         .filter(|clip| clip.held_out)
         .take(64)
         .enumerate()
-        .map(|(i, clip)| crop(clip, config.frames, &log_mel, &mut Random::new(0, i as u64), true))
+        .map(|(i, clip)| {
+            crop(
+                clip,
+                config.frames,
+                &log_mel,
+                &mut Random::new(0, i as u64),
+                true,
+            )
+        })
         .collect();
     if crops.is_empty() {
         return 0.0;
     }
     let count = crops.len().div_ceil(16) as f64;
-    crops.chunks(16).map(|chunk| loss_and_hits(model, &gather(chunk), config, masks, false, device).1).sum::<f64>() / count
+    crops
+        .chunks(16)
+        .map(|chunk| loss_and_hits(model, &gather(chunk), config, masks, false, device).1)
+        .sum::<f64>()
+        / count
 }
 
 fn gather(crops: &[Crop]) -> Batch {
     Batch {
         mel: crops.iter().flat_map(|c| c.mel.iter().copied()).collect(),
-        classes: crops.iter().flat_map(|c| c.classes.iter().copied()).collect(),
+        classes: crops
+            .iter()
+            .flat_map(|c| c.classes.iter().copied())
+            .collect(),
         sets: crops.iter().map(|c| c.set).collect(),
     }
 }
@@ -275,19 +370,31 @@ fn batch_stream(corpus: Arc<Corpus>, config: FitConfig, first_step: u64) -> Rece
                         (i, sum)
                     })
                     .collect();
-                let weight = config.weights.iter().find(|(name, _)| *name == labels.name).map_or(sum as f32, |w| w.1);
+                let weight = config
+                    .weights
+                    .iter()
+                    .find(|(name, _)| *name == labels.name)
+                    .map_or(sum as f32, |w| w.1);
                 (weight, table)
             })
             .collect();
         let named = !config.weights.is_empty();
-        let total: f32 = tables.iter().filter(|t| !t.1.is_empty()).map(|t| if named { t.0.min(1.0) } else { t.0 }).sum();
+        let total: f32 = tables
+            .iter()
+            .filter(|t| !t.1.is_empty())
+            .map(|t| if named { t.0.min(1.0) } else { t.0 })
+            .sum();
         for step in first_step.. {
             let crops: Vec<Crop> = (0..config.batch as u64)
                 .into_par_iter()
                 .map(|row| {
                     let mut random = Random::new(config.seed, step * config.batch as u64 + row);
                     let mut pick = random.unit() * total;
-                    let mut chosen = tables.iter().rev().find(|t| !t.1.is_empty()).expect("a corpus has clips");
+                    let mut chosen = tables
+                        .iter()
+                        .rev()
+                        .find(|t| !t.1.is_empty())
+                        .expect("a corpus has clips");
                     for table in tables.iter().filter(|t| !t.1.is_empty()) {
                         let weight = if named { table.0.min(1.0) } else { table.0 };
                         if pick < weight {
@@ -299,7 +406,13 @@ fn batch_stream(corpus: Arc<Corpus>, config: FitConfig, first_step: u64) -> Rece
                     let length = chosen.1.last().map_or(1, |t| t.1);
                     let place = random.next_u64() % length.max(1);
                     let entry = chosen.1.partition_point(|t| t.1 <= place);
-                    crop(&corpus.clips[chosen.1[entry].0], config.frames, &log_mel, &mut random, false)
+                    crop(
+                        &corpus.clips[chosen.1[entry].0],
+                        config.frames,
+                        &log_mel,
+                        &mut random,
+                        false,
+                    )
                 })
                 .collect();
             if sender.send(gather(&crops)).is_err() {

@@ -121,10 +121,7 @@ impl Timbre {
 
     /// Level of the loudest frame below which frames are passed over.
     fn quiet_db(&self) -> f32 {
-        self.frames()
-            .map(mean)
-            .fold(f32::NEG_INFINITY, f32::max)
-            - QUIET_BELOW_PEAK_DB
+        self.frames().map(mean).fold(f32::NEG_INFINITY, f32::max) - QUIET_BELOW_PEAK_DB
     }
 
     /// Mean cepstrum of the frames that sound, without the zeroth coefficient.
@@ -291,7 +288,10 @@ mod tests {
         let track = f0_track_hz(&tone(220.0, 6.0, 1.0), 16_000).unwrap();
         assert_eq!(track.len(), 100);
         let voiced: Vec<f32> = track[10..90].to_vec();
-        assert!(voiced.iter().all(|&f0| (f0 - 220.0).abs() < 2.0), "{voiced:?}");
+        assert!(
+            voiced.iter().all(|&f0| (f0 - 220.0).abs() < 2.0),
+            "{voiced:?}"
+        );
     }
 
     #[test]
@@ -300,9 +300,8 @@ mod tests {
         let quiet: Vec<f32> = tone(230.0, 6.0, 1.0).iter().map(|s| s * 0.3).collect();
         let same = Timbre::of(&quiet, 16_000).unwrap();
         let other = Timbre::of(&tone(200.0, 18.0, 1.0), 16_000).unwrap();
-        let to_reference = |timbre: &Timbre| {
-            similarity(&reference.mean_cepstrum(), &timbre.mean_cepstrum())
-        };
+        let to_reference =
+            |timbre: &Timbre| similarity(&reference.mean_cepstrum(), &timbre.mean_cepstrum());
         assert!(to_reference(&same) > 0.95, "{}", to_reference(&same));
         assert!(to_reference(&other) < to_reference(&same));
         assert!(reference.distance_db(&other) > 3.0 * reference.distance_db(&reference));

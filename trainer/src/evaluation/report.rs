@@ -6,8 +6,8 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
-use timbra_dsp::resample::resample_all;
 use timbra_dsp::CONTENT_RATE_HZ;
+use timbra_dsp::resample::resample_all;
 use timbra_engine::{
     Controls, Encoder, LatencyPlan, LoadedVoice, Tier, VoiceTiming, features, offline,
 };
@@ -120,9 +120,8 @@ pub fn evaluate(
         manifest.encoder.id,
         dataset.encoder.id
     );
-    let encoder = Encoder::load(&dataset.encoder_path).with_context(|| {
-        format!("cannot load the encoder {}", dataset.encoder_path.display())
-    })?;
+    let encoder = Encoder::load(&dataset.encoder_path)
+        .with_context(|| format!("cannot load the encoder {}", dataset.encoder_path.display()))?;
     let chosen = choose_clips(dataset, options.clips_per_speaker);
     ensure!(
         !chosen.is_empty(),
@@ -183,18 +182,21 @@ impl Measured<'_> {
             ..Controls::default()
         };
         let started = Instant::now();
-        let output = offline::convert(self.voice, &clip.audio, rate_hz, &|_| controls, &mut |_| {})?;
+        let output =
+            offline::convert(self.voice, &clip.audio, rate_hz, &|_| controls, &mut |_| {})?;
         let load = started.elapsed().as_secs_f64() / clip.duration_s();
 
         let f0 = compare_f0(&clip.f0_hz, &f0_track_hz(&output, rate_hz)?);
         let recording = Timbre::of(&clip.audio, rate_hz)?;
         let resynthesis = Timbre::of(&output, rate_hz)?;
         let reference = &self.references[entry.speaker];
-        let content: Vec<f32> =
-            features::extract(self.encoder, &resample_all(&output, rate_hz, CONTENT_RATE_HZ)?)?
-                .into_iter()
-                .flat_map(|frame| frame.content)
-                .collect();
+        let content: Vec<f32> = features::extract(
+            self.encoder,
+            &resample_all(&output, rate_hz, CONTENT_RATE_HZ)?,
+        )?
+        .into_iter()
+        .flat_map(|frame| frame.content)
+        .collect();
         let report = ClipReport {
             speaker: speaker.name.clone(),
             name: entry.name.clone(),
@@ -238,8 +240,18 @@ impl Measured<'_> {
         let stem = format!("{}_{}", report.speaker, report.name);
         let at = |suffix: &str| self.options.folder.join(format!("{stem}{suffix}"));
         let rate_hz = clip.model_rate_hz;
-        write_wav(&at("_recording.wav"), rate_hz, &[&clip.audio[..]], SampleKind::Int24)?;
-        write_wav(&at("_resynthesis.wav"), rate_hz, &[output], SampleKind::Int24)?;
+        write_wav(
+            &at("_recording.wav"),
+            rate_hz,
+            &[&clip.audio[..]],
+            SampleKind::Int24,
+        )?;
+        write_wav(
+            &at("_resynthesis.wav"),
+            rate_hz,
+            &[output],
+            SampleKind::Int24,
+        )?;
         draw_spectrograms(
             &at(".png"),
             &[
@@ -298,8 +310,12 @@ fn truncate(clip: &mut ClipFeatures) {
 }
 
 fn speaker_report(speaker: &str, clips: &[ClipReport]) -> Option<SpeakerReport> {
-    let of: Vec<&ClipReport> = clips.iter().filter(|clip| clip.speaker == speaker).collect();
-    let median = |value: fn(&ClipReport) -> f64| median(of.iter().map(|clip| value(clip)).collect());
+    let of: Vec<&ClipReport> = clips
+        .iter()
+        .filter(|clip| clip.speaker == speaker)
+        .collect();
+    let median =
+        |value: fn(&ClipReport) -> f64| median(of.iter().map(|clip| value(clip)).collect());
     (!of.is_empty()).then(|| SpeakerReport {
         speaker: speaker.to_owned(),
         clips: of.len(),

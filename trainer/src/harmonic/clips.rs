@@ -33,7 +33,8 @@ pub fn load_clips(dataset: &Dataset) -> Result<Vec<VoiceClip>> {
         .par_iter()
         .map(|entry| {
             let encoder = &encoders[rayon::current_thread_index().unwrap_or(0) % encoders.len()];
-            let clip = load_clip(dataset, entry, encoder).with_context(|| entry.file.display().to_string());
+            let clip = load_clip(dataset, entry, encoder)
+                .with_context(|| entry.file.display().to_string());
             progress.inc(1);
             clip
         })
@@ -51,7 +52,14 @@ fn load_clip(dataset: &Dataset, entry: &ClipEntry, encoder: &Arc<Encoder>) -> Re
             contents.push(match read_floats(&path, features.content.len()) {
                 Some(kept) => kept,
                 None => {
-                    let reading = reading(&features.audio, features.model_rate_hz, features.frames, features.channels, speed, encoder)?;
+                    let reading = reading(
+                        &features.audio,
+                        features.model_rate_hz,
+                        features.frames,
+                        features.channels,
+                        speed,
+                        encoder,
+                    )?;
                     let bytes: Vec<u8> = reading.iter().flat_map(|v| v.to_le_bytes()).collect();
                     write_atomically(&path, &bytes)?;
                     reading
@@ -78,11 +86,23 @@ fn reading_path(dataset: &Dataset, entry: &ClipEntry, speed: f64) -> PathBuf {
 
 fn read_floats(path: &Path, count: usize) -> Option<Vec<f32>> {
     let bytes = std::fs::read(path).ok()?;
-    (bytes.len() == count * 4).then(|| bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect())
+    (bytes.len() == count * 4).then(|| {
+        bytes
+            .chunks_exact(4)
+            .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
+            .collect()
+    })
 }
 
 /// The content of `audio` played at `speed`, brought back to its own frames by linear interpolation.
-fn reading(audio: &[f32], rate_hz: u32, frames: usize, channels: usize, speed: f64, encoder: &Arc<Encoder>) -> Result<Vec<f32>> {
+fn reading(
+    audio: &[f32],
+    rate_hz: u32,
+    frames: usize,
+    channels: usize,
+    speed: f64,
+    encoder: &Arc<Encoder>,
+) -> Result<Vec<f32>> {
     let played_rate_hz = (f64::from(CONTENT_RATE_HZ) / speed).round() as u32;
     let played = resample_all(audio, rate_hz, played_rate_hz)?;
     let read = timbra_engine::features::extract(encoder, &played)?;

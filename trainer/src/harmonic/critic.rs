@@ -18,7 +18,12 @@ use burn::tensor::{ElementConversion as _, Tensor};
 use super::loss::LogSpectra;
 
 /// Channels, kernel (time, band), stride (time, band) of each layer.
-const LAYERS: [(usize, [usize; 2], [usize; 2]); 4] = [(24, [3, 7], [1, 2]), (32, [3, 5], [2, 2]), (48, [3, 5], [1, 2]), (64, [3, 3], [1, 2])];
+const LAYERS: [(usize, [usize; 2], [usize; 2]); 4] = [
+    (24, [3, 7], [1, 2]),
+    (32, [3, 5], [2, 2]),
+    (48, [3, 5], [1, 2]),
+    (64, [3, 3], [1, 2]),
+];
 /// Brings log amplitudes (about −9…0 nepers) to about −1…1.
 const CENTRE: f32 = 5.0;
 const SCALE: f32 = 0.3;
@@ -41,18 +46,28 @@ impl<B: Backend> PatchCritic<B> {
             .map(|&(out, kernel, stride)| {
                 let layer = Conv2dConfig::new([channels, out], kernel)
                     .with_stride(stride)
-                    .with_padding(PaddingConfig2d::Explicit(kernel[0] / 2, kernel[1] / 2, kernel[0] / 2, kernel[1] / 2))
+                    .with_padding(PaddingConfig2d::Explicit(
+                        kernel[0] / 2,
+                        kernel[1] / 2,
+                        kernel[0] / 2,
+                        kernel[1] / 2,
+                    ))
                     .init(device);
                 channels = out;
                 layer
             })
             .collect();
-        let verdict = Conv2dConfig::new([channels, 1], [3, 3]).with_padding(PaddingConfig2d::Explicit(1, 1, 1, 1)).init(device);
+        let verdict = Conv2dConfig::new([channels, 1], [3, 3])
+            .with_padding(PaddingConfig2d::Explicit(1, 1, 1, 1))
+            .init(device);
         Self { layers, verdict }
     }
 
     fn forward(&self, bands: Tensor<B, 3>) -> Maps<B> {
-        let mut x = bands.add_scalar(CENTRE).mul_scalar(SCALE).unsqueeze_dim::<4>(1);
+        let mut x = bands
+            .add_scalar(CENTRE)
+            .mul_scalar(SCALE)
+            .unsqueeze_dim::<4>(1);
         let mut maps = Vec::new();
         for layer in &self.layers {
             x = leaky_relu(layer.forward(x), 0.1);
@@ -72,12 +87,18 @@ pub struct Critics<B: Backend> {
 impl<B: Backend> Critics<B> {
     /// `count` fresh critics.
     pub fn new(count: usize, device: &B::Device) -> Self {
-        Self { critics: (0..count).map(|_| PatchCritic::new(device)).collect() }
+        Self {
+            critics: (0..count).map(|_| PatchCritic::new(device)).collect(),
+        }
     }
 
     /// Feature maps of `spectra`, per critic.
     pub fn maps(&self, spectra: &[LogSpectra<B>]) -> Vec<Maps<B>> {
-        self.critics.iter().zip(spectra).map(|(critic, s)| critic.forward(s.bands.clone())).collect()
+        self.critics
+            .iter()
+            .zip(spectra)
+            .map(|(critic, s)| critic.forward(s.bands.clone()))
+            .collect()
     }
 }
 
@@ -96,7 +117,10 @@ pub fn judge<B: Backend>(recorded: &[Maps<B>], rendered: &[Maps<B>]) -> Tensor<B
 }
 
 /// What a rendering should lower: (distance of the verdict from 1, distance of the feature maps).
-pub fn persuade<B: Backend>(recorded: &[Maps<B>], rendered: &[Maps<B>]) -> (Tensor<B, 1>, Tensor<B, 1>) {
+pub fn persuade<B: Backend>(
+    recorded: &[Maps<B>],
+    rendered: &[Maps<B>],
+) -> (Tensor<B, 1>, Tensor<B, 1>) {
     let mut verdicts = Vec::new();
     let mut maps = Vec::new();
     for (real, fake) in recorded.iter().zip(rendered) {

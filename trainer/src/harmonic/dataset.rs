@@ -80,33 +80,69 @@ pub struct VoiceBatch {
 
 impl VoiceBatch {
     /// Appends a crop of `clip` that starts at frame `first`; `plain` turns augmentation off.
-    pub fn push(&mut self, clip: &VoiceClip, first: usize, analyser: &Analyser, random: &mut Random, plain: bool) {
+    pub fn push(
+        &mut self,
+        clip: &VoiceClip,
+        first: usize,
+        analyser: &Analyser,
+        random: &mut Random,
+        plain: bool,
+    ) {
         let frames = self.frames;
         let channels = clip.contents[0].len() / clip.frames().max(1);
-        let gain_db = if plain { 0.0 } else { random.uniform(-GAIN_DB, GAIN_DB) };
+        let gain_db = if plain {
+            0.0
+        } else {
+            random.uniform(-GAIN_DB, GAIN_DB)
+        };
         let gain = 10f32.powf(gain_db / 20.0);
-        let f0_shift = if plain { 0.0 } else { random.uniform(-F0_VIEW_OCTAVES, F0_VIEW_OCTAVES) };
-        let reading = if plain { 0 } else { random.below(clip.contents.len()) };
-        let unvoiced_db = if plain { 0.0 } else { UNVOICED_DB * random.normal() };
+        let f0_shift = if plain {
+            0.0
+        } else {
+            random.uniform(-F0_VIEW_OCTAVES, F0_VIEW_OCTAVES)
+        };
+        let reading = if plain {
+            0
+        } else {
+            random.below(clip.contents.len())
+        };
+        let unvoiced_db = if plain {
+            0.0
+        } else {
+            UNVOICED_DB * random.normal()
+        };
         let mut f0 = Vec::with_capacity(frames);
         for k in first..first + frames {
             let row = clip.contents[reading].get(k * channels..(k + 1) * channels);
             for c in 0..channels {
-                let noise = if plain { 0.0 } else { CONTENT_NOISE * random.normal() };
+                let noise = if plain {
+                    0.0
+                } else {
+                    CONTENT_NOISE * random.normal()
+                };
                 self.content.push(row.map_or(0.0, |row| row[c]) + noise);
             }
             let f0_hz = clip.f0_hz.get(k).copied().unwrap_or(0.0);
             let voiced = f0_hz > 0.0;
-            self.pitch.push(if voiced { (f0_hz / REFERENCE_F0_HZ).log2() + f0_shift } else { 0.0 });
+            self.pitch.push(if voiced {
+                (f0_hz / REFERENCE_F0_HZ).log2() + f0_shift
+            } else {
+                0.0
+            });
             self.pitch.push(f32::from(voiced));
-            self.loudness_db.push(clip.loudness_db.get(k).map_or(-100.0, |db| db + gain_db + unvoiced_db * unvoiced_share(&clip.f0_hz, k)));
+            self.loudness_db
+                .push(clip.loudness_db.get(k).map_or(-100.0, |db| {
+                    db + gain_db + unvoiced_db * unvoiced_share(&clip.f0_hz, k)
+                }));
             f0.push(f0_hz);
         }
         self.speakers.push(clip.speaker);
         let samples = frames * HOP_SAMPLES;
         // Sample 0 of the crop is frame `first`; pulses of frame k fill the hop that ends there.
         let pulses = pulses(&f0, f64::from(random.unit()));
-        let noise: Vec<f32> = (0..samples).map(|_| random.uniform(-1.0, 1.0) * 3f32.sqrt()).collect();
+        let noise: Vec<f32> = (0..samples)
+            .map(|_| random.uniform(-1.0, 1.0) * 3f32.sqrt())
+            .collect();
         let (re, im) = analyser.spectra(&pulses);
         self.pulse_re.extend(re);
         self.pulse_im.extend(im);
@@ -117,7 +153,12 @@ impl VoiceBatch {
         let start = (first * HOP_SAMPLES) as isize - HOP_SAMPLES as isize;
         self.audio.extend((0..samples as isize).map(|i| {
             let position = start + i;
-            usize::try_from(position).ok().and_then(|p| clip.audio.get(p)).copied().unwrap_or(0.0) * gain
+            usize::try_from(position)
+                .ok()
+                .and_then(|p| clip.audio.get(p))
+                .copied()
+                .unwrap_or(0.0)
+                * gain
         }));
         self.size += 1;
         debug_assert_eq!(self.pulse_re.len(), self.size * frames * HALVES * BINS);
@@ -126,6 +167,9 @@ impl VoiceBatch {
     /// An empty batch for crops of `frames`.
     #[must_use]
     pub fn new(frames: usize) -> Self {
-        Self { frames, ..Self::default() }
+        Self {
+            frames,
+            ..Self::default()
+        }
     }
 }

@@ -19,9 +19,13 @@ use super::held_out::HeldOut;
 use super::loss::{LogSpectra, SpectralLoss};
 use crate::model::causal::from_vec;
 use crate::model::excitation::Analyser;
-use crate::model::harmonic::{BINS, Excitation, HALVES, HOP_SAMPLES, HarmonicConfig, HarmonicVoice, Renderer};
+use crate::model::harmonic::{
+    BINS, Excitation, HALVES, HOP_SAMPLES, HarmonicConfig, HarmonicVoice, Renderer,
+};
 use crate::random::Random;
-use crate::training::checkpoint::{Checkpoints, load_module, load_optimizer, module_bytes, optimizer_bytes, read_position};
+use crate::training::checkpoint::{
+    Checkpoints, load_module, load_optimizer, module_bytes, optimizer_bytes, read_position,
+};
 use crate::training::progress::{Figures, bar};
 use crate::training::schedule::cosine;
 
@@ -107,32 +111,79 @@ pub struct VoicePosition {
 ///
 /// # Errors
 /// When files cannot be read or written, there is nothing to train on, or the loss stops being a number.
-pub fn fit<B: AutodiffBackend>(clips: Vec<VoiceClip>, work: &Path, config: &VoiceFitConfig, device: &B::Device) -> Result<PathBuf> {
+pub fn fit<B: AutodiffBackend>(
+    clips: Vec<VoiceClip>,
+    work: &Path,
+    config: &VoiceFitConfig,
+    device: &B::Device,
+) -> Result<PathBuf> {
     if !clips.iter().any(|clip| !clip.held_out && clip.frames() > 0) {
-        bail!("{}: expected at least one prepared clip to train on, found none; run `trainer prepare` first", work.display());
+        bail!(
+            "{}: expected at least one prepared clip to train on, found none; run `trainer prepare` first",
+            work.display()
+        );
     }
     let checkpoints = Checkpoints::open(&work.join("checkpoints"))?;
-    let mut figures = Figures::open(&work.join("figures.csv"), &["distance", "held_out", "balance", "verdict", "critic", "similarity"])?;
+    let mut figures = Figures::open(
+        &work.join("figures.csv"),
+        &[
+            "distance",
+            "held_out",
+            "balance",
+            "verdict",
+            "critic",
+            "similarity",
+        ],
+    )?;
     let loss = SpectralLoss::<B>::new(device);
     let renderer = Renderer::<B>::new(device);
     let mut model = HarmonicVoice::<B>::new(&config.network, device);
     let mut critics = Critics::<B>::new(3, device);
-    let optimizer_config = AdamWConfig::new().with_beta_1(0.8).with_beta_2(0.99).with_weight_decay(0.01);
-    let mut optimizer = optimizer_config.clone().with_grad_clipping(Some(GradientClippingConfig::Norm(1.0))).init::<B, HarmonicVoice<B>>();
-    let mut critic_optimizer = optimizer_config.with_grad_clipping(Some(GradientClippingConfig::Norm(1.0))).init::<B, Critics<B>>();
+    let optimizer_config = AdamWConfig::new()
+        .with_beta_1(0.8)
+        .with_beta_2(0.99)
+        .with_weight_decay(0.01);
+    let mut optimizer = optimizer_config
+        .clone()
+        .with_grad_clipping(Some(GradientClippingConfig::Norm(1.0)))
+        .init::<B, HarmonicVoice<B>>();
+    let mut critic_optimizer = optimizer_config
+        .with_grad_clipping(Some(GradientClippingConfig::Norm(1.0)))
+        .init::<B, Critics<B>>();
     let minutes = clips.iter().map(|c| c.audio.len() as f64).sum::<f64>() / 48_000.0 / 60.0;
-    let mut position =
-        VoicePosition { step: 0, seconds: 0.0, held_out: f64::INFINITY, similarity: 0.0, best_held_out: f64::INFINITY, config: config.clone(), minutes, backend: B::InnerBackend::name(device) };
+    let mut position = VoicePosition {
+        step: 0,
+        seconds: 0.0,
+        held_out: f64::INFINITY,
+        similarity: 0.0,
+        best_held_out: f64::INFINITY,
+        config: config.clone(),
+        minutes,
+        backend: B::InnerBackend::name(device),
+    };
     if let Some(folder) = checkpoints.newest()? {
         let saved: VoicePosition = read_position(&folder)?;
         if saved.config.network != config.network {
-            bail!("{}: was made with other sizes; use another work folder", folder.display());
+            bail!(
+                "{}: was made with other sizes; use another work folder",
+                folder.display()
+            );
         }
         model = load_module(model, &folder, "model.bin", device)?;
         critics = load_module(critics, &folder, "critics.bin", device)?;
-        optimizer = load_optimizer::<B, HarmonicVoice<B>, _>(optimizer, &folder, "optimizer.bin", device)?;
-        critic_optimizer = load_optimizer::<B, Critics<B>, _>(critic_optimizer, &folder, "critic_optimizer.bin", device)?;
-        position = VoicePosition { config: config.clone(), backend: B::InnerBackend::name(device), ..saved };
+        optimizer =
+            load_optimizer::<B, HarmonicVoice<B>, _>(optimizer, &folder, "optimizer.bin", device)?;
+        critic_optimizer = load_optimizer::<B, Critics<B>, _>(
+            critic_optimizer,
+            &folder,
+            "critic_optimizer.bin",
+            device,
+        )?;
+        position = VoicePosition {
+            config: config.clone(),
+            backend: B::InnerBackend::name(device),
+            ..saved
+        };
         tracing::info!("resumed at step {}", position.step);
     }
     let clips = Arc::new(clips);
@@ -145,16 +196,25 @@ pub fn fit<B: AutodiffBackend>(clips: Vec<VoiceClip>, work: &Path, config: &Voic
     let mut sums = [0.0f64; 4];
     let mut count = 0.0;
     while position.step < config.steps {
-        let Ok(batch) = batches.recv() else { bail!("the batch thread stopped") };
+        let Ok(batch) = batches.recv() else {
+            bail!("the batch thread stopped")
+        };
         let adversarial = position.step >= config.critics_from;
         let rate = cosine(config.learning_rate, position.step, 100, config.steps);
         let rendered = render(&model, &renderer, &batch, device);
-        let recorded = loss.spectra(&heard(from_vec(batch.audio.clone(), [batch.size, batch.frames * HOP_SAMPLES], device)));
+        let recorded = loss.spectra(&heard(from_vec(
+            batch.audio.clone(),
+            [batch.size, batch.frames * HOP_SAMPLES],
+            device,
+        )));
         let spectra = loss.spectra(&rendered);
         let distance = loss.distance(&spectra, &recorded);
         let figure = value(&distance);
         if !figure.is_finite() {
-            bail!("the loss is {figure} at step {}: lower --learning-rate; the last good checkpoint is kept", position.step);
+            bail!(
+                "the loss is {figure} at step {}: lower --learning-rate; the last good checkpoint is kept",
+                position.step
+            );
         }
         sums[0] += f64::from(figure);
         let balance = loss.balance(&spectra, &recorded);
@@ -162,7 +222,12 @@ pub fn fit<B: AutodiffBackend>(clips: Vec<VoiceClip>, work: &Path, config: &Voic
         let mut total = distance + balance.mul_scalar(BALANCE_WEIGHT);
         let mut judged = None;
         if adversarial {
-            let part = |spectra: &[LogSpectra<B>]| spectra.iter().map(|s| s.first(config.critic_crops)).collect::<Vec<_>>();
+            let part = |spectra: &[LogSpectra<B>]| {
+                spectra
+                    .iter()
+                    .map(|s| s.first(config.critic_crops))
+                    .collect::<Vec<_>>()
+            };
             let fake = part(&spectra);
             let recorded = critics.maps(&part(&recorded));
             let detached: Vec<LogSpectra<B>> = fake.iter().map(LogSpectra::detached).collect();
@@ -182,7 +247,11 @@ pub fn fit<B: AutodiffBackend>(clips: Vec<VoiceClip>, work: &Path, config: &Voic
         position.step += 1;
         progress.set_position(position.step);
         if position.step.is_multiple_of(10) {
-            progress.set_message(format!("distance {:.3} held-out {:.3}", sums[0] / count, position.held_out));
+            progress.set_message(format!(
+                "distance {:.3} held-out {:.3}",
+                sums[0] / count,
+                position.held_out
+            ));
         }
         if position.step.is_multiple_of(config.save_every) || position.step == config.steps {
             (position.held_out, position.similarity) = held_out.measure(&model.valid(), &clips)?;
@@ -190,7 +259,17 @@ pub fn fit<B: AutodiffBackend>(clips: Vec<VoiceClip>, work: &Path, config: &Voic
             let better = position.held_out < position.best_held_out;
             position.best_held_out = position.best_held_out.min(position.held_out);
             let [distance, verdict, critic, balance] = sums.map(|sum| sum / count);
-            figures.row(position.step, &[distance, position.held_out, balance, verdict, critic, position.similarity])?;
+            figures.row(
+                position.step,
+                &[
+                    distance,
+                    position.held_out,
+                    balance,
+                    verdict,
+                    critic,
+                    position.similarity,
+                ],
+            )?;
             figures.draw();
             println!(
                 "step {} distance {distance:.4} balance {balance:.4} verdict {verdict:.3} critic {critic:.3} held-out {:.4} similarity {:.3} after {:.0} s",
@@ -208,38 +287,64 @@ pub fn fit<B: AutodiffBackend>(clips: Vec<VoiceClip>, work: &Path, config: &Voic
                 &[
                     ("model.bin", weights),
                     ("critics.bin", module_bytes(&critics)?),
-                    ("optimizer.bin", optimizer_bytes::<B, HarmonicVoice<B>, _>(&optimizer)?),
-                    ("critic_optimizer.bin", optimizer_bytes::<B, Critics<B>, _>(&critic_optimizer)?),
+                    (
+                        "optimizer.bin",
+                        optimizer_bytes::<B, HarmonicVoice<B>, _>(&optimizer)?,
+                    ),
+                    (
+                        "critic_optimizer.bin",
+                        optimizer_bytes::<B, Critics<B>, _>(&critic_optimizer)?,
+                    ),
                 ],
             )?;
         }
     }
     progress.finish();
-    checkpoints.newest()?.ok_or_else(|| anyhow::anyhow!("no checkpoint was written"))
+    checkpoints
+        .newest()?
+        .ok_or_else(|| anyhow::anyhow!("no checkpoint was written"))
 }
 
 /// The voice of a checkpoint folder, with its position.
 ///
 /// # Errors
 /// When the folder is not a checkpoint of a harmonic voice.
-pub fn load<B: Backend>(folder: &Path, device: &B::Device) -> Result<(HarmonicVoice<B>, VoicePosition)> {
+pub fn load<B: Backend>(
+    folder: &Path,
+    device: &B::Device,
+) -> Result<(HarmonicVoice<B>, VoicePosition)> {
     let position: VoicePosition = read_position(folder)?;
     let model = HarmonicVoice::new(&position.config.network, device);
     Ok((load_module(model, folder, "model.bin", device)?, position))
 }
 
 /// `[B, samples]` of a batch, without the warm-up.
-pub(super) fn render<B: Backend>(model: &HarmonicVoice<B>, renderer: &Renderer<B>, batch: &VoiceBatch, device: &B::Device) -> Tensor<B, 2> {
+pub(super) fn render<B: Backend>(
+    model: &HarmonicVoice<B>,
+    renderer: &Renderer<B>,
+    batch: &VoiceBatch,
+    device: &B::Device,
+) -> Tensor<B, 2> {
     let (size, frames) = (batch.size, batch.frames);
     let feature = |values: &[f32]| {
         let channels = values.len() / (size * frames);
         from_vec::<B, 3>(values.to_vec(), [size, frames, channels], device).swap_dims(1, 2)
     };
     let speakers = model.speakers.val().dims()[0];
-    let mix: Vec<f32> = batch.speakers.iter().flat_map(|&own| (0..speakers).map(move |s| f32::from(s == own))).collect();
+    let mix: Vec<f32> = batch
+        .speakers
+        .iter()
+        .flat_map(|&own| (0..speakers).map(move |s| f32::from(s == own)))
+        .collect();
     let mix = from_vec::<B, 3>(mix, [size, speakers, 1], device).repeat_dim(2, frames);
-    let curves = model.curves(feature(&batch.content), feature(&batch.pitch), feature(&batch.loudness_db), mix);
-    let window = |values: &[f32]| from_vec::<B, 3>(values.to_vec(), [size, frames * HALVES, BINS], device);
+    let curves = model.curves(
+        feature(&batch.content),
+        feature(&batch.pitch),
+        feature(&batch.loudness_db),
+        mix,
+    );
+    let window =
+        |values: &[f32]| from_vec::<B, 3>(values.to_vec(), [size, frames * HALVES, BINS], device);
     let excitation = Excitation {
         pulse_re: window(&batch.pulse_re),
         pulse_im: window(&batch.pulse_im),
@@ -257,7 +362,11 @@ pub(super) fn heard<B: Backend>(audio: Tensor<B, 2>) -> Tensor<B, 2> {
 }
 
 /// Batches from `first_step` on, made ahead by a thread; batch `n` depends only on the seed and `n`.
-fn batch_stream(clips: Arc<Vec<VoiceClip>>, config: VoiceFitConfig, first_step: u64) -> Receiver<VoiceBatch> {
+fn batch_stream(
+    clips: Arc<Vec<VoiceClip>>,
+    config: VoiceFitConfig,
+    first_step: u64,
+) -> Receiver<VoiceBatch> {
     let (sender, receiver) = sync_channel(2);
     std::thread::spawn(move || {
         let analyser = Analyser::default();
@@ -269,7 +378,9 @@ fn batch_stream(clips: Arc<Vec<VoiceClip>>, config: VoiceFitConfig, first_step: 
                 clips
                     .iter()
                     .enumerate()
-                    .filter(|(_, clip)| clip.speaker == speaker && !clip.held_out && clip.frames() > 0)
+                    .filter(|(_, clip)| {
+                        clip.speaker == speaker && !clip.held_out && clip.frames() > 0
+                    })
                     .map(|(i, clip)| {
                         sum += clip.frames();
                         (i, sum)
@@ -278,7 +389,13 @@ fn batch_stream(clips: Arc<Vec<VoiceClip>>, config: VoiceFitConfig, first_step: 
             })
             .collect();
         let weights: Vec<f32> = (0..speakers)
-            .map(|s| if tables[s].is_empty() { 0.0 } else { config.speaker_weights.get(s).copied().unwrap_or(1.0) })
+            .map(|s| {
+                if tables[s].is_empty() {
+                    0.0
+                } else {
+                    config.speaker_weights.get(s).copied().unwrap_or(1.0)
+                }
+            })
             .collect();
         let total: f32 = weights.iter().sum();
         for step in first_step.. {
@@ -290,7 +407,12 @@ fn batch_stream(clips: Arc<Vec<VoiceClip>>, config: VoiceFitConfig, first_step: 
                     pick -= w;
                     w > 0.0 && pick < 0.0
                 });
-                let table = &tables[speaker.unwrap_or_else(|| weights.iter().position(|&w| w > 0.0).expect("some speaker has clips"))];
+                let table = &tables[speaker.unwrap_or_else(|| {
+                    weights
+                        .iter()
+                        .position(|&w| w > 0.0)
+                        .expect("some speaker has clips")
+                })];
                 let place = random.below(table.last().map_or(1, |t| t.1));
                 let clip = &clips[table[table.partition_point(|t| t.1 <= place)].0];
                 let first = random.below(clip.frames().saturating_sub(config.frames) + 1);

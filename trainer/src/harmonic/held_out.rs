@@ -38,10 +38,16 @@ impl<B: Backend> HeldOut<B> {
     pub fn new(clips: &[VoiceClip], config: &VoiceFitConfig, device: &B::Device) -> Result<Self> {
         let speakers = (0..config.network.speakers)
             .map(|speaker| {
-                let own = clips.iter().filter(|clip| clip.speaker == speaker && !clip.held_out);
+                let own = clips
+                    .iter()
+                    .filter(|clip| clip.speaker == speaker && !clip.held_out);
                 let samples = own.flat_map(|clip| clip.audio.iter().copied());
                 let samples: Vec<f32> = samples.take(REFERENCE_SECONDS * MODEL_RATE_HZ).collect();
-                if samples.is_empty() { Ok(None) } else { Timbre::of(&samples, MODEL_RATE_HZ as u32).map(Some) }
+                if samples.is_empty() {
+                    Ok(None)
+                } else {
+                    Timbre::of(&samples, MODEL_RATE_HZ as u32).map(Some)
+                }
             })
             .collect::<Result<_>>()?;
         Ok(Self {
@@ -61,7 +67,11 @@ impl<B: Backend> HeldOut<B> {
     /// The rate is not supported.
     pub fn measure(&self, model: &HarmonicVoice<B>, clips: &[VoiceClip]) -> Result<(f64, f64)> {
         let long = |clip: &&VoiceClip| clip.frames() > self.config.frames;
-        let mut held: Vec<&VoiceClip> = clips.iter().filter(|clip| clip.held_out).filter(long).collect();
+        let mut held: Vec<&VoiceClip> = clips
+            .iter()
+            .filter(|clip| clip.held_out)
+            .filter(long)
+            .collect();
         if held.is_empty() {
             held = clips.iter().filter(long).collect();
         }
@@ -78,11 +88,23 @@ impl<B: Backend> HeldOut<B> {
                 let index = group * self.config.batch + row;
                 let mut random = Random::new(0, index as u64);
                 let clip = held[index * held.len() / crops];
-                batch.push(clip, random.below(clip.frames() - self.config.frames), &self.analyser, &mut random, true);
+                batch.push(
+                    clip,
+                    random.below(clip.frames() - self.config.frames),
+                    &self.analyser,
+                    &mut random,
+                    true,
+                );
             }
-            let audio = from_vec(batch.audio.clone(), [batch.size, batch.frames * HOP_SAMPLES], &self.device);
+            let audio = from_vec(
+                batch.audio.clone(),
+                [batch.size, batch.frames * HOP_SAMPLES],
+                &self.device,
+            );
             let recorded = self.loss.spectra(&heard(audio));
-            let spectra = self.loss.spectra(&render(model, &self.renderer, &batch, &self.device));
+            let spectra = self
+                .loss
+                .spectra(&render(model, &self.renderer, &batch, &self.device));
             distance += f64::from(value(&self.loss.distance(&spectra, &recorded)));
 
             for speaker in &mut batch.speakers {

@@ -9,16 +9,21 @@
 
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
+use timbra_dsp::mel::mel_edges_hz;
 
 use crate::model::causal::from_vec;
 use crate::model::folded_dft::{PowerDft, bin_order};
-use crate::model::harmonic::{MODEL_RATE_HZ, mel};
+use crate::model::harmonic::MODEL_RATE_HZ;
 
 /// Power (of unit-power noise) below which differences do not count: −80 dBFS.
 const FLOOR: f32 = 1e-8;
 
 /// Window and hop in samples, highest bin in Hz, mel bands.
-const RESOLUTIONS: [(usize, usize, f64, usize); 3] = [(2048, 512, 12_000.0, 96), (1024, 256, 24_000.0, 128), (512, 128, 24_000.0, 64)];
+const RESOLUTIONS: [(usize, usize, f64, usize); 3] = [
+    (2048, 512, 12_000.0, 96),
+    (1024, 256, 24_000.0, 128),
+    (512, 128, 24_000.0, 64),
+];
 
 /// One STFT with its mel bank.
 #[derive(Debug, Clone)]
@@ -43,12 +48,18 @@ impl<B: Backend> LogSpectra<B> {
     /// The first `crops` of the batch.
     pub fn first(&self, crops: usize) -> Self {
         let part = |x: &Tensor<B, 3>| x.clone().narrow(0, 0, crops.min(x.dims()[0]));
-        Self { bins: part(&self.bins), bands: part(&self.bands) }
+        Self {
+            bins: part(&self.bins),
+            bands: part(&self.bands),
+        }
     }
 
     /// The same numbers without where they come from.
     pub fn detached(&self) -> Self {
-        Self { bins: self.bins.clone().detach(), bands: self.bands.clone().detach() }
+        Self {
+            bins: self.bins.clone().detach(),
+            bands: self.bands.clone().detach(),
+        }
     }
 }
 
@@ -80,7 +91,10 @@ impl<B: Backend> SpectralLoss<B> {
 
     /// Log spectra of `[B, samples]` at every resolution.
     pub fn spectra(&self, signal: &Tensor<B, 2>) -> Vec<LogSpectra<B>> {
-        self.resolutions.iter().map(|r| r.spectra(signal.clone())).collect()
+        self.resolutions
+            .iter()
+            .map(|r| r.spectra(signal.clone()))
+            .collect()
     }
 
     /// Mean absolute log distance over bins and bands, averaged over resolutions, in nepers.
@@ -88,7 +102,10 @@ impl<B: Backend> SpectralLoss<B> {
         let terms: Vec<Tensor<B, 1>> = a
             .iter()
             .zip(b)
-            .map(|(a, b)| (a.bins.clone() - b.bins.clone()).abs().mean() * 0.5 + (a.bands.clone() - b.bands.clone()).abs().mean())
+            .map(|(a, b)| {
+                (a.bins.clone() - b.bins.clone()).abs().mean() * 0.5
+                    + (a.bands.clone() - b.bands.clone()).abs().mean()
+            })
             .collect();
         let count = terms.len() as f32;
         Tensor::cat(terms, 0).sum().div_scalar(count)
@@ -97,8 +114,10 @@ impl<B: Backend> SpectralLoss<B> {
     /// Mean absolute log distance of the mean power per mel band, at the middle resolution, in nepers: of each crop,
     /// and of all crops together. Only in a mean over many crops do levels that cannot be foreseen count in full.
     pub fn balance(&self, a: &[LogSpectra<B>], b: &[LogSpectra<B>]) -> Tensor<B, 1> {
-        let mean_power = |spectra: &LogSpectra<B>| spectra.bands.clone().mul_scalar(2.0).exp().mean_dim(1);
-        let distance = |a: Tensor<B, 3>, b: Tensor<B, 3>| (a.log() - b.log()).abs().mean().mul_scalar(0.5);
+        let mean_power =
+            |spectra: &LogSpectra<B>| spectra.bands.clone().mul_scalar(2.0).exp().mean_dim(1);
+        let distance =
+            |a: Tensor<B, 3>, b: Tensor<B, 3>| (a.log() - b.log()).abs().mean().mul_scalar(0.5);
         let (a, b) = (mean_power(&a[1]), mean_power(&b[1]));
         (distance(a.clone(), b.clone()) + distance(a.mean_dim(0), b.mean_dim(0))).mul_scalar(0.5)
     }
@@ -110,22 +129,31 @@ impl<B: Backend> Resolution<B> {
         let blocks = samples / self.hop;
         let overlap = self.window / self.hop;
         let frames = blocks + 1 - overlap;
-        let blocked = signal.slice([0..batch, 0..blocks * self.hop]).reshape([batch, blocks, self.hop]);
-        let parts = (0..overlap).map(|i| blocked.clone().slice([0..batch, i..i + frames, 0..self.hop])).collect();
+        let blocked = signal
+            .slice([0..batch, 0..blocks * self.hop])
+            .reshape([batch, blocks, self.hop]);
+        let parts = (0..overlap)
+            .map(|i| {
+                blocked
+                    .clone()
+                    .slice([0..batch, i..i + frames, 0..self.hop])
+            })
+            .collect();
         let windows = Tensor::cat(parts, 2).reshape([batch * frames, self.window]);
         let power = self.dft.power(windows);
         let bands = power.clone().matmul(self.bank.clone());
         let log = |x: Tensor<B, 2>| x.add_scalar(FLOOR).log().mul_scalar(0.5);
         let width = bands.dims()[1];
-        LogSpectra { bins: log(power).reshape([batch, frames, self.bins]), bands: log(bands).reshape([batch, frames, width]) }
+        LogSpectra {
+            bins: log(power).reshape([batch, frames, self.bins]),
+            bands: log(bands).reshape([batch, frames, width]),
+        }
     }
 }
 
 /// `[bins, bands]`: triangles of unit sum, so that a band's power is a weighted mean; even bins first.
 fn mel_bank(bins: usize, bands: usize, bin_hz: f64, top_hz: f64) -> Vec<f32> {
-    let top = mel(top_hz);
-    let hz = |m: f64| 700.0 * (10f64.powf(m / 2595.0) - 1.0);
-    let edges: Vec<f64> = (0..bands + 2).map(|i| hz(top * i as f64 / (bands + 1) as f64)).collect();
+    let edges = mel_edges_hz(bands, 0.0, top_hz);
     let mut rows = vec![0; bins];
     for (row, bin) in bin_order(bins).enumerate() {
         rows[bin] = row;
@@ -136,7 +164,12 @@ fn mel_bank(bins: usize, bands: usize, bin_hz: f64, top_hz: f64) -> Vec<f32> {
         let mut weights: Vec<(usize, f64)> = (0..bins)
             .map(|bin| {
                 let f = bin as f64 * bin_hz;
-                (bin, ((f - low) / (centre - low)).min((high - f) / (high - centre)).max(0.0))
+                (
+                    bin,
+                    ((f - low) / (centre - low))
+                        .min((high - f) / (high - centre))
+                        .max(0.0),
+                )
             })
             .filter(|w| w.1 > 0.0)
             .collect();

@@ -30,20 +30,39 @@ pub struct CausalConv<B: Backend> {
 
 impl<B: Backend> CausalConv<B> {
     /// A convolution from `channels_in` to `channels_out`.
-    pub fn new(channels_in: usize, channels_out: usize, kernel: usize, dilation: usize, device: &B::Device) -> Self {
+    pub fn new(
+        channels_in: usize,
+        channels_out: usize,
+        kernel: usize,
+        dilation: usize,
+        device: &B::Device,
+    ) -> Self {
         let context = (kernel - 1) * dilation;
         let conv = Conv1dConfig::new(channels_in, channels_out, kernel)
             .with_dilation(dilation)
             .with_padding(PaddingConfig1d::Explicit(context, 0))
-            .with_initializer(Initializer::KaimingUniform { gain: 0.577, fan_out_only: false })
+            .with_initializer(Initializer::KaimingUniform {
+                gain: 0.577,
+                fan_out_only: false,
+            })
             .init(device);
-        Self { conv, kernel, dilation }
+        Self {
+            conv,
+            kernel,
+            dilation,
+        }
     }
 
     /// The same with every weight and bias zero: the layer starts silent.
     pub fn zeroed(channels_in: usize, channels_out: usize, device: &B::Device) -> Self {
-        let conv = Conv1dConfig::new(channels_in, channels_out, 1).with_initializer(Initializer::Zeros).init(device);
-        Self { conv, kernel: 1, dilation: 1 }
+        let conv = Conv1dConfig::new(channels_in, channels_out, 1)
+            .with_initializer(Initializer::Zeros)
+            .init(device);
+        Self {
+            conv,
+            kernel: 1,
+            dilation: 1,
+        }
     }
 
     /// `[channels_in, B, T]` to `[channels_out, B, T]`.
@@ -55,8 +74,17 @@ impl<B: Backend> CausalConv<B> {
         let taps = if context == 0 {
             x
         } else {
-            let history = Tensor::cat(vec![Tensor::zeros([channels_in, batch, context], &x.device()), x], 2);
-            let tap = |k: usize| history.clone().slice([0..channels_in, 0..batch, k * self.dilation..k * self.dilation + frames]);
+            let history = Tensor::cat(
+                vec![Tensor::zeros([channels_in, batch, context], &x.device()), x],
+                2,
+            );
+            let tap = |k: usize| {
+                history.clone().slice([
+                    0..channels_in,
+                    0..batch,
+                    k * self.dilation..k * self.dilation + frames,
+                ])
+            };
             Tensor::cat((0..kernel).map(tap).collect(), 0)
         };
         let rows = kernel * channels_in;
@@ -83,7 +111,8 @@ impl<B: Backend> CausalConv<B> {
         for out in 0..channels_out {
             for input in 0..channels_in {
                 for tap in 0..kernel {
-                    matrix[(tap * channels_in + input) * channels_out + out] = weight[(out * channels_in + input) * kernel + tap];
+                    matrix[(tap * channels_in + input) * channels_out + out] =
+                        weight[(out * channels_in + input) * kernel + tap];
                 }
             }
         }
@@ -94,15 +123,23 @@ impl<B: Backend> CausalConv<B> {
             let history = graph.carry(input, context, channels_in);
             // Row t of the taps: frames t, t + dilation, … of the history, oldest first.
             let frames = graph.frame_numbers(input);
-            let offsets: Vec<i64> = (0..kernel).map(|tap| (tap * self.dilation) as i64).collect();
+            let offsets: Vec<i64> = (0..kernel)
+                .map(|tap| (tap * self.dilation) as i64)
+                .collect();
             let g = &mut graph.builder;
             let offsets = g.i64s(&offsets);
             let positions = g.op("Add", &[&frames, &offsets], vec![]);
-            let taps = g.op("Gather", &[&history, &positions], vec![Attr::Int("axis", 1)]);
+            let taps = g.op(
+                "Gather",
+                &[&history, &positions],
+                vec![Attr::Int("axis", 1)],
+            );
             let row = g.i64s(&[1, -1, (kernel * channels_in) as i64]);
             g.op("Reshape", &[&taps, &row], vec![])
         };
-        let matrix = graph.builder.f32s(&[kernel * channels_in, channels_out], &matrix);
+        let matrix = graph
+            .builder
+            .f32s(&[kernel * channels_in, channels_out], &matrix);
         let mut out = graph.builder.op("MatMul", &[&taps, &matrix], vec![]);
         if let Some(bias) = &self.conv.bias {
             let bias = graph.builder.f32s(&[channels_out], &to_vec(bias.val()));
@@ -121,14 +158,20 @@ pub struct ChannelNorm<B: Backend> {
 impl<B: Backend> ChannelNorm<B> {
     /// Unit gain for `channels`.
     pub fn new(channels: usize, device: &B::Device) -> Self {
-        Self { gain: Initializer::Ones.init([channels], device) }
+        Self {
+            gain: Initializer::Ones.init([channels], device),
+        }
     }
 
     /// `[C, B, T]` to the same shape.
     pub fn forward(&self, x: Tensor<B, 3>) -> Tensor<B, 3> {
         let [channels, batch, frames] = x.dims();
         let x = x.reshape([channels, batch * frames]);
-        let scale = (x.clone() * x.clone()).mean_dim(0).add_scalar(NORM_EPSILON).sqrt().recip();
+        let scale = (x.clone() * x.clone())
+            .mean_dim(0)
+            .add_scalar(NORM_EPSILON)
+            .sqrt()
+            .recip();
         let y = x * scale * self.gain.val().reshape([channels, 1]);
         y.reshape([channels, batch, frames])
     }
@@ -139,7 +182,11 @@ impl<B: Backend> ChannelNorm<B> {
         // In these very operations runtimes know the normalisation and run it as one.
         let two = g.f32s(&[], &[2.0]);
         let square = g.op("Pow", &[input, &two], vec![]);
-        let mean = g.op("ReduceMean", &[&square], vec![Attr::Ints("axes", vec![2]), Attr::Int("keepdims", 1)]);
+        let mean = g.op(
+            "ReduceMean",
+            &[&square],
+            vec![Attr::Ints("axes", vec![2]), Attr::Int("keepdims", 1)],
+        );
         let epsilon = g.f32s(&[], &[NORM_EPSILON]);
         let mean = g.op("Add", &[&mean, &epsilon], vec![]);
         let root = g.op("Sqrt", &[&mean], vec![]);
@@ -161,11 +208,18 @@ pub struct ResidualBlock<B: Backend> {
 
 impl<B: Backend> ResidualBlock<B> {
     /// A block of `channels`; `condition_channels` > 0 adds a conditioning input.
-    pub fn new(channels: usize, kernel: usize, dilation: usize, condition_channels: usize, device: &B::Device) -> Self {
+    pub fn new(
+        channels: usize,
+        kernel: usize,
+        dilation: usize,
+        condition_channels: usize,
+        device: &B::Device,
+    ) -> Self {
         Self {
             norm: ChannelNorm::new(channels, device),
             conv: CausalConv::new(channels, channels, kernel, dilation, device),
-            condition: (condition_channels > 0).then(|| CausalConv::new(condition_channels, channels, 1, 1, device)),
+            condition: (condition_channels > 0)
+                .then(|| CausalConv::new(condition_channels, channels, 1, 1, device)),
             point: CausalConv::new(channels, channels, 1, 1, device),
         }
     }
@@ -180,7 +234,12 @@ impl<B: Backend> ResidualBlock<B> {
     }
 
     /// Adds the block to `graph`; shapes `[1, T, C]`.
-    pub fn export(&self, graph: &mut StreamingGraph, input: &str, condition: Option<&str>) -> String {
+    pub fn export(
+        &self,
+        graph: &mut StreamingGraph,
+        input: &str,
+        condition: Option<&str>,
+    ) -> String {
         let normal = self.norm.export(graph, input);
         let mut y = self.conv.export(graph, &normal);
         if let (Some(layer), Some(condition)) = (&self.condition, condition) {
@@ -213,7 +272,11 @@ pub struct StreamingGraph {
 impl StreamingGraph {
     /// An empty graph.
     pub fn new(name: &str) -> Self {
-        Self { builder: GraphBuilder::new(name), states: Vec::new(), frame_numbers: None }
+        Self {
+            builder: GraphBuilder::new(name),
+            states: Vec::new(),
+            frame_numbers: None,
+        }
     }
 
     /// Declares a carried tensor and returns the input's name; the caller
@@ -223,20 +286,26 @@ impl StreamingGraph {
         let dims: Vec<_> = shape.iter().map(|&extent| extent.into()).collect();
         self.builder.input(&name, &dims);
         self.builder.output(&format!("{name}_next"), &dims);
-        self.states.push(StateTensor { name: name.clone(), shape: shape.to_vec() });
+        self.states.push(StateTensor {
+            name: name.clone(),
+            shape: shape.to_vec(),
+        });
         name
     }
 
     /// Makes `value` the next value of `state`.
     pub fn keep(&mut self, state: &str, value: &str) {
-        self.builder.node("Identity", &[value], &[&format!("{state}_next")], vec![]);
+        self.builder
+            .node("Identity", &[value], &[&format!("{state}_next")], vec![]);
     }
 
     /// Prefixes `input` `[1, T, channels]` with its own last `frames` frames:
     /// `[1, frames + T, channels]`.
     pub fn carry(&mut self, input: &str, frames: usize, channels: usize) -> String {
         let state = self.state(&[1, frames, channels]);
-        let joined = self.builder.op("Concat", &[&state, input], vec![Attr::Int("axis", 1)]);
+        let joined = self
+            .builder
+            .op("Concat", &[&state, input], vec![Attr::Int("axis", 1)]);
         let kept = self.slice(&joined, 1, -(frames as i64), i64::MAX);
         self.keep(&state, &kept);
         joined
@@ -248,7 +317,11 @@ impl StreamingGraph {
             return numbers.clone();
         }
         let g = &mut self.builder;
-        let count = g.op("Shape", &[like], vec![Attr::Int("start", 1), Attr::Int("end", 2)]);
+        let count = g.op(
+            "Shape",
+            &[like],
+            vec![Attr::Int("start", 1), Attr::Int("end", 2)],
+        );
         let none = g.i64s(&[0]);
         let count = g.op("Squeeze", &[&count, &none], vec![]);
         g.constant_i64("first_frame", &[], &[0]);
@@ -265,13 +338,16 @@ impl StreamingGraph {
         let start = self.builder.i64s(&[start]);
         let end = self.builder.i64s(&[end]);
         let axis = self.builder.i64s(&[axis]);
-        self.builder.op("Slice", &[input, &start, &end, &axis], vec![])
+        self.builder
+            .op("Slice", &[input, &start, &end, &axis], vec![])
     }
 
     /// `input[start], input[start − 1] … input[end + 1]` along `axis`; negative positions count from the end.
     pub fn reversed(&mut self, input: &str, axis: i64, start: i64, end: i64) -> String {
-        let [start, end, axis, step] = [start, end, axis, -1].map(|value| self.builder.i64s(&[value]));
-        self.builder.op("Slice", &[input, &start, &end, &axis, &step], vec![])
+        let [start, end, axis, step] =
+            [start, end, axis, -1].map(|value| self.builder.i64s(&[value]));
+        self.builder
+            .op("Slice", &[input, &start, &end, &axis, &step], vec![])
     }
 }
 
@@ -280,10 +356,18 @@ impl StreamingGraph {
 /// # Panics
 /// When the backend cannot convert its element type to float32.
 pub fn to_vec<B: Backend, const D: usize>(tensor: Tensor<B, D>) -> Vec<f32> {
-    tensor.into_data().convert::<f32>().into_vec().expect("a float tensor converts to f32")
+    tensor
+        .into_data()
+        .convert::<f32>()
+        .into_vec()
+        .expect("a float tensor converts to f32")
 }
 
 /// A tensor from float32 values.
-pub fn from_vec<B: Backend, const D: usize>(values: Vec<f32>, shape: [usize; D], device: &B::Device) -> Tensor<B, D> {
+pub fn from_vec<B: Backend, const D: usize>(
+    values: Vec<f32>,
+    shape: [usize; D],
+    device: &B::Device,
+) -> Tensor<B, D> {
     Tensor::from_data(TensorData::new(values, shape), device)
 }

@@ -36,7 +36,12 @@ pub struct ContentConfig {
 
 impl Default for ContentConfig {
     fn default() -> Self {
-        Self { channels: 256, kernel: 5, dilations: vec![1, 2, 4, 8, 1, 2, 4, 8], content_channels: 64 }
+        Self {
+            channels: 256,
+            kernel: 5,
+            dilations: vec![1, 2, 4, 8, 1, 2, 4, 8],
+            content_channels: 64,
+        }
     }
 }
 
@@ -58,7 +63,9 @@ impl<B: Backend> ContentEncoder<B> {
             blocks: config
                 .dilations
                 .iter()
-                .map(|&dilation| ResidualBlock::new(config.channels, config.kernel, dilation, 0, device))
+                .map(|&dilation| {
+                    ResidualBlock::new(config.channels, config.kernel, dilation, 0, device)
+                })
                 .collect(),
             norm: ChannelNorm::new(config.channels, device),
             bottleneck: CausalConv::new(config.channels, config.content_channels, 1, 1, device),
@@ -68,7 +75,8 @@ impl<B: Backend> ContentEncoder<B> {
 
     /// Log-mel `[B, 80, T]` to content `[B, C, T]` in −1..1, late by [`LOOKAHEAD_FRAMES`].
     pub fn content(&self, mel: Tensor<B, 3>) -> Tensor<B, 3> {
-        self.content_channels_first(mel.swap_dims(0, 1)).swap_dims(0, 1)
+        self.content_channels_first(mel.swap_dims(0, 1))
+            .swap_dims(0, 1)
     }
 
     /// As [`Self::content`], `[80, B, T]` to `[C, B, T]`.
@@ -84,7 +92,11 @@ impl<B: Backend> ContentEncoder<B> {
     pub fn logits(&self, mel: Tensor<B, 3>, noisy: bool) -> Tensor<B, 3> {
         let mut content = self.content_channels_first(mel.swap_dims(0, 1));
         if noisy {
-            let noise = Tensor::random(content.dims(), Distribution::Normal(0.0, BOTTLENECK_NOISE), &content.device());
+            let noise = Tensor::random(
+                content.dims(),
+                Distribution::Normal(0.0, BOTTLENECK_NOISE),
+                &content.device(),
+            );
             content = content + noise;
         }
         self.classes.forward(content).swap_dims(0, 1)
@@ -103,7 +115,9 @@ impl<B: Backend> ContentEncoder<B> {
         let x = self.bottleneck.export(&mut graph, &x);
         graph.builder.node("Tanh", &[&x], &["content"], vec![]);
         let [channels, _, _] = self.bottleneck.conv.weight.val().dims();
-        graph.builder.output("content", &[1.into(), "frames".into(), channels.into()]);
+        graph
+            .builder
+            .output("content", &[1.into(), "frames".into(), channels.into()]);
         let spec = GraphSpec {
             file: "content.onnx".to_owned(),
             inputs: vec!["audio".to_owned()],
@@ -115,6 +129,11 @@ impl<B: Backend> ContentEncoder<B> {
 
     /// Frames of the past a frame depends on.
     pub fn receptive_field_frames(&self) -> usize {
-        1 + self.entry.context() + self.blocks.iter().map(ResidualBlock::context).sum::<usize>()
+        1 + self.entry.context()
+            + self
+                .blocks
+                .iter()
+                .map(ResidualBlock::context)
+                .sum::<usize>()
     }
 }

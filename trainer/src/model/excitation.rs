@@ -8,7 +8,9 @@ use std::sync::Arc;
 use realfft::{RealFftPlanner, RealToComplex};
 
 use super::folded_dft::bin_order;
-use super::harmonic::{BINS, FFT_SAMPLES, HALVES, HOP_SAMPLES, MODEL_RATE_HZ, STEP_SAMPLES, WINDOW_SAMPLES};
+use super::harmonic::{
+    BINS, FFT_SAMPLES, HALVES, HOP_SAMPLES, MODEL_RATE_HZ, STEP_SAMPLES, WINDOW_SAMPLES,
+};
 
 /// F0 of the pulses while neither end of a hop is voiced; they are silent then.
 pub const IDLE_F0_HZ: f32 = 100.0;
@@ -27,7 +29,13 @@ pub fn pulses(f0_hz: &[f32], first_phase_cycles: f64) -> Vec<f32> {
     let mut before = 0.0f32;
     let mut phase = first_phase_cycles;
     for &now in f0_hz {
-        let start = if before > 0.0 { before } else if now > 0.0 { now } else { IDLE_F0_HZ };
+        let start = if before > 0.0 {
+            before
+        } else if now > 0.0 {
+            now
+        } else {
+            IDLE_F0_HZ
+        };
         let end = if now > 0.0 { now } else { start };
         let harmonics = (0.5 * rate / start.max(end)).floor();
         let scale = (2.0 / harmonics).sqrt();
@@ -66,7 +74,10 @@ impl std::fmt::Debug for Analyser {
 
 impl Default for Analyser {
     fn default() -> Self {
-        Self { fft: RealFftPlanner::new().plan_fft_forward(FFT_SAMPLES), window: hann() }
+        Self {
+            fft: RealFftPlanner::new().plan_fft_forward(FFT_SAMPLES),
+            window: hann(),
+        }
     }
 }
 
@@ -77,7 +88,10 @@ impl Analyser {
     #[must_use]
     pub fn spectra(&self, samples: &[f32]) -> (Vec<f32>, Vec<f32>) {
         let windows = samples.len() / HOP_SAMPLES * HALVES;
-        let (mut re, mut im) = (Vec::with_capacity(windows * BINS), Vec::with_capacity(windows * BINS));
+        let (mut re, mut im) = (
+            Vec::with_capacity(windows * BINS),
+            Vec::with_capacity(windows * BINS),
+        );
         let mut input = self.fft.make_input_vec();
         let mut spectrum = self.fft.make_output_vec();
         for p in 0..windows {
@@ -86,7 +100,9 @@ impl Analyser {
             for ((slot, sample), weight) in input.iter_mut().zip(span).zip(&self.window) {
                 *slot = sample * weight;
             }
-            self.fft.process(&mut input, &mut spectrum).expect("buffers come from the plan");
+            self.fft
+                .process(&mut input, &mut spectrum)
+                .expect("buffers come from the plan");
             re.extend(bin_order(BINS).map(|bin| spectrum[bin].re));
             im.extend(bin_order(BINS).map(|bin| spectrum[bin].im));
         }
@@ -97,7 +113,9 @@ impl Analyser {
 /// Periodic Hann over a window: two half-overlapping ones add up to 1.
 #[must_use]
 pub fn hann() -> Vec<f32> {
-    (0..WINDOW_SAMPLES).map(|i| (0.5 - 0.5 * (2.0 * PI * i as f64 / WINDOW_SAMPLES as f64).cos()) as f32).collect()
+    (0..WINDOW_SAMPLES)
+        .map(|i| (0.5 - 0.5 * (2.0 * PI * i as f64 / WINDOW_SAMPLES as f64).cos()) as f32)
+        .collect()
 }
 
 #[cfg(test)]

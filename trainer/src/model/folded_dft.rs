@@ -21,9 +21,21 @@ pub fn bin_order(bins: usize) -> impl Iterator<Item = usize> {
 }
 
 /// `[rows, columns]`: `value(row, bin)` for the bins of one parity.
-fn matrix<B: Backend>(rows: std::ops::Range<usize>, bins: impl Iterator<Item = usize>, value: impl Fn(usize, usize) -> f64, device: &B::Device) -> Tensor<B, 2> {
+fn matrix<B: Backend>(
+    rows: std::ops::Range<usize>,
+    bins: impl Iterator<Item = usize>,
+    value: impl Fn(usize, usize) -> f64,
+    device: &B::Device,
+) -> Tensor<B, 2> {
     let bins: Vec<usize> = bins.collect();
-    let values = rows.clone().flat_map(|row| bins.iter().map(|&bin| value(row, bin) as f32).collect::<Vec<_>>()).collect();
+    let values = rows
+        .clone()
+        .flat_map(|row| {
+            bins.iter()
+                .map(|&bin| value(row, bin) as f32)
+                .collect::<Vec<_>>()
+        })
+        .collect();
     from_vec(values, [rows.len(), bins.len()], device)
 }
 
@@ -49,12 +61,31 @@ impl<B: Backend> PowerDft<B> {
         let once = |m: usize| if m == quarter { 0.5 } else { 1.0 };
         let (even, odd) = ((0..bins).step_by(2), (1..bins).step_by(2));
         let waves = [
-            matrix(0..quarter + 1, even.clone(), |m, k| once(m) * angle(m, k).cos(), device),
-            matrix(0..quarter + 1, odd.clone(), |m, k| angle(m, k).cos(), device),
+            matrix(
+                0..quarter + 1,
+                even.clone(),
+                |m, k| once(m) * angle(m, k).cos(),
+                device,
+            ),
+            matrix(
+                0..quarter + 1,
+                odd.clone(),
+                |m, k| angle(m, k).cos(),
+                device,
+            ),
             matrix(1..quarter + 1, even, |m, k| angle(m, k).sin(), device),
-            matrix(1..quarter + 1, odd, |m, k| once(m) * angle(m, k).sin(), device),
+            matrix(
+                1..quarter + 1,
+                odd,
+                |m, k| once(m) * angle(m, k).sin(),
+                device,
+            ),
         ];
-        Self { length, window: from_vec(window, [1, length], device), waves }
+        Self {
+            length,
+            window: from_vec(window, [1, length], device),
+            waves,
+        }
     }
 
     /// `[R, length]` to `[R, bins]`, even bins first.
@@ -62,16 +93,30 @@ impl<B: Backend> PowerDft<B> {
         let rows = windows.dims()[0];
         let windows = windows * self.window.clone();
         let (centre, quarter) = (self.length / 2, self.length / 4);
-        let part = |x: &Tensor<B, 2>, first: usize, last: usize| x.clone().slice([0..rows, first..last]);
+        let part =
+            |x: &Tensor<B, 2>, first: usize, last: usize| x.clone().slice([0..rows, first..last]);
         let reversed = |x: Tensor<B, 2>| x.flip([1]);
         // At distance 1 … length/2 − 1 from the centre.
         let right = part(&windows, centre + 1, self.length);
         let left = reversed(part(&windows, 1, centre));
-        let even = Tensor::cat(vec![part(&windows, centre, centre + 1), right.clone() + left.clone(), part(&windows, 0, 1)], 1);
+        let even = Tensor::cat(
+            vec![
+                part(&windows, centre, centre + 1),
+                right.clone() + left.clone(),
+                part(&windows, 0, 1),
+            ],
+            1,
+        );
         let odd = right - left;
-        let (near, far) = (part(&even, 0, quarter + 1), reversed(part(&even, quarter, centre + 1)));
+        let (near, far) = (
+            part(&even, 0, quarter + 1),
+            reversed(part(&even, quarter, centre + 1)),
+        );
         let cosines = [near.clone() + far.clone(), near - far];
-        let (near, far) = (part(&odd, 0, quarter), reversed(part(&odd, quarter - 1, centre - 1)));
+        let (near, far) = (
+            part(&odd, 0, quarter),
+            reversed(part(&odd, quarter - 1, centre - 1)),
+        );
         let sines = [near.clone() - far.clone(), near + far];
         let [even, odd] = [0, 1].map(|parity: usize| {
             let re = cosines[parity].clone().matmul(self.waves[parity].clone());
@@ -99,22 +144,42 @@ impl<B: Backend> InverseDft<B> {
         let weight = |k: usize| if k == 0 || k == half { 1.0 } else { 2.0 } / length as f64;
         let wave = |first: usize, value: &dyn Fn(f64) -> f64| {
             let bins: Vec<usize> = (first..=half).step_by(2).collect();
-            let values = bins.iter().flat_map(|&k| (0..=length / 4).map(move |n| (weight(k) * value(angle(k, n))) as f32)).collect();
+            let values = bins
+                .iter()
+                .flat_map(|&k| {
+                    (0..=length / 4).map(move |n| (weight(k) * value(angle(k, n))) as f32)
+                })
+                .collect();
             from_vec(values, [bins.len(), length / 4 + 1], device)
         };
-        let waves = [wave(0, &f64::cos), wave(1, &f64::cos), wave(0, &|x| -x.sin()), wave(1, &|x| -x.sin())];
-        Self { length, even_bins: half / 2 + 1, waves }
+        let waves = [
+            wave(0, &f64::cos),
+            wave(1, &f64::cos),
+            wave(0, &|x| -x.sin()),
+            wave(1, &|x| -x.sin()),
+        ];
+        Self {
+            length,
+            even_bins: half / 2 + 1,
+            waves,
+        }
     }
 
     /// Real and imaginary parts `[R, length/2 + 1]`, even bins first, to `[R, length]`.
     pub fn windows(&self, re: Tensor<B, 2>, im: Tensor<B, 2>) -> Tensor<B, 2> {
         let [rows, bins] = re.dims();
-        let part = |x: &Tensor<B, 2>, first: usize, last: usize| x.clone().slice([0..rows, first..last]);
+        let part =
+            |x: &Tensor<B, 2>, first: usize, last: usize| x.clone().slice([0..rows, first..last]);
         let wave = |x: &Tensor<B, 2>, index: usize| {
-            let x = if index.is_multiple_of(2) { part(x, 0, self.even_bins) } else { part(x, self.even_bins, bins) };
+            let x = if index.is_multiple_of(2) {
+                part(x, 0, self.even_bins)
+            } else {
+                part(x, self.even_bins, bins)
+            };
             x.matmul(self.waves[index].clone())
         };
-        let (even_re, odd_re, even_im, odd_im) = (wave(&re, 0), wave(&re, 1), wave(&im, 2), wave(&im, 3));
+        let (even_re, odd_re, even_im, odd_im) =
+            (wave(&re, 0), wave(&re, 1), wave(&im, 2), wave(&im, 3));
         let (even_sum, even_difference) = (even_re.clone() + even_im.clone(), even_re - even_im);
         let (odd_sum, odd_difference) = (odd_re.clone() + odd_im.clone(), odd_re - odd_im);
         // At n, length/2 − n, length/2 + n, length − n.
@@ -146,13 +211,26 @@ mod tests {
         let device = Default::default();
         let bins = LENGTH / 2 + 1;
         let signal = noise(LENGTH);
-        let powers = to_vec(PowerDft::<Flex>::new(LENGTH, bins, &device).power(from_vec(signal.clone(), [1, LENGTH], &device)));
+        let powers = to_vec(PowerDft::<Flex>::new(LENGTH, bins, &device).power(from_vec(
+            signal.clone(),
+            [1, LENGTH],
+            &device,
+        )));
         let hann = |n: usize| 0.5 - 0.5 * (TAU * n as f64 / LENGTH as f64).cos();
         let energy: f64 = (0..LENGTH).map(|n| hann(n) * hann(n)).sum();
         for (power, k) in powers.iter().zip(bin_order(bins)) {
-            let sum = |wave: &dyn Fn(f64) -> f64| (0..LENGTH).map(|n| f64::from(signal[n]) * hann(n) * wave(TAU * (n * k) as f64 / LENGTH as f64)).sum::<f64>();
+            let sum = |wave: &dyn Fn(f64) -> f64| {
+                (0..LENGTH)
+                    .map(|n| {
+                        f64::from(signal[n]) * hann(n) * wave(TAU * (n * k) as f64 / LENGTH as f64)
+                    })
+                    .sum::<f64>()
+            };
             let expected = (sum(&f64::cos).powi(2) + sum(&f64::sin).powi(2)) / energy;
-            assert!((f64::from(*power) - expected).abs() < 1e-4 * (1.0 + expected), "bin {k}: {power} against {expected}");
+            assert!(
+                (f64::from(*power) - expected).abs() < 1e-4 * (1.0 + expected),
+                "bin {k}: {power} against {expected}"
+            );
         }
     }
 
@@ -169,10 +247,14 @@ mod tests {
                 .map(|(k, (&re, &im))| {
                     let weight = if k == 0 || k == LENGTH / 2 { 1.0 } else { 2.0 };
                     let angle = TAU * (k * n) as f64 / LENGTH as f64;
-                    weight * (f64::from(re) * angle.cos() - f64::from(im) * angle.sin()) / LENGTH as f64
+                    weight * (f64::from(re) * angle.cos() - f64::from(im) * angle.sin())
+                        / LENGTH as f64
                 })
                 .sum();
-            assert!((f64::from(*value) - expected).abs() < 1e-5, "sample {n}: {value} against {expected}");
+            assert!(
+                (f64::from(*value) - expected).abs() < 1e-5,
+                "sample {n}: {value} against {expected}"
+            );
         }
     }
 }

@@ -16,9 +16,10 @@ use std::f64::consts::PI;
 
 use burn::module::{Module, Param};
 use burn::nn::Initializer;
-use burn::tensor::backend::Backend;
 use burn::tensor::Tensor;
+use burn::tensor::backend::Backend;
 use serde::{Deserialize, Serialize};
+use timbra_dsp::mel::hz_to_mel;
 
 use super::causal::{CausalConv, ChannelNorm, ResidualBlock, from_vec};
 use super::folded_dft::{InverseDft, bin_order};
@@ -81,7 +82,14 @@ impl HarmonicConfig {
     /// The shipped sizes for `speakers` speakers on `content_channels` features.
     #[must_use]
     pub fn standard(content_channels: usize, speakers: usize) -> Self {
-        Self { channels: 256, kernel: 3, dilations: vec![1, 2, 4, 8, 1, 2, 4, 8], content_channels, speaker_channels: 64, speakers }
+        Self {
+            channels: 256,
+            kernel: 3,
+            dilations: vec![1, 2, 4, 8, 1, 2, 4, 8],
+            content_channels,
+            speaker_channels: 64,
+            speakers,
+        }
     }
 }
 
@@ -108,42 +116,86 @@ impl<B: Backend> HarmonicVoice<B> {
     /// A fresh voice.
     pub fn new(config: &HarmonicConfig, device: &B::Device) -> Self {
         Self {
-            entry: CausalConv::new(config.content_channels + EXTRA_INPUTS, config.channels, config.kernel, 1, device),
-            speakers: Initializer::Normal { mean: 0.0, std: 0.5 }.init([config.speakers, config.speaker_channels], device),
+            entry: CausalConv::new(
+                config.content_channels + EXTRA_INPUTS,
+                config.channels,
+                config.kernel,
+                1,
+                device,
+            ),
+            speakers: Initializer::Normal {
+                mean: 0.0,
+                std: 0.5,
+            }
+            .init([config.speakers, config.speaker_channels], device),
             blocks: config
                 .dilations
                 .iter()
-                .map(|&dilation| ResidualBlock::new(config.channels, config.kernel, dilation, config.speaker_channels, device))
+                .map(|&dilation| {
+                    ResidualBlock::new(
+                        config.channels,
+                        config.kernel,
+                        dilation,
+                        config.speaker_channels,
+                        device,
+                    )
+                })
                 .collect(),
             norm: ChannelNorm::new(config.channels, device),
-            curves: CausalConv::zeroed(config.channels, HALVES * (HARMONIC_POINTS + NOISE_POINTS), device),
+            curves: CausalConv::zeroed(
+                config.channels,
+                HALVES * (HARMONIC_POINTS + NOISE_POINTS),
+                device,
+            ),
         }
     }
 
     /// Content `[B, C, T]`, F0 features `[B, 2, T]` (log2 of F0 over 220 Hz, voiced), loudness in dB
     /// `[B, 1, T]`, mix `[B, S, T]` to curves.
-    pub fn curves(&self, content: Tensor<B, 3>, pitch: Tensor<B, 3>, loudness_db: Tensor<B, 3>, mix: Tensor<B, 3>) -> Curves<B> {
+    pub fn curves(
+        &self,
+        content: Tensor<B, 3>,
+        pitch: Tensor<B, 3>,
+        loudness_db: Tensor<B, 3>,
+        mix: Tensor<B, 3>,
+    ) -> Curves<B> {
         let [batch, _, frames] = content.dims();
         let loudness_db = loudness_db.clamp_min(LOUDNESS_FLOOR_DB);
         let loudness_in = loudness_db.clone().add_scalar(40.0).div_scalar(20.0);
-        let mut x = self.entry.forward(Tensor::cat(vec![content, pitch, loudness_in], 1).swap_dims(0, 1));
+        let mut x = self
+            .entry
+            .forward(Tensor::cat(vec![content, pitch, loudness_in], 1).swap_dims(0, 1));
         let [speakers, speaker_channels] = self.speakers.val().dims();
         // g = Σ w·embedding, frame by frame.
         let mix = mix.swap_dims(0, 1).reshape([speakers, batch * frames]);
-        let g = self.speakers.val().transpose().matmul(mix).reshape([speaker_channels, batch, frames]);
+        let g =
+            self.speakers
+                .val()
+                .transpose()
+                .matmul(mix)
+                .reshape([speaker_channels, batch, frames]);
         for block in &self.blocks {
             x = block.forward(x, Some(&g));
         }
         let raw = self.curves.forward(self.norm.forward(x)).permute([1, 2, 0]);
         let points = HARMONIC_POINTS + NOISE_POINTS;
-        let raw = raw.reshape([batch, frames * HALVES, points]).mul_scalar(CURVE_SCALE);
+        let raw = raw
+            .reshape([batch, frames * HALVES, points])
+            .mul_scalar(CURVE_SCALE);
         let level = loudness_db.mul_scalar(NEPERS_PER_DB).swap_dims(1, 2);
-        let level = level.repeat_dim(2, HALVES).reshape([batch, frames * HALVES, 1]);
+        let level = level
+            .repeat_dim(2, HALVES)
+            .reshape([batch, frames * HALVES, 1]);
         let curve = |first: usize, count: usize, start: f32| {
-            let part = raw.clone().slice([0..batch, 0..frames * HALVES, first..first + count]);
+            let part = raw
+                .clone()
+                .slice([0..batch, 0..frames * HALVES, first..first + count]);
             part.add_scalar(start).clamp(CURVE_RANGE.0, CURVE_RANGE.1) + level.clone()
         };
-        Curves { harmonic: curve(0, HARMONIC_POINTS, CURVE_START[0]), noise: curve(HARMONIC_POINTS, NOISE_POINTS, CURVE_START[1]) }
+        Curves {
+            harmonic: curve(0, HARMONIC_POINTS, CURVE_START[0]),
+            noise: curve(HARMONIC_POINTS, NOISE_POINTS, CURVE_START[1]),
+        }
     }
 
     /// Replaces the layer that draws the curves.
@@ -153,7 +205,12 @@ impl<B: Backend> HarmonicVoice<B> {
 
     /// Frames of the past a frame depends on.
     pub fn receptive_field_frames(&self) -> usize {
-        1 + self.entry.context() + self.blocks.iter().map(ResidualBlock::context).sum::<usize>()
+        1 + self.entry.context()
+            + self
+                .blocks
+                .iter()
+                .map(ResidualBlock::context)
+                .sum::<usize>()
     }
 }
 
@@ -187,18 +244,31 @@ impl<B: Backend> Renderer<B> {
         let build = |points: usize| {
             let grid = curve_to_bins(points);
             let phase = multiply(&grid, &phase, points, BINS, BINS);
-            (from_vec::<B, 2>(grid, [points, BINS], device), from_vec::<B, 2>(phase, [points, BINS], device))
+            (
+                from_vec::<B, 2>(grid, [points, BINS], device),
+                from_vec::<B, 2>(phase, [points, BINS], device),
+            )
         };
         let (harmonic_grid, harmonic_phase) = build(HARMONIC_POINTS);
         let (noise_grid, noise_phase) = build(NOISE_POINTS);
         let inverse = InverseDft::new(FFT_SAMPLES, device);
-        Self { harmonic_grid, harmonic_phase, noise_grid, noise_phase, inverse }
+        Self {
+            harmonic_grid,
+            harmonic_phase,
+            noise_grid,
+            noise_phase,
+            inverse,
+        }
     }
 
     /// Audio `[B, (2T + OVERLAP_STEPS − 1)·STEP_SAMPLES]`; excitation window `p` starts at sample `p·STEP_SAMPLES`.
     pub fn render(&self, curves: Curves<B>, excitation: Excitation<B>) -> Tensor<B, 2> {
         let [batch, steps, _] = curves.harmonic.dims();
-        let filter = |curve: Tensor<B, 3>, grid: &Tensor<B, 2>, phase: &Tensor<B, 2>, re: Tensor<B, 3>, im: Tensor<B, 3>| {
+        let filter = |curve: Tensor<B, 3>,
+                      grid: &Tensor<B, 2>,
+                      phase: &Tensor<B, 2>,
+                      re: Tensor<B, 3>,
+                      im: Tensor<B, 3>| {
             let points = curve.dims()[2];
             let flat = curve.reshape([batch * steps, points]);
             let gain = flat.clone().matmul(grid.clone()).exp();
@@ -206,11 +276,29 @@ impl<B: Backend> Renderer<B> {
             let (h_re, h_im) = (gain.clone() * angle.clone().cos(), gain * angle.sin());
             let shape = [batch * steps, BINS];
             let (re, im) = (re.reshape(shape), im.reshape(shape));
-            (h_re.clone() * re.clone() - h_im.clone() * im.clone(), h_re * im + h_im * re)
+            (
+                h_re.clone() * re.clone() - h_im.clone() * im.clone(),
+                h_re * im + h_im * re,
+            )
         };
-        let (a_re, a_im) = filter(curves.harmonic, &self.harmonic_grid, &self.harmonic_phase, excitation.pulse_re, excitation.pulse_im);
-        let (b_re, b_im) = filter(curves.noise, &self.noise_grid, &self.noise_phase, excitation.noise_re, excitation.noise_im);
-        let frames = self.inverse.windows(a_re + b_re, a_im + b_im).reshape([batch, steps, FFT_SAMPLES]);
+        let (a_re, a_im) = filter(
+            curves.harmonic,
+            &self.harmonic_grid,
+            &self.harmonic_phase,
+            excitation.pulse_re,
+            excitation.pulse_im,
+        );
+        let (b_re, b_im) = filter(
+            curves.noise,
+            &self.noise_grid,
+            &self.noise_phase,
+            excitation.noise_re,
+            excitation.noise_im,
+        );
+        let frames =
+            self.inverse
+                .windows(a_re + b_re, a_im + b_im)
+                .reshape([batch, steps, FFT_SAMPLES]);
         overlap_add(frames)
     }
 }
@@ -225,27 +313,31 @@ fn overlap_add<B: Backend>(frames: Tensor<B, 3>) -> Tensor<B, 2> {
         let last = (first + STEP_SAMPLES).min(length);
         let part = frames.clone().slice([0..batch, 0..steps, first..last]);
         // Right-pad the short last piece, and place it `piece` steps later.
-        let part = part.pad((0, STEP_SAMPLES - (last - first), piece, total - steps - piece), 0.0);
+        let part = part.pad(
+            (
+                0,
+                STEP_SAMPLES - (last - first),
+                piece,
+                total - steps - piece,
+            ),
+            0.0,
+        );
         sum = Some(match sum {
             None => part,
             Some(sum) => sum + part,
         });
     }
-    sum.expect("OVERLAP_STEPS is not zero").reshape([batch, total * STEP_SAMPLES])
-}
-
-/// O'Shaughnessy's mel.
-pub fn mel(hz: f64) -> f64 {
-    2595.0 * (1.0 + hz / 700.0).log10()
+    sum.expect("OVERLAP_STEPS is not zero")
+        .reshape([batch, total * STEP_SAMPLES])
 }
 
 /// `[points, BINS]`: linear interpolation of a mel-spaced curve at the DFT's bins, even bins first.
 fn curve_to_bins(points: usize) -> Vec<f32> {
-    let top = mel(MODEL_RATE_HZ as f64 / 2.0);
+    let top = hz_to_mel(MODEL_RATE_HZ as f64 / 2.0);
     let mut matrix = vec![0.0f32; points * BINS];
     for (column, bin) in bin_order(BINS).enumerate() {
         let hz = bin as f64 * MODEL_RATE_HZ as f64 / FFT_SAMPLES as f64;
-        let position = mel(hz) / top * (points - 1) as f64;
+        let position = hz_to_mel(hz) / top * (points - 1) as f64;
         for point in 0..points {
             matrix[point * BINS + column] = (1.0 - (position - point as f64).abs()).max(0.0) as f32;
         }
@@ -258,14 +350,20 @@ pub fn minimum_phase_matrix() -> Vec<f32> {
     // c[n] = (1/N) Σ_k a_k L[k] cos(2πkn/N), a = 1 at the ends and 2 between;
     // φ[m] = −Σ_{0<n<N/2} 2 c[n] sin(2πmn/N).
     let n_fft = FFT_SAMPLES;
-    let cosine: Vec<f64> = (0..n_fft).map(|i| (2.0 * PI * i as f64 / n_fft as f64).cos()).collect();
-    let sine: Vec<f64> = (0..n_fft).map(|i| (2.0 * PI * i as f64 / n_fft as f64).sin()).collect();
+    let cosine: Vec<f64> = (0..n_fft)
+        .map(|i| (2.0 * PI * i as f64 / n_fft as f64).cos())
+        .collect();
+    let sine: Vec<f64> = (0..n_fft)
+        .map(|i| (2.0 * PI * i as f64 / n_fft as f64).sin())
+        .collect();
     let half = n_fft / 2;
     let mut matrix = vec![0.0f32; BINS * BINS];
     for (row, k) in bin_order(BINS).enumerate() {
         let weight = if k == 0 || k == half { 1.0 } else { 2.0 } / n_fft as f64;
         for (column, m) in bin_order(BINS).enumerate() {
-            let sum: f64 = (1..half).map(|n| cosine[k * n % n_fft] * sine[m * n % n_fft]).sum();
+            let sum: f64 = (1..half)
+                .map(|n| cosine[k * n % n_fft] * sine[m * n % n_fft])
+                .sum();
             matrix[row * BINS + column] = (-2.0 * weight * sum) as f32;
         }
     }
@@ -278,7 +376,10 @@ fn multiply(a: &[f32], b: &[f32], rows: usize, inner: usize, columns: usize) -> 
         for i in 0..inner {
             let factor = a[row * inner + i];
             if factor != 0.0 {
-                for (out, b) in out[row * columns..(row + 1) * columns].iter_mut().zip(&b[i * columns..(i + 1) * columns]) {
+                for (out, b) in out[row * columns..(row + 1) * columns]
+                    .iter_mut()
+                    .zip(&b[i * columns..(i + 1) * columns])
+                {
                     *out += factor * b;
                 }
             }
@@ -286,4 +387,3 @@ fn multiply(a: &[f32], b: &[f32], rows: usize, inner: usize, columns: usize) -> 
     }
     out
 }
-

@@ -10,15 +10,17 @@
 //! time. Bins are kept in the order all even, then all odd.
 
 use burn::tensor::backend::Backend;
+use timbra_dsp::mel::hz_to_mel;
 use timbra_voice::manifest::GraphSpec;
 use timbra_voice::onnx_writer::Attr;
 
 use super::causal::{StreamingGraph, to_vec};
-use super::folded_dft::bin_order;
 use super::excitation::{IDLE_F0_HZ, PULSE_CENTRE_CYCLES, hann};
+use super::folded_dft::bin_order;
 use super::harmonic::{
-    BINS, CURVE_RANGE, CURVE_SCALE, CURVE_START, FFT_SAMPLES, HALVES, HARMONIC_POINTS, HOP_SAMPLES, HarmonicVoice, LOUDNESS_FLOOR_DB, MODEL_RATE_HZ,
-    NEPERS_PER_DB, NOISE_POINTS, OVERLAP_STEPS, REFERENCE_F0_HZ, STEP_SAMPLES, mel,
+    BINS, CURVE_RANGE, CURVE_SCALE, CURVE_START, FFT_SAMPLES, HALVES, HARMONIC_POINTS, HOP_SAMPLES,
+    HarmonicVoice, LOUDNESS_FLOOR_DB, MODEL_RATE_HZ, NEPERS_PER_DB, NOISE_POINTS, OVERLAP_STEPS,
+    REFERENCE_F0_HZ, STEP_SAMPLES,
 };
 
 const POINTS: usize = HARMONIC_POINTS + NOISE_POINTS;
@@ -44,13 +46,25 @@ impl<B: Backend> HarmonicVoice<B> {
     /// The graph and what the manifest says of it. `air_db` lifts what is above 10 kHz, and less from 8 kHz on.
     pub fn export(&self, air_db: f32) -> (Vec<u8>, GraphSpec) {
         let [speakers, _] = self.speakers.val().dims();
-        let content_channels = self.entry.conv.weight.val().dims()[1] - super::harmonic::EXTRA_INPUTS;
+        let content_channels =
+            self.entry.conv.weight.val().dims()[1] - super::harmonic::EXTRA_INPUTS;
         let mut graph = StreamingGraph::new("synthesis");
-        let inputs = ["content", "f0_hz", "loudness", "speaker_mix", "formant_semitones", "noise"];
+        let inputs = [
+            "content",
+            "f0_hz",
+            "loudness",
+            "speaker_mix",
+            "formant_semitones",
+            "noise",
+        ];
         for input in inputs {
             match input {
-                "content" => graph.builder.input(input, &[1.into(), "frames".into(), content_channels.into()]),
-                "speaker_mix" => graph.builder.input(input, &[1.into(), "frames".into(), speakers.into()]),
+                "content" => graph
+                    .builder
+                    .input(input, &[1.into(), "frames".into(), content_channels.into()]),
+                "speaker_mix" => graph
+                    .builder
+                    .input(input, &[1.into(), "frames".into(), speakers.into()]),
                 "noise" => graph.builder.input(input, &[1.into(), "samples".into()]),
                 _ => graph.builder.input(input, &[1.into(), "frames".into()]),
             };
@@ -90,7 +104,11 @@ impl<B: Backend> HarmonicVoice<B> {
         let (forty, twentieth) = (g.f32s(&[1], &[40.0]), g.f32s(&[1], &[1.0 / 20.0]));
         let level_in = g.op("Add", &[&loudness, &forty], vec![]);
         let level_in = g.op("Mul", &[&level_in, &twentieth], vec![]);
-        let x = g.op("Concat", &["content", &octaves, &voiced, &level_in], vec![Attr::Int("axis", 2)]);
+        let x = g.op(
+            "Concat",
+            &["content", &octaves, &voiced, &level_in],
+            vec![Attr::Int("axis", 2)],
+        );
         let embeddings = to_vec(self.speakers.val());
         let embeddings = g.f32s(&self.speakers.val().dims(), &embeddings);
         let speaker = g.op("MatMul", &["speaker_mix", &embeddings], vec![]);
@@ -106,10 +124,15 @@ impl<B: Backend> HarmonicVoice<B> {
         let raw = g.op("Reshape", &[&raw, &halves], vec![]);
         let scale = g.f32s(&[1], &[CURVE_SCALE]);
         let raw = g.op("Mul", &[&raw, &scale], vec![]);
-        let start: Vec<f32> = [(HARMONIC_POINTS, CURVE_START[0]), (NOISE_POINTS, CURVE_START[1])]
-            .into_iter()
-            .flat_map(|(points, level)| (0..points).map(move |point| level + air_db * NEPERS_PER_DB * air_share(point, points)))
-            .collect();
+        let start: Vec<f32> = [
+            (HARMONIC_POINTS, CURVE_START[0]),
+            (NOISE_POINTS, CURVE_START[1]),
+        ]
+        .into_iter()
+        .flat_map(|(points, level)| {
+            (0..points).map(move |point| level + air_db * NEPERS_PER_DB * air_share(point, points))
+        })
+        .collect();
         let start = g.f32s(&[POINTS], &start);
         let raw = g.op("Add", &[&raw, &start], vec![]);
         let (low, high) = (g.f32s(&[], &[CURVE_RANGE.0]), g.f32s(&[], &[CURVE_RANGE.1]));
@@ -135,8 +158,9 @@ const AIR_HZ: (f64, f64) = (8_000.0, 10_000.0);
 
 /// How much of the lift point `point` of `points` mel-spaced ones gets, 0..1.
 fn air_share(point: usize, points: usize) -> f32 {
-    let position = mel(MODEL_RATE_HZ as f64 / 2.0) * point as f64 / (points - 1) as f64;
-    ((position - mel(AIR_HZ.0)) / (mel(AIR_HZ.1) - mel(AIR_HZ.0))).clamp(0.0, 1.0) as f32
+    let position = hz_to_mel(MODEL_RATE_HZ as f64 / 2.0) * point as f64 / (points - 1) as f64;
+    ((position - hz_to_mel(AIR_HZ.0)) / (hz_to_mel(AIR_HZ.1) - hz_to_mel(AIR_HZ.0))).clamp(0.0, 1.0)
+        as f32
 }
 
 /// Gain and phase at every bin, `[2, 2T, BINS]`: harmonic first, then noise.
@@ -149,13 +173,15 @@ fn export_filters(graph: &mut StreamingGraph, curves: &str) -> (String, String) 
     let per_semitone = g.f32s(&[1], &[-std::f32::consts::LN_2 / 12.0]);
     let exponent = g.op("Mul", &[&formant, &per_semitone], vec![]);
     let stretch = g.op("Exp", &[&exponent], vec![]);
-    let bins_over_700: Vec<f32> = bin_order(BINS).map(|bin| (bin as f64 * MODEL_RATE_HZ as f64 / FFT_SAMPLES as f64 / 700.0) as f32).collect();
+    let bins_over_700: Vec<f32> = bin_order(BINS)
+        .map(|bin| (bin as f64 * MODEL_RATE_HZ as f64 / FFT_SAMPLES as f64 / 700.0) as f32)
+        .collect();
     let bins = g.f32s(&[1, 1, BINS], &bins_over_700);
     let hz = g.op("Mul", &[&bins, &stretch], vec![]);
     let one = g.f32s(&[1], &[1.0]);
     let hz = g.op("Add", &[&hz, &one], vec![]);
     let log = g.op("Log", &[&hz], vec![]);
-    let top = mel(MODEL_RATE_HZ as f64 / 2.0) / 2595.0 * std::f64::consts::LN_10;
+    let top = hz_to_mel(MODEL_RATE_HZ as f64 / 2.0) / 2595.0 * std::f64::consts::LN_10;
     let mut logs = Vec::new();
     for (curve, points) in [(&harmonic, HARMONIC_POINTS), (&noise, NOISE_POINTS)] {
         let scale = g.f32s(&[1], &[((points - 1) as f64 / top) as f32]);
@@ -167,8 +193,16 @@ fn export_filters(graph: &mut StreamingGraph, curves: &str) -> (String, String) 
         let index = g.op("Cast", &[&whole], vec![Attr::Int("to", 7)]);
         let step = g.i64s(&[1]);
         let next = g.op("Add", &[&index, &step], vec![]);
-        let here = g.op("GatherElements", &[curve, &index], vec![Attr::Int("axis", 2)]);
-        let there = g.op("GatherElements", &[curve, &next], vec![Attr::Int("axis", 2)]);
+        let here = g.op(
+            "GatherElements",
+            &[curve, &index],
+            vec![Attr::Int("axis", 2)],
+        );
+        let there = g.op(
+            "GatherElements",
+            &[curve, &next],
+            vec![Attr::Int("axis", 2)],
+        );
         let rise = g.op("Sub", &[&there, &here], vec![]);
         let rise = g.op("Mul", &[&rise, &fraction], vec![]);
         logs.push(g.op("Add", &[&here, &rise], vec![]));
@@ -186,25 +220,58 @@ fn export_filters(graph: &mut StreamingGraph, curves: &str) -> (String, String) 
     let g = &mut graph.builder;
     let even_phase = g.op("MatMul", &[&odd, &to_even], vec![]);
     let odd_phase = g.op("MatMul", &[&even, &to_odd], vec![]);
-    let phase = g.op("Concat", &[&even_phase, &odd_phase], vec![Attr::Int("axis", 2)]);
+    let phase = g.op(
+        "Concat",
+        &[&even_phase, &odd_phase],
+        vec![Attr::Int("axis", 2)],
+    );
     (gain, phase)
 }
 
 /// Log amplitude at the bins `from` to their part of the minimum phase at the bins `to`, a constant expression.
-fn minimum_phase(graph: &mut StreamingGraph, name: &str, from: impl Iterator<Item = usize>, to: impl Iterator<Item = usize>) -> String {
-    let (from, to): (Vec<i64>, Vec<i64>) = (from.map(|k| k as i64).collect(), to.map(|k| k as i64).collect());
+fn minimum_phase(
+    graph: &mut StreamingGraph,
+    name: &str,
+    from: impl Iterator<Item = usize>,
+    to: impl Iterator<Item = usize>,
+) -> String {
+    let (from, to): (Vec<i64>, Vec<i64>) = (
+        from.map(|k| k as i64).collect(),
+        to.map(|k| k as i64).collect(),
+    );
     let quefrencies: Vec<i64> = (1..FFT_SAMPLES as i64 / 2).collect();
-    let cosines = angles(graph, &format!("phase_from_{name}"), &from, &quefrencies, "Cos");
+    let cosines = angles(
+        graph,
+        &format!("phase_from_{name}"),
+        &from,
+        &quefrencies,
+        "Cos",
+    );
     let sines = angles(graph, &format!("phase_of_{name}"), &quefrencies, &to, "Sin");
     let g = &mut graph.builder;
-    let weights: Vec<f32> = from.iter().map(|&k| (if k == 0 || k as usize == BINS - 1 { -2.0 } else { -4.0 }) / FFT_SAMPLES as f32).collect();
+    let weights: Vec<f32> = from
+        .iter()
+        .map(|&k| {
+            (if k == 0 || k as usize == BINS - 1 {
+                -2.0
+            } else {
+                -4.0
+            }) / FFT_SAMPLES as f32
+        })
+        .collect();
     let weights = g.f32s(&[from.len(), 1], &weights);
     let cosines = g.op("Mul", &[&cosines, &weights], vec![]);
     g.op("MatMul", &[&cosines, &sines], vec![])
 }
 
 /// `op(2π·row·column / FFT_SAMPLES)` as a `[rows, columns]` constant expression.
-fn angles(graph: &mut StreamingGraph, name: &str, rows: &[i64], columns: &[i64], op: &str) -> String {
+fn angles(
+    graph: &mut StreamingGraph,
+    name: &str,
+    rows: &[i64],
+    columns: &[i64],
+    op: &str,
+) -> String {
     let g = &mut graph.builder;
     let row_name = format!("{name}_{op}_rows");
     let column_name = format!("{name}_{op}_columns");
@@ -235,7 +302,9 @@ fn export_excitation(graph: &mut StreamingGraph) -> String {
     let fallback = g.op("Where", &[&now_voiced, &now, &idle], vec![]);
     let start = g.op("Where", &[&before_voiced, &before, &fallback], vec![]);
     let end = g.op("Where", &[&now_voiced, &now, &start], vec![]);
-    let ramp: Vec<f32> = (1..=HOP_SAMPLES).map(|i| i as f32 / HOP_SAMPLES as f32).collect();
+    let ramp: Vec<f32> = (1..=HOP_SAMPLES)
+        .map(|i| i as f32 / HOP_SAMPLES as f32)
+        .collect();
     let ramp = g.f32s(&[1, 1, HOP_SAMPLES], &ramp);
     let glide = |g: &mut timbra_voice::onnx_writer::GraphBuilder, from: &str, to: &str| {
         let span = g.op("Sub", &[to, from], vec![]);
@@ -249,8 +318,12 @@ fn export_excitation(graph: &mut StreamingGraph) -> String {
     // (a·i + (b − a)·i·(i + 1)/(2·hop)) / rate. Only whole hops are accumulated, modulo
     // one cycle, so that a long run is as exact as a step.
     let hop = HOP_SAMPLES as f64;
-    let linear: Vec<f32> = (1..=HOP_SAMPLES).map(|i| (i as f64 / f64::from(rate)) as f32).collect();
-    let square: Vec<f32> = (1..=HOP_SAMPLES).map(|i| (i as f64 * (i as f64 + 1.0) / (2.0 * hop) / f64::from(rate)) as f32).collect();
+    let linear: Vec<f32> = (1..=HOP_SAMPLES)
+        .map(|i| (i as f64 / f64::from(rate)) as f32)
+        .collect();
+    let square: Vec<f32> = (1..=HOP_SAMPLES)
+        .map(|i| (i as f64 * (i as f64 + 1.0) / (2.0 * hop) / f64::from(rate)) as f32)
+        .collect();
     let linear = g.f32s(&[1, 1, HOP_SAMPLES], &linear);
     let square = g.f32s(&[1, 1, HOP_SAMPLES], &square);
     let span = g.op("Sub", &[&end, &start], vec![]);
@@ -329,7 +402,10 @@ fn export_analysis(graph: &mut StreamingGraph, before: &str, after: &str) -> (St
     let odd_window = g.f32s(&[STEP_SAMPLES - 1, 1], &window[1..]);
     let cosines = g.op("Mul", &[&cosines, &even_window], vec![]);
     let sines = g.op("Mul", &[&sines, &odd_window], vec![]);
-    (g.op("MatMul", &[&even, &cosines], vec![]), g.op("MatMul", &[&odd, &sines], vec![]))
+    (
+        g.op("MatMul", &[&even, &cosines], vec![]),
+        g.op("MatMul", &[&odd, &sines], vec![]),
+    )
 }
 
 /// Harmonic plus noise spectra `[2, 2T, BINS]`, real and imaginary, to windows `[2T, FFT_SAMPLES]`.
@@ -346,14 +422,33 @@ fn export_inverse(graph: &mut StreamingGraph, re: &str, im: &str) -> String {
         let split = EVEN_BINS as i64;
         let bins: [(&str, Vec<i64>, i64, i64); 2] = [
             ("even", even_bins().map(|k| k as i64).collect(), 0, split),
-            ("odd", odd_bins().map(|k| k as i64).collect(), split, i64::MAX),
+            (
+                "odd",
+                odd_bins().map(|k| k as i64).collect(),
+                split,
+                i64::MAX,
+            ),
         ];
         for (name, bins, first, last) in bins {
             let values = graph.slice(&sum, 2, first, last);
-            let matrix = angles(graph, &format!("inverse_{part}_{name}"), &bins, &quarter, op);
+            let matrix = angles(
+                graph,
+                &format!("inverse_{part}_{name}"),
+                &bins,
+                &quarter,
+                op,
+            );
             let g = &mut graph.builder;
-            let weights: Vec<f32> =
-                bins.iter().map(|&k| (if k == 0 || k as usize == BINS - 1 { sign } else { 2.0 * sign }) / FFT_SAMPLES as f32).collect();
+            let weights: Vec<f32> = bins
+                .iter()
+                .map(|&k| {
+                    (if k == 0 || k as usize == BINS - 1 {
+                        sign
+                    } else {
+                        2.0 * sign
+                    }) / FFT_SAMPLES as f32
+                })
+                .collect();
             let weights = g.f32s(&[bins.len(), 1], &weights);
             let matrix = g.op("Mul", &[&matrix, &weights], vec![]);
             waves.push(g.op("MatMul", &[&values, &matrix], vec![]));
@@ -361,7 +456,8 @@ fn export_inverse(graph: &mut StreamingGraph, re: &str, im: &str) -> String {
     }
     let [even_re, odd_re, even_im, odd_im] = [0, 1, 2, 3].map(|index: usize| waves[index].as_str());
     let g = &mut graph.builder;
-    let [even_sum, even_difference] = ["Add", "Sub"].map(|op| g.op(op, &[even_re, even_im], vec![]));
+    let [even_sum, even_difference] =
+        ["Add", "Sub"].map(|op| g.op(op, &[even_re, even_im], vec![]));
     let [odd_sum, odd_difference] = ["Add", "Sub"].map(|op| g.op(op, &[odd_re, odd_im], vec![]));
     let first = g.op("Add", &[&even_sum, &odd_sum], vec![]);
     let second = g.op("Sub", &[&even_difference, &odd_difference], vec![]);
@@ -370,7 +466,11 @@ fn export_inverse(graph: &mut StreamingGraph, re: &str, im: &str) -> String {
     let second = graph.reversed(&second, 2, -2, 0);
     let fourth = graph.reversed(&fourth, 2, -2, 0);
     let g = &mut graph.builder;
-    let windows = g.op("Concat", &[&first, &second, &third, &fourth], vec![Attr::Int("axis", 2)]);
+    let windows = g.op(
+        "Concat",
+        &[&first, &second, &third, &fourth],
+        vec![Attr::Int("axis", 2)],
+    );
     let flat = g.i64s(&[-1, FFT_SAMPLES as i64]);
     g.op("Reshape", &[&windows, &flat], vec![])
 }
@@ -386,12 +486,24 @@ fn export_render(graph: &mut StreamingGraph, excitation: &str, gain: &str, phase
     let (re, im) = export_analysis(graph, &before, excitation);
     let g = &mut graph.builder;
     // The windows are transformed around their centres.
-    let turns: Vec<f32> = bin_order(BINS).map(|k| -((k * STEP_SAMPLES % FFT_SAMPLES) as f64 / FFT_SAMPLES as f64 * std::f64::consts::TAU) as f32).collect();
+    let turns: Vec<f32> = bin_order(BINS)
+        .map(|k| {
+            -((k * STEP_SAMPLES % FFT_SAMPLES) as f64 / FFT_SAMPLES as f64 * std::f64::consts::TAU)
+                as f32
+        })
+        .collect();
     let turns = g.f32s(&[BINS], &turns);
     let phase = g.op("Add", &[phase, &turns], vec![]);
-    let (cos, sin) = (g.op("Cos", &[&phase], vec![]), g.op("Sin", &[&phase], vec![]));
-    let (h_re, h_im) = (g.op("Mul", &[gain, &cos], vec![]), g.op("Mul", &[gain, &sin], vec![]));
-    let products = [(&h_re, &re), (&h_im, &im), (&h_re, &im), (&h_im, &re)].map(|(a, b)| g.op("Mul", &[a, b], vec![]));
+    let (cos, sin) = (
+        g.op("Cos", &[&phase], vec![]),
+        g.op("Sin", &[&phase], vec![]),
+    );
+    let (h_re, h_im) = (
+        g.op("Mul", &[gain, &cos], vec![]),
+        g.op("Mul", &[gain, &sin], vec![]),
+    );
+    let products = [(&h_re, &re), (&h_im, &im), (&h_re, &im), (&h_im, &re)]
+        .map(|(a, b)| g.op("Mul", &[a, b], vec![]));
     let out_re = g.op("Sub", &[&products[0], &products[1]], vec![]);
     let out_im = g.op("Add", &[&products[2], &products[3]], vec![]);
     let frames = export_inverse(graph, &out_re, &out_im);
@@ -402,12 +514,18 @@ fn export_render(graph: &mut StreamingGraph, excitation: &str, gain: &str, phase
     let frames = g.op("Reshape", &[&frames, &pieces], vec![]);
     let earlier = OVERLAP_STEPS - 1;
     let state = graph.state(&[earlier, OVERLAP_STEPS, STEP_SAMPLES]);
-    let all = graph.builder.op("Concat", &[&state, &frames], vec![Attr::Int("axis", 0)]);
+    let all = graph
+        .builder
+        .op("Concat", &[&state, &frames], vec![Attr::Int("axis", 0)]);
     let kept = graph.slice(&all, 0, -(earlier as i64), i64::MAX);
     graph.keep(&state, &kept);
     let mut parts = Vec::new();
     for piece in 0..OVERLAP_STEPS {
-        let end = if piece == 0 { i64::MAX } else { -(piece as i64) };
+        let end = if piece == 0 {
+            i64::MAX
+        } else {
+            -(piece as i64)
+        };
         let rows = graph.slice(&all, 0, (earlier - piece) as i64, end);
         parts.push(graph.slice(&rows, 1, piece as i64, piece as i64 + 1));
     }

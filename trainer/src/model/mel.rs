@@ -8,6 +8,7 @@ use std::f64::consts::PI;
 use std::sync::Arc;
 
 use realfft::{RealFftPlanner, RealToComplex};
+use timbra_dsp::mel::mel_edges_hz;
 use timbra_voice::onnx_writer::Attr;
 
 use super::causal::StreamingGraph;
@@ -43,7 +44,11 @@ impl std::fmt::Debug for LogMel {
 
 impl Default for LogMel {
     fn default() -> Self {
-        Self { fft: RealFftPlanner::new().plan_fft_forward(FFT_SAMPLES), window: window(), bank: mel_bank() }
+        Self {
+            fft: RealFftPlanner::new().plan_fft_forward(FFT_SAMPLES),
+            window: window(),
+            bank: mel_bank(),
+        }
     }
 }
 
@@ -63,7 +68,9 @@ impl LogMel {
                     *slot = samples[position - HOP_SAMPLES] * self.window[i];
                 }
             }
-            self.fft.process(&mut input, &mut spectrum).expect("buffers come from the plan");
+            self.fft
+                .process(&mut input, &mut spectrum)
+                .expect("buffers come from the plan");
             for (power, bin) in power.iter_mut().zip(&spectrum) {
                 *power = bin.norm_sqr();
             }
@@ -129,22 +136,25 @@ fn window() -> Vec<f32> {
         .collect()
 }
 
-/// Triangular filters, `[BANDS, BINS]`, centres equally spaced in mel (O'Shaughnessy: 2595·log10(1 + f/700)).
+/// Triangular filters, `[BANDS, BINS]`, centres equally spaced in mel. Part of what an encoder is: `dsp`'s filters treat
+/// bands narrower than a bin another way.
 fn mel_bank() -> Vec<f32> {
-    let mel = |hz: f64| 2595.0 * (1.0 + hz / 700.0).log10();
-    let hz = |mel: f64| 700.0 * (10f64.powf(mel / 2595.0) - 1.0);
-    let top = mel(RATE_HZ / 2.0);
-    let edges: Vec<f64> = (0..BANDS + 2).map(|i| hz(top * i as f64 / (BANDS + 1) as f64)).collect();
+    let edges = mel_edges_hz(BANDS, 0.0, RATE_HZ / 2.0);
     let mut bank = vec![0.0f32; BANDS * BINS];
     for band in 0..BANDS {
         let (low, centre, high) = (edges[band], edges[band + 1], edges[band + 2]);
         for bin in 0..BINS {
             let f = bin as f64 * RATE_HZ / FFT_SAMPLES as f64;
-            let weight = ((f - low) / (centre - low)).min((high - f) / (high - centre)).max(0.0);
+            let weight = ((f - low) / (centre - low))
+                .min((high - f) / (high - centre))
+                .max(0.0);
             bank[band * BINS + bin] = weight as f32;
         }
         // Bands narrower than a bin would be empty: give them their nearest bin.
-        if bank[band * BINS..(band + 1) * BINS].iter().all(|&w| w == 0.0) {
+        if bank[band * BINS..(band + 1) * BINS]
+            .iter()
+            .all(|&w| w == 0.0)
+        {
             let nearest = (centre * FFT_SAMPLES as f64 / RATE_HZ).round() as usize;
             bank[band * BINS + nearest] = 1.0;
         }

@@ -200,18 +200,39 @@ impl Frame {
             [(self.left, self.top), (right, bottom)],
             INK.stroke_width(1),
         )))?;
-        text(canvas, title, (self.left, self.top - 5), 15, HPos::Left, VPos::Bottom)?;
+        text(
+            canvas,
+            title,
+            (self.left, self.top - 5),
+            15,
+            HPos::Left,
+            VPos::Bottom,
+        )?;
         for (value, label) in &self.y.ticks {
             let (_, y) = self.pixel(self.x.low, *value);
             self.line(canvas, (self.left - 4, y), (self.left, y), INK)?;
-            text(canvas, label, (self.left - 7, y), 12, HPos::Right, VPos::Center)?;
+            text(
+                canvas,
+                label,
+                (self.left - 7, y),
+                12,
+                HPos::Right,
+                VPos::Center,
+            )?;
         }
         for (value, label) in &self.x.ticks {
             let (x, _) = self.pixel(*value, self.y.low);
             self.line(canvas, (x, bottom), (x, bottom + 4), INK)?;
             text(canvas, label, (x, bottom + 6), 12, HPos::Center, VPos::Top)?;
         }
-        text(canvas, x_unit, (right, bottom + 22), 12, HPos::Right, VPos::Top)
+        text(
+            canvas,
+            x_unit,
+            (right, bottom + 22),
+            12,
+            HPos::Right,
+            VPos::Top,
+        )
     }
 
     /// A line through the points that lie in the frame, broken at `None`.
@@ -274,7 +295,14 @@ pub fn text(
     horizontal: HPos,
     vertical: VPos,
 ) -> Result<()> {
-    coloured_text(canvas, line, at, height, Pos::new(horizontal, vertical), INK)
+    coloured_text(
+        canvas,
+        line,
+        at,
+        height,
+        Pos::new(horizontal, vertical),
+        INK,
+    )
 }
 
 /// [`text`] in a colour.
@@ -289,10 +317,7 @@ pub fn coloured_text(
     anchor: Pos,
     colour: RGBColor,
 ) -> Result<()> {
-    let style = (FONT, height)
-        .into_font()
-        .color(&colour)
-        .pos(anchor);
+    let style = (FONT, height).into_font().color(&colour).pos(anchor);
     drawn(canvas.draw_text(line, &style, at))
 }
 
@@ -332,7 +357,10 @@ mod tests {
             let axis = Axis::with_ticks(50.0, 20_000.0, scale, &[]);
             for value in [50.0, 440.0, 3_000.0, 20_000.0] {
                 let back = axis.value(axis.place(value));
-                assert!((back - value).abs() < 1e-6 * value, "{scale:?}: {value} became {back}");
+                assert!(
+                    (back - value).abs() < 1e-6 * value,
+                    "{scale:?}: {value} became {back}"
+                );
             }
         }
     }

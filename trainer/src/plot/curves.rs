@@ -49,7 +49,9 @@ pub fn draw_curves(path: &Path, sets: &[CurveSet]) -> Result<()> {
             .flat_map(|series| &series.points)
     };
     let first = points().map(|point| point.0).fold(f64::INFINITY, f64::min);
-    let last = points().map(|point| point.0).fold(f64::NEG_INFINITY, f64::max);
+    let last = points()
+        .map(|point| point.0)
+        .fold(f64::NEG_INFINITY, f64::max);
     let steps = Axis::linear(first, last, 8);
     let each = TITLE + HEIGHT + LABELS;
     draw_png(path, WIDTH, (each * sets.len() as i32) as u32, |canvas| {
@@ -72,7 +74,14 @@ pub fn draw_curves(path: &Path, sets: &[CurveSet]) -> Result<()> {
             for (number, series) in set.series.iter().enumerate().rev() {
                 let colour = CURVES[number % CURVES.len()];
                 let anchor = Pos::new(HPos::Right, VPos::Bottom);
-                coloured_text(canvas, &series.name, (right, frame.top - 5), 13, anchor, colour)?;
+                coloured_text(
+                    canvas,
+                    &series.name,
+                    (right, frame.top - 5),
+                    13,
+                    anchor,
+                    colour,
+                )?;
                 right -= 8 * series.name.chars().count() as i32 + 18;
             }
         }
@@ -154,7 +163,11 @@ fn is_loss(name: &str) -> bool {
 /// Puts losses into one plot and every other figure into one of its own, by name.
 #[must_use]
 pub fn curve_sets(series: &[Series]) -> Vec<CurveSet> {
-    let losses: Vec<Series> = series.iter().filter(|s| is_loss(&s.name)).cloned().collect();
+    let losses: Vec<Series> = series
+        .iter()
+        .filter(|s| is_loss(&s.name))
+        .cloned()
+        .collect();
     let mut sets = Vec::new();
     if !losses.is_empty() {
         sets.push(CurveSet {
@@ -186,7 +199,11 @@ mod tests {
     #[test]
     fn a_resumed_run_replaces_the_steps_it_repeats_and_a_cut_off_line_is_passed_over() {
         let path = std::env::temp_dir().join(format!("timbra-figures-{}.csv", std::process::id()));
-        std::fs::write(&path, "step,loss,similarity\n1,4,0.1\n2,3,nan\n3,2,0.3\n2,2.5,0.2\n3,2.").unwrap();
+        std::fs::write(
+            &path,
+            "step,loss,similarity\n1,4,0.1\n2,3,nan\n3,2,0.3\n2,2.5,0.2\n3,2.",
+        )
+        .unwrap();
         let series = read_figures(&path).unwrap();
         std::fs::remove_file(&path).unwrap();
         assert_eq!(series[0].points, [(1.0, 4.0), (2.0, 2.5)]);

@@ -146,10 +146,13 @@ fn draw_f0(canvas: &Canvas<'_>, panels: &[Panel], time: Axis, top: i32) -> Resul
         let mut before_hz = 0.0;
         let points = track.iter().enumerate().flat_map(|(frame, &f0_hz)| {
             // A jump is another note, or a mistake: no line leads there.
-            let jump = before_hz > 0.0 && f0_hz > 0.0 && (f0_hz / before_hz).log2().abs() > MAX_STEP;
+            let jump =
+                before_hz > 0.0 && f0_hz > 0.0 && (f0_hz / before_hz).log2().abs() > MAX_STEP;
             before_hz = f0_hz;
             let point = (f0_hz > 0.0).then_some((frame as f64 / 100.0, f64::from(f0_hz)));
-            std::iter::once(None).filter(move |_| jump).chain(std::iter::once(point))
+            std::iter::once(None)
+                .filter(move |_| jump)
+                .chain(std::iter::once(point))
         });
         frame.draw_line(canvas, points, CURVES[index % CURVES.len()], 2)?;
     }
@@ -197,7 +200,9 @@ impl Spectra {
             let window: Vec<f32> = (0..fft_samples)
                 .map(|n| {
                     let at = (centre + n).checked_sub(fft_samples / 2);
-                    at.and_then(|at| panel.samples.get(at)).copied().unwrap_or(0.0)
+                    at.and_then(|at| panel.samples.get(at))
+                        .copied()
+                        .unwrap_or(0.0)
                 })
                 .collect();
             // The frame in the middle of the window covers it whole.

@@ -31,8 +31,11 @@ impl Checkpoints {
     /// # Errors
     /// When the folder cannot be made.
     pub fn open(folder: &Path) -> Result<Self> {
-        fs::create_dir_all(folder).with_context(|| format!("{}: cannot make the checkpoint folder", folder.display()))?;
-        Ok(Self { folder: folder.to_owned() })
+        fs::create_dir_all(folder)
+            .with_context(|| format!("{}: cannot make the checkpoint folder", folder.display()))?;
+        Ok(Self {
+            folder: folder.to_owned(),
+        })
     }
 
     /// Steps for which a whole checkpoint exists, ascending.
@@ -42,7 +45,15 @@ impl Checkpoints {
     pub fn steps(&self) -> Result<Vec<u64>> {
         let mut steps: Vec<u64> = fs::read_dir(&self.folder)
             .with_context(|| self.folder.display().to_string())?
-            .filter_map(|entry| entry.ok()?.file_name().to_str()?.strip_prefix("step-")?.parse().ok())
+            .filter_map(|entry| {
+                entry
+                    .ok()?
+                    .file_name()
+                    .to_str()?
+                    .strip_prefix("step-")?
+                    .parse()
+                    .ok()
+            })
             .collect();
         steps.sort_unstable();
         Ok(steps)
@@ -52,7 +63,12 @@ impl Checkpoints {
     ///
     /// # Errors
     /// When a file cannot be written; the newest whole checkpoint stays.
-    pub fn save<P: Serialize>(&self, step: u64, position: &P, parts: &[(&str, Vec<u8>)]) -> Result<()> {
+    pub fn save<P: Serialize>(
+        &self,
+        step: u64,
+        position: &P,
+        parts: &[(&str, Vec<u8>)],
+    ) -> Result<()> {
         self.write(&format!("step-{step}"), position, parts)?;
         let steps = self.steps()?;
         for old in steps.iter().rev().skip(KEEP) {
@@ -69,7 +85,12 @@ impl Checkpoints {
         self.write("best", position, parts)
     }
 
-    fn write<P: Serialize>(&self, name: &str, position: &P, parts: &[(&str, Vec<u8>)]) -> Result<()> {
+    fn write<P: Serialize>(
+        &self,
+        name: &str,
+        position: &P,
+        parts: &[(&str, Vec<u8>)],
+    ) -> Result<()> {
         let target = self.folder.join(name);
         let part = self.folder.join(format!(".{name}.part"));
         let work = || -> Result<()> {
@@ -80,7 +101,10 @@ impl Checkpoints {
             for (file, bytes) in parts {
                 write_synced(&part.join(file), bytes)?;
             }
-            write_synced(&part.join("position.json"), &serde_json::to_vec_pretty(position)?)?;
+            write_synced(
+                &part.join("position.json"),
+                &serde_json::to_vec_pretty(position)?,
+            )?;
             // The old one goes only once the new one is whole.
             let old = self.folder.join(format!(".{name}.old"));
             if target.exists() {
@@ -100,7 +124,10 @@ impl Checkpoints {
     /// # Errors
     /// When the folder cannot be listed.
     pub fn newest(&self) -> Result<Option<PathBuf>> {
-        Ok(self.steps()?.last().map(|step| self.folder.join(format!("step-{step}"))))
+        Ok(self
+            .steps()?
+            .last()
+            .map(|step| self.folder.join(format!("step-{step}"))))
     }
 
     /// The folder of the best checkpoint, if there is one.
@@ -126,7 +153,8 @@ fn write_synced(path: &Path, bytes: &[u8]) -> Result<()> {
 pub fn read_position<P: DeserializeOwned>(folder: &Path) -> Result<P> {
     let path = folder.join("position.json");
     let text = fs::read(&path).with_context(|| path.display().to_string())?;
-    serde_json::from_slice(&text).with_context(|| format!("{}: not a checkpoint of this version", path.display()))
+    serde_json::from_slice(&text)
+        .with_context(|| format!("{}: not a checkpoint of this version", path.display()))
 }
 
 /// The weights of `module` as bytes.
@@ -141,7 +169,12 @@ pub fn module_bytes<B: Backend, M: Module<B>>(module: &M) -> Result<Vec<u8>> {
 ///
 /// # Errors
 /// When the file is missing or does not fit the module.
-pub fn load_module<B: Backend, M: Module<B>>(module: M, folder: &Path, file: &str, device: &B::Device) -> Result<M> {
+pub fn load_module<B: Backend, M: Module<B>>(
+    module: M,
+    folder: &Path,
+    file: &str,
+    device: &B::Device,
+) -> Result<M> {
     Ok(module.load_record(read_record::<B, _>(folder, file, device)?))
 }
 
@@ -162,7 +195,12 @@ where
 ///
 /// # Errors
 /// When the file is missing or does not fit the optimiser.
-pub fn load_optimizer<B, M, O>(optimizer: O, folder: &Path, file: &str, device: &B::Device) -> Result<O>
+pub fn load_optimizer<B, M, O>(
+    optimizer: O,
+    folder: &Path,
+    file: &str,
+    device: &B::Device,
+) -> Result<O>
 where
     B: AutodiffBackend,
     M: AutodiffModule<B>,
@@ -172,11 +210,17 @@ where
 }
 
 fn record_bytes<B: Backend, R: Record<B>>(record: R) -> Result<Vec<u8>> {
-    Recorder::<B>::record(&Bytes::new(), record, ()).map_err(|error| anyhow!("cannot serialise the weights: {error}"))
+    Recorder::<B>::record(&Bytes::new(), record, ())
+        .map_err(|error| anyhow!("cannot serialise the weights: {error}"))
 }
 
-fn read_record<B: Backend, R: Record<B>>(folder: &Path, file: &str, device: &B::Device) -> Result<R> {
+fn read_record<B: Backend, R: Record<B>>(
+    folder: &Path,
+    file: &str,
+    device: &B::Device,
+) -> Result<R> {
     let path = folder.join(file);
     let bytes = fs::read(&path).with_context(|| path.display().to_string())?;
-    Recorder::<B>::load(&Bytes::new(), bytes, device).map_err(|error| anyhow!("{}: does not fit this network: {error}", path.display()))
+    Recorder::<B>::load(&Bytes::new(), bytes, device)
+        .map_err(|error| anyhow!("{}: does not fit this network: {error}", path.display()))
 }

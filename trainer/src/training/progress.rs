@@ -14,7 +14,9 @@ use crate::plot::draw_figures;
 #[must_use]
 pub fn bar(total: u64, unit: &'static str) -> ProgressBar {
     let bar = ProgressBar::new(total);
-    let template = format!("{{elapsed_precise}} {{bar:30}} {{pos}}/{{len}} {unit} ({{per_sec}}, {{eta}} left) {{msg}}");
+    let template = format!(
+        "{{elapsed_precise}} {{bar:30}} {{pos}}/{{len}} {unit} ({{per_sec}}, {{eta}} left) {{msg}}"
+    );
     if let Ok(style) = ProgressStyle::with_template(&template) {
         bar.set_style(style);
     }
@@ -36,11 +38,18 @@ impl Figures {
     /// When the file cannot be opened.
     pub fn open(path: &Path, columns: &[&str]) -> Result<Self> {
         let fresh = !path.exists();
-        let mut file = OpenOptions::new().create(true).append(true).open(path).with_context(|| path.display().to_string())?;
+        let mut file = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(path)
+            .with_context(|| path.display().to_string())?;
         if fresh {
             writeln!(file, "step,{}", columns.join(","))?;
         }
-        Ok(Self { file, path: path.to_owned() })
+        Ok(Self {
+            file,
+            path: path.to_owned(),
+        })
     }
 
     /// Adds a row.

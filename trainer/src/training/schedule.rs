@@ -8,7 +8,8 @@ pub fn cosine(peak: f64, step: u64, warm_up: u64, steps: u64) -> f64 {
     if step < warm_up {
         return peak * (step + 1) as f64 / warm_up as f64;
     }
-    let progress = ((step - warm_up) as f64 / (steps.saturating_sub(warm_up)).max(1) as f64).min(1.0);
+    let progress =
+        ((step - warm_up) as f64 / (steps.saturating_sub(warm_up)).max(1) as f64).min(1.0);
     peak * (0.05 + 0.95 * 0.5 * (1.0 + (std::f64::consts::PI * progress).cos()))
 }
 

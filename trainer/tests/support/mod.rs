@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use timbra_voice::identity::IdentityVoice;
-use timbra_voice::manifest::{EncoderManifest, FORMAT_VERSION, Manifest, TrainingSummary};
+use timbra_voice::manifest::Manifest;
 use timbra_voice::package::{self, Form};
 
 /// Whether the tests that run graphs can run. On a laptop without ONNX Runtime they are skipped, in CI they fail.
@@ -27,7 +27,8 @@ pub struct Folder(PathBuf);
 
 impl Folder {
     pub fn new(test: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("timbra-trainer-{}-{test}", std::process::id()));
+        let path =
+            std::env::temp_dir().join(format!("timbra-trainer-{}-{test}", std::process::id()));
         let _ = fs::remove_dir_all(&path);
         fs::create_dir_all(&path).unwrap();
         Self(path)
@@ -48,7 +49,10 @@ impl Drop for Folder {
 
 /// Runs the program; arguments are paths or words.
 pub fn trainer<A: AsRef<std::ffi::OsStr>>(arguments: &[A]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_trainer")).args(arguments).output().unwrap()
+    Command::new(env!("CARGO_BIN_EXE_trainer"))
+        .args(arguments)
+        .output()
+        .unwrap()
 }
 
 /// What a run said, for messages.
@@ -67,7 +71,10 @@ pub fn assert_fails(output: &Output, code: i32, words: &[&str]) {
     let all = said(output);
     assert_eq!(output.status.code(), Some(code), "{all}");
     let stderr = String::from_utf8_lossy(&output.stderr);
-    let errors: Vec<&str> = stderr.lines().filter(|line| line.starts_with("error:")).collect();
+    let errors: Vec<&str> = stderr
+        .lines()
+        .filter(|line| line.starts_with("error:"))
+        .collect();
     assert_eq!(errors.len(), 1, "one error, printed once:\n{all}");
     for word in words {
         assert!(stderr.contains(word), "\"{word}\" is not in:\n{all}");
@@ -131,14 +138,25 @@ pub fn wav_bytes(tag: u16, bits: u16, channels: u16, rate_hz: u32, data: &[u8]) 
 /// Interleaves channels as 32-bit floats.
 pub fn float_wav(path: &Path, rate_hz: u32, channels: &[&[f32]]) {
     let data: Vec<u8> = (0..channels[0].len())
-        .flat_map(|index| channels.iter().flat_map(move |channel| channel[index].to_le_bytes()))
+        .flat_map(|index| {
+            channels
+                .iter()
+                .flat_map(move |channel| channel[index].to_le_bytes())
+        })
         .collect();
-    fs::write(path, wav_bytes(3, 32, channels.len() as u16, rate_hz, &data)).unwrap();
+    fs::write(
+        path,
+        wav_bytes(3, 32, channels.len() as u16, rate_hz, &data),
+    )
+    .unwrap();
 }
 
 /// One channel in 8 bits.
 pub fn byte_wav(path: &Path, rate_hz: u32, samples: &[f32]) {
-    let data: Vec<u8> = samples.iter().map(|sample| (sample * 127.0 + 128.0).round() as u8).collect();
+    let data: Vec<u8> = samples
+        .iter()
+        .map(|sample| (sample * 127.0 + 128.0).round() as u8)
+        .collect();
     fs::write(path, wav_bytes(1, 8, 1, rate_hz, &data)).unwrap();
 }
 
@@ -150,16 +168,31 @@ pub fn read_wav(path: &Path) -> (u32, Vec<Vec<f32>>) {
         hound::SampleFormat::Float => reader.samples::<f32>().map(Result::unwrap).collect(),
         hound::SampleFormat::Int => {
             let scale = 0.5_f32.powi(i32::from(spec.bits_per_sample) - 1);
-            reader.samples::<i32>().map(|sample| sample.unwrap() as f32 * scale).collect()
+            reader
+                .samples::<i32>()
+                .map(|sample| sample.unwrap() as f32 * scale)
+                .collect()
         }
     };
     let count = usize::from(spec.channels);
-    let channels = (0..count).map(|channel| samples.iter().skip(channel).step_by(count).copied().collect()).collect();
+    let channels = (0..count)
+        .map(|channel| {
+            samples
+                .iter()
+                .skip(channel)
+                .step_by(count)
+                .copied()
+                .collect()
+        })
+        .collect();
     (spec.sample_rate, channels)
 }
 
 /// The identity voice with the speakers `anybody` and `nobody`, changed by `change` and written.
-pub fn write_voice(path: &Path, change: impl FnOnce(&mut Manifest, &mut BTreeMap<String, Vec<u8>>)) {
+pub fn write_voice(
+    path: &Path,
+    change: impl FnOnce(&mut Manifest, &mut BTreeMap<String, Vec<u8>>),
+) {
     let (mut manifest, mut files) = identity().parts();
     let mut second = manifest.speakers[0].clone();
     second.name = "nobody".to_owned();
@@ -181,17 +214,7 @@ pub fn synthesis_graph() -> Vec<u8> {
 
 /// The identity voice's encoder on its own.
 pub fn write_encoder(path: &Path) {
-    let (manifest, files) = identity().parts();
-    let graph = manifest.encoder.graph.file.clone();
-    let encoder = EncoderManifest {
-        format_version: FORMAT_VERSION,
-        encoder: manifest.encoder,
-        licence: "CC0-1.0".to_owned(),
-        attribution: Vec::new(),
-        training: TrainingSummary::default(),
-        files: BTreeMap::new(),
-    };
-    let files = BTreeMap::from([(graph.clone(), files[&graph].clone())]);
+    let (encoder, files) = identity().encoder_parts();
     package::write_encoder(path, &encoder, &files, Form::File).unwrap();
 }
 

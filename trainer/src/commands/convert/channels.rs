@@ -92,7 +92,11 @@ mod tests {
         mixer.push_dry(&[vec![1.0; 100], vec![0.0; 100]]);
         for wet in [&[0.4; 30][..], &[0.4; 70][..]] {
             let output = mixer.mix(wet, &|_| controls);
-            assert!(output[0].iter().all(|&s| (s - 0.5 * (0.1 + 0.75)).abs() < 1e-5));
+            assert!(
+                output[0]
+                    .iter()
+                    .all(|&s| (s - 0.5 * (0.1 + 0.75)).abs() < 1e-5)
+            );
             assert!(output[1].iter().all(|&s| (s - 0.5 * 0.1).abs() < 1e-5));
         }
     }

@@ -13,13 +13,21 @@ const FULL_BAND_RATE_HZ: u32 = 44_100;
 /// The rate to write unless one is asked for: the input's, or the voice's where that hears more.
 #[must_use]
 pub fn output_rate_hz(input_rate_hz: u32, voice_rate_hz: u32) -> u32 {
-    if input_rate_hz >= FULL_BAND_RATE_HZ.min(voice_rate_hz) { input_rate_hz } else { voice_rate_hz }
+    if input_rate_hz >= FULL_BAND_RATE_HZ.min(voice_rate_hz) {
+        input_rate_hz
+    } else {
+        voice_rate_hz
+    }
 }
 
 /// Samples that `samples` at one rate last at another.
 #[must_use]
 pub fn samples_at(samples: u64, input_rate_hz: u32, output_rate_hz: u32) -> u64 {
-    let (samples, input, output) = (u128::from(samples), u128::from(input_rate_hz), u128::from(output_rate_hz));
+    let (samples, input, output) = (
+        u128::from(samples),
+        u128::from(input_rate_hz),
+        u128::from(output_rate_hz),
+    );
     u64::try_from((samples * output + input / 2) / input).unwrap_or(u64::MAX)
 }
 
@@ -44,13 +52,27 @@ impl Source {
     ///
     /// # Errors
     /// The file cannot be read, or a rate is not supported.
-    pub fn open(path: &Path, options: ReadOptions, channels: usize, samples: u64, rates_hz: (u32, u32)) -> Result<Self> {
+    pub fn open(
+        path: &Path,
+        options: ReadOptions,
+        channels: usize,
+        samples: u64,
+        rates_hz: (u32, u32),
+    ) -> Result<Self> {
         let (input_rate_hz, output_rate_hz) = rates_hz;
-        let count = if input_rate_hz == output_rate_hz { 0 } else { channels };
-        let resamplers = (0..count).map(|_| StreamResampler::new(input_rate_hz, output_rate_hz)).collect::<Result<Vec<_>, _>>()?;
+        let count = if input_rate_hz == output_rate_hz {
+            0
+        } else {
+            channels
+        };
+        let resamplers = (0..count)
+            .map(|_| StreamResampler::new(input_rate_hz, output_rate_hz))
+            .collect::<Result<Vec<_>, _>>()?;
         Ok(Self {
             reader: AudioReader::open(path, options)?,
-            early_samples: resamplers.first().map_or(0, |r| r.delay_output_samples().round() as usize),
+            early_samples: resamplers
+                .first()
+                .map_or(0, |r| r.delay_output_samples().round() as usize),
             resamplers,
             packet: vec![Vec::new(); channels],
             scratch: Vec::new(),
@@ -71,7 +93,11 @@ impl Source {
             return Ok(None);
         }
         let silence;
-        let input: &[Vec<f32>] = match if self.ended { None } else { self.reader.next_packet()? } {
+        let input: &[Vec<f32>] = match if self.ended {
+            None
+        } else {
+            self.reader.next_packet()?
+        } {
             Some(packet) => packet,
             None => {
                 self.ended = true;
@@ -80,11 +106,16 @@ impl Source {
             }
         };
         let mut given = 0;
-        for ((resampler, input), output) in self.resamplers.iter_mut().zip(input).zip(&mut self.packet) {
-            self.scratch.resize(resampler.max_output_samples(input.len()), 0.0);
+        for ((resampler, input), output) in
+            self.resamplers.iter_mut().zip(input).zip(&mut self.packet)
+        {
+            self.scratch
+                .resize(resampler.max_output_samples(input.len()), 0.0);
             let count = resampler.push(input, &mut self.scratch);
             let late = count.saturating_sub(self.early_samples);
-            let kept = usize::try_from(self.remaining_samples).unwrap_or(usize::MAX).min(late);
+            let kept = usize::try_from(self.remaining_samples)
+                .unwrap_or(usize::MAX)
+                .min(late);
             output.clear();
             output.extend_from_slice(&self.scratch[count - late..count - late + kept]);
             given = count;

@@ -184,7 +184,12 @@ pub fn mix_of(text: &str, manifest: &Manifest) -> Result<[f32; MAX_SPEAKERS]> {
             Some((name, weight)) => {
                 let number = weight.trim().parse::<f32>().ok();
                 let number = number.filter(|value| value.is_finite() && *value >= 0.0);
-                let message = || format!("\"{}\" is no weight of {name}; expected a number from 0", weight.trim());
+                let message = || {
+                    format!(
+                        "\"{}\" is no weight of {name}; expected a number from 0",
+                        weight.trim()
+                    )
+                };
                 (name.trim(), number.ok_or_else(|| wrong(message()))?)
             }
         };

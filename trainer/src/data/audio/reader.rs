@@ -158,11 +158,7 @@ impl AudioReader {
             None => reader.channels_of_first_packet()?,
         };
         if channels == 0 || channels > MAX_CHANNELS {
-            return Err(header(
-                "the channel count",
-                "1 to 64",
-                channels.to_string(),
-            ));
+            return Err(header("the channel count", "1 to 64", channels.to_string()));
         }
         reader.packet = vec![Vec::new(); channels];
         Ok(reader)
@@ -404,8 +400,7 @@ impl std::fmt::Debug for AudioReader {
 }
 
 fn make_decoder(parameters: &AudioCodecParameters) -> Result<Box<dyn AudioDecoder>, DecodeError> {
-    symphonia::default::get_codecs()
-        .make_audio_decoder(parameters, &AudioDecoderOptions::default())
+    symphonia::default::get_codecs().make_audio_decoder(parameters, &AudioDecoderOptions::default())
 }
 
 fn first_bytes(path: &Path) -> String {
