@@ -1,5 +1,6 @@
 //! What the user can turn, and how it travels with the audio.
 
+use serde::{Deserialize, Serialize};
 use timbra_voice::manifest::MAX_SPEAKERS;
 
 /// Distance, in host samples, between the positions at which controls are sampled.
@@ -14,7 +15,7 @@ const _: () = assert!(MAX_SPEAKERS == 8, "Controls::speaker_mix has eight weight
 pub const GATE_OFF_DB: f32 = -100.0;
 
 /// How much delay is traded for safety and quality. Decides the latency, so it is part of the stream's configuration.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum Tier {
     /// For tracking and performing: the shortest delay.
     #[default]

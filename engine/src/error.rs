@@ -123,6 +123,14 @@ pub enum EngineError {
         /// What the system said.
         reason: String,
     },
+    /// The worker could not be started in a process of its own, or does not answer.
+    #[error("{} can not be used: {reason}", .program.display())]
+    WorkerProcess {
+        /// The program.
+        program: PathBuf,
+        /// What the system said.
+        reason: String,
+    },
     /// A computation was asked to do what it cannot.
     #[error("{0}")]
     Unsupported(String),

@@ -6,17 +6,21 @@
 //! [`latency`] alone computes delays and [`onnx`] alone names the inference runtime.
 
 pub mod blend;
+mod board;
 pub mod controls;
 pub mod denormals;
 pub mod error;
 pub mod features;
 pub mod latency;
+#[cfg(unix)]
+pub mod link;
 pub mod locate;
 pub mod model;
 pub mod offline;
 pub mod onnx;
 mod pipeline;
 pub mod port;
+mod region;
 mod ring;
 pub mod service;
 pub mod status;
@@ -30,7 +34,7 @@ pub use features::{FeatureExtractor, FeatureFrame};
 pub use latency::{LatencyPlan, VoiceTiming};
 pub use model::{Encoder, LoadedVoice};
 pub use port::{AudioPort, StreamConfig};
-pub use service::{Service, StreamHandle};
+pub use service::{Isolation, Service, StreamHandle};
 pub use status::{F0Point, StatusSnapshot, VoiceState};
 pub use timbra_voice::library::VoiceRef;
 pub use worker::Worker;

@@ -7,6 +7,9 @@ pub const RUNTIME_VARIABLE: &str = "ORT_DYLIB_PATH";
 /// Environment variable with folders of voices, separated as in `PATH`; they are searched first.
 pub const VOICES_VARIABLE: &str = "TIMBRA_VOICES";
 
+/// Environment variable that names the program of the worker's process.
+pub const WORKER_VARIABLE: &str = "TIMBRA_WORKER";
+
 /// File name of ONNX Runtime's library on this system.
 pub fn runtime_library_name() -> &'static str {
     if cfg!(target_os = "windows") {
@@ -39,6 +42,27 @@ pub fn runtime_candidates() -> Vec<PathBuf> {
         candidates.extend(libraries_in(&folder.join("lib")));
     }
     candidates
+}
+
+/// File name of the program that runs voices in a process of its own.
+pub fn worker_program_name() -> &'static str {
+    if cfg!(windows) {
+        "timbra-worker.exe"
+    } else {
+        "timbra-worker"
+    }
+}
+
+/// The program that runs voices in a process of its own: what [`WORKER_VARIABLE`] names, or beside the binary.
+pub fn worker_program() -> Option<PathBuf> {
+    if let Some(path) = std::env::var_os(WORKER_VARIABLE).filter(|path| !path.is_empty()) {
+        return Some(PathBuf::from(path)).filter(|path| path.is_file());
+    }
+    beside_binary()
+        .into_iter()
+        .flat_map(|folder| [folder.join("lib"), folder])
+        .map(|folder| folder.join(worker_program_name()))
+        .find(|path| path.is_file())
 }
 
 /// Folders that are searched for voices, best first: [`VOICES_VARIABLE`], beside the binary (`models`, `voices`,

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
+use crate::board::PortCounters;
 use crate::controls::{Controls, GRID_SAMPLES, Tier};
 use crate::error::EngineError;
 use crate::latency::LatencyPlan;
@@ -34,6 +35,7 @@ pub struct Joined {
     pub port: AudioPort,
     /// The worker's side.
     pub worker: Worker,
+    counters: Arc<PortCounters>,
 }
 
 impl Joined {
@@ -51,12 +53,14 @@ impl Joined {
         let (shared, port_ends, worker_ends) = ring::stream(config, plan.latency_samples);
         let pipeline = Pipeline::new(voice, &config, plan.latency_samples)?;
         shared.install(Change::Voice(Box::new(pipeline)));
-        let mut port = AudioPort::new(Arc::clone(&shared), port_ends, plan, None);
+        let counters = Arc::new(PortCounters::default());
+        let mut port = AudioPort::new(config, plan, port_ends, Arc::clone(&counters));
         port.set_offline(true);
         port.never_wait();
         Ok(Self {
             port,
             worker: Worker::new(shared, worker_ends),
+            counters,
         })
     }
 
@@ -76,7 +80,7 @@ impl Joined {
 
     /// Counters and levels, as of a stream that plays.
     pub fn status(&self) -> StatusSnapshot {
-        self.worker.shared().snapshot()
+        self.worker.shared().snapshot(&self.counters)
     }
 }
 

@@ -8,11 +8,15 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use ringbuf::traits::{Consumer, Observer, Producer};
+use ringbuf::{HeapCons, HeapProd};
+use serde::{Deserialize, Serialize};
+
+use crate::board::{PortCounters, add};
 use crate::controls::{ControlFrame, Controls, GRID_SAMPLES, Tier};
 use crate::denormals::FlushDenormals;
 use crate::latency::LatencyPlan;
-use crate::ring::{Event, PortEnds, Shared};
-use crate::status::Counters;
+use crate::ring::{Event, PortEnds};
 use dry::{ControlDelay, DryDelay};
 use mixer::Mixer;
 use pace::Pace;
@@ -23,7 +27,7 @@ const LOOK: Duration = Duration::from_micros(100);
 const RESTART_FADE_S: f32 = 0.002;
 
 /// How a host will call a stream.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StreamConfig {
     /// Sample rate in Hz.
     pub host_rate_hz: u32,
@@ -35,13 +39,37 @@ pub struct StreamConfig {
     pub tier: Tier,
 }
 
+impl StreamConfig {
+    /// Longest block a stream is opened for; longer ones are cut.
+    pub(crate) const MAX_BLOCK_SAMPLES: usize = 1 << 16;
+
+    /// The nearest configuration a stream can have.
+    pub(crate) fn sane(self) -> Self {
+        Self {
+            max_block_samples: self.max_block_samples.clamp(1, Self::MAX_BLOCK_SAMPLES),
+            channels: self.channels.clamp(1, 2),
+            ..self
+        }
+    }
+
+    /// Whether memory for it can be planned.
+    #[cfg(unix)]
+    pub(crate) fn is_sane(&self) -> bool {
+        *self == self.sane() && (1_000..=1_000_000).contains(&self.host_rate_hz)
+    }
+}
+
 /// The audio thread's end of a stream.
 ///
 /// Positions count samples since the port was made. A sample that goes in at position n is heard at n + latency: dry,
 /// wet, and with the controls that held at n.
 pub struct AudioPort {
-    shared: Arc<Shared>,
+    config: StreamConfig,
+    latency_samples: u32,
+    counters: Arc<PortCounters>,
     ends: PortEnds,
+    /// Where ends to a new worker come from when the old one is no more.
+    relay: Option<PortRelay>,
     dry: DryDelay,
     controls: ControlDelay,
     mixer: Mixer,
@@ -59,6 +87,8 @@ pub struct AudioPort {
     /// A restart that the worker has to be told of.
     restart: bool,
     in_gap: bool,
+    /// The worker was exchanged while a voice sang, and the new one has not come in yet.
+    recovering: bool,
     mono: Vec<f32>,
     wet: Vec<f32>,
     present: Vec<bool>,
@@ -73,23 +103,28 @@ pub struct AudioPort {
     _lease: Option<Arc<dyn std::any::Any + Send + Sync>>,
 }
 
+/// The port's side of an exchange of worker: fresh ends come in, the old ones go out to be freed elsewhere.
+pub(crate) struct PortRelay {
+    pub fresh: HeapCons<PortEnds>,
+    pub spent: HeapProd<PortEnds>,
+}
+
 impl Drop for AudioPort {
     fn drop(&mut self) {
-        self.shared.closed.store(true, Ordering::Release);
+        self.ends.board().closed.store(true, Ordering::Release);
     }
 }
 
 impl AudioPort {
     pub(crate) fn new(
-        shared: Arc<Shared>,
-        ends: PortEnds,
+        config: StreamConfig,
         plan: LatencyPlan,
-        lease: Option<Arc<dyn std::any::Any + Send + Sync>>,
+        ends: PortEnds,
+        counters: Arc<PortCounters>,
     ) -> Self {
-        let config = shared.config;
         Self {
-            dry: DryDelay::new(config.channels, shared.latency_samples),
-            controls: ControlDelay::new(shared.latency_samples, config.max_block_samples),
+            dry: DryDelay::new(config.channels, plan.latency_samples),
+            controls: ControlDelay::new(plan.latency_samples, config.max_block_samples),
             mixer: Mixer::new(config.host_rate_hz),
             pace: Pace::default(),
             epoch: Instant::now(),
@@ -99,25 +134,42 @@ impl AudioPort {
             lost_from: None,
             restart: true,
             in_gap: false,
+            recovering: false,
             mono: vec![0.0; config.max_block_samples],
             wet: vec![0.0; config.max_block_samples],
             present: vec![false; config.max_block_samples],
             last: vec![0.0; config.channels],
             fading: vec![0.0; config.channels],
             fade: 0.0,
-            tail_samples: shared.latency_samples + plan.tail_samples,
+            tail_samples: plan.latency_samples + plan.tail_samples,
             waits: true,
-            shared,
+            config,
+            latency_samples: plan.latency_samples,
+            counters,
             ends,
-            _lease: lease,
+            relay: None,
+            _lease: None,
         }
+    }
+
+    /// The same, able to go on with another worker.
+    #[cfg(unix)]
+    pub(crate) fn with_relay(mut self, relay: PortRelay) -> Self {
+        self.relay = Some(relay);
+        self
+    }
+
+    /// The same, holding on to what keeps its worker alive.
+    pub(crate) fn with_lease(mut self, lease: Arc<dyn std::any::Any + Send + Sync>) -> Self {
+        self._lease = Some(lease);
+        self
     }
 
     /// The delay of the output, wet and dry alike, in host samples. Never changes during the life of a port.
     ///
     /// Real-time: yes.
     pub fn latency_samples(&self) -> u32 {
-        self.shared.latency_samples
+        self.latency_samples
     }
 
     /// How long something can still be heard after the input has become silent, in host samples.
@@ -143,7 +195,7 @@ impl AudioPort {
             .min()
             .unwrap_or(0);
         let controls = controls.sane();
-        let most = self.shared.config.max_block_samples;
+        let most = self.config.max_block_samples;
         let mut start = 0;
         while start < samples {
             let end = (start + most).min(samples);
@@ -191,11 +243,11 @@ impl AudioPort {
     ) {
         let came_s = self.epoch.elapsed().as_secs_f64();
         self.pace.begin(came_s);
-        self.shared
-            .counters
+        self.counters
             .free_wheeling
             .store(self.pace.free_wheels(), Ordering::Relaxed);
         let samples = end - start;
+        self.exchange_worker();
 
         self.take_in(channels, start, end);
         self.send(samples, controls);
@@ -208,17 +260,18 @@ impl AudioPort {
         self.give_out(channels, start, end);
 
         self.position += samples as u64;
-        self.shared
+        self.ends
+            .board()
             .played_until
             .store(self.position, Ordering::Release);
-        let audio_s = samples as f64 / f64::from(self.shared.config.host_rate_hz);
+        let audio_s = samples as f64 / f64::from(self.config.host_rate_hz);
         self.pace
             .end(came_s, self.epoch.elapsed().as_secs_f64(), audio_s);
     }
 
     /// Reads the input: the mono mix for the worker, and nothing that is not a number for anyone.
     fn take_in(&mut self, channels: &mut [&mut [f32]], start: usize, end: usize) {
-        let used = channels.len().min(self.shared.config.channels);
+        let used = channels.len().min(self.config.channels);
         let share = 1.0 / used.max(1) as f32;
         let mono = &mut self.mono[..end - start];
         mono.fill(0.0);
@@ -234,10 +287,9 @@ impl AudioPort {
                 *sum += *sample * share;
             }
         }
-        let counters = &self.shared.counters;
-        Counters::raise(&counters.in_peak_bits, peak);
+        self.counters.raise_peaks(peak, 0.0);
         if bad > 0 {
-            Counters::add(&counters.bad_input_samples, bad);
+            add(&self.counters.bad_input_samples, bad);
         }
     }
 
@@ -283,25 +335,53 @@ impl AudioPort {
         }
     }
 
-    /// Waits, where the host's pace allows it, until the output before `end` is decided.
-    fn wait_for(&mut self, end: u64) {
-        let shared = &*self.shared;
-        if !self.waits || end <= self.base + u64::from(shared.latency_samples) {
+    /// Takes the ends to a new worker, when there are any. The stream goes on from the next sample; what the old worker
+    /// still had is lost.
+    fn exchange_worker(&mut self) {
+        let Some(relay) = &mut self.relay else { return };
+        if relay.spent.is_full() || relay.fresh.is_empty() {
             return;
         }
-        let owed = |shared: &Shared| {
-            let sounding = shared.sounding.load(Ordering::Acquire);
-            if sounding {
-                end > shared.sound_from.load(Ordering::Acquire)
-                    && shared.decided_until.load(Ordering::Acquire) < end
-            } else {
-                // A rendering host that begins while the voice is being loaded.
-                let coming = shared.loading.load(Ordering::Acquire)
-                    || shared.has_incoming.load(Ordering::Acquire);
-                coming && self.pace.free_wheels()
-            }
-        };
-        if !owed(shared) {
+        if let Some(fresh) = relay.fresh.try_pop() {
+            let old = std::mem::replace(&mut self.ends, fresh);
+            let board = old.board();
+            self.recovering |= board.sounding.load(Ordering::Acquire)
+                && self.position >= board.sound_from.load(Ordering::Acquire);
+            // There is room: it was looked for, and nobody else pushes.
+            let _ = relay.spent.try_push(old);
+            self.restart = true;
+            self.lost_from = None;
+            self.ends
+                .board()
+                .played_until
+                .store(self.position, Ordering::Release);
+        }
+    }
+
+    /// Whether the output before `end` is still to come and worth a wait.
+    fn owed(&self, end: u64) -> bool {
+        let board = self.ends.board();
+        if self
+            .relay
+            .as_ref()
+            .is_some_and(|relay| !relay.fresh.is_empty())
+        {
+            return false;
+        }
+        if board.sounding.load(Ordering::Acquire) {
+            end > board.sound_from.load(Ordering::Acquire)
+                && board.decided_until.load(Ordering::Acquire) < end
+        } else {
+            // A rendering host that begins while the voice is being loaded.
+            let coming =
+                board.loading.load(Ordering::Acquire) || board.has_incoming.load(Ordering::Acquire);
+            coming && self.pace.free_wheels()
+        }
+    }
+
+    /// Waits, where the host's pace allows it, until the output before `end` is decided.
+    fn wait_for(&mut self, end: u64) {
+        if !self.waits || end <= self.base + u64::from(self.latency_samples) || !self.owed(end) {
             return;
         }
         let longest = self.pace.longest_wait();
@@ -309,20 +389,22 @@ impl AudioPort {
             return;
         }
         let began = Instant::now();
-        shared.port_waits.store(true, Ordering::Release);
-        while owed(shared) && began.elapsed() < longest {
+        let waits = &self.ends.board().port_waits;
+        waits.store(true, Ordering::Release);
+        while self.owed(end) && began.elapsed() < longest {
             std::thread::sleep(LOOK);
         }
-        shared.port_waits.store(false, Ordering::Release);
+        waits.store(false, Ordering::Release);
     }
 
     /// Writes what is heard.
     fn give_out(&mut self, channels: &mut [&mut [f32]], start: usize, end: usize) {
-        let latency = u64::from(self.shared.latency_samples);
-        let sounding = self.shared.sounding.load(Ordering::Acquire);
-        let sound_from = self.shared.sound_from.load(Ordering::Acquire);
-        let used = channels.len().min(self.shared.config.channels);
-        let fade_step = 1.0 / (RESTART_FADE_S * self.shared.config.host_rate_hz as f32);
+        let latency = u64::from(self.latency_samples);
+        let board = self.ends.board();
+        let sounding = board.sounding.load(Ordering::Acquire);
+        let sound_from = board.sound_from.load(Ordering::Acquire);
+        let used = channels.len().min(self.config.channels);
+        let fade_step = 1.0 / (RESTART_FADE_S * self.config.host_rate_hz as f32);
         let mut peak = 0.0f32;
         let mut missing = 0;
         for offset in 0..end - start {
@@ -337,13 +419,17 @@ impl AudioPort {
                     self.mixer.settle(&controls);
                     Some(0.0)
                 }
-                Some(_) => self.present[offset].then_some(self.wet[offset]),
+                Some(_) => self.present[offset]
+                    .then_some(self.wet[offset])
+                    .filter(|sample| sample.is_finite()),
             };
-            let owed = sounding && position >= sound_from;
+            let arrived = sounding && position >= sound_from;
+            self.recovering &= !arrived;
+            let owed = arrived || self.recovering;
             if wet.is_none() && owed {
                 missing += 1;
                 if !self.in_gap {
-                    Counters::add(&self.shared.counters.gaps, 1);
+                    add(&self.counters.gaps, 1);
                 }
             }
             self.in_gap = wet.is_none() && owed;
@@ -361,10 +447,9 @@ impl AudioPort {
             }
             self.fade = (self.fade - fade_step).max(0.0);
         }
-        let counters = &self.shared.counters;
-        Counters::raise(&counters.out_peak_bits, peak);
+        self.counters.raise_peaks(0.0, peak);
         if missing > 0 {
-            Counters::add(&counters.gap_samples, missing);
+            add(&self.counters.gap_samples, missing);
         }
     }
 }

@@ -4,21 +4,29 @@
 //! before the sample at its position, so whoever sees the sample sees the event. Towards the port: samples, and hops
 //! that say at which position they start, so that a hop that comes too late is thrown away and the next one lands on
 //! time. Positions count host samples since the port was made and never go back.
+//!
+//! The rings lie in a [`Region`], which may be shared with another process.
 
+mod end;
+mod wire;
+
+use std::ops::Deref;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::Sender;
 
 use parking_lot::Mutex;
-use ringbuf::traits::{Consumer, Observer, Producer, Split};
-use ringbuf::{HeapCons, HeapProd, HeapRb};
+use ringbuf::traits::{Consumer, Observer, Producer};
+use timbra_voice::library::VoiceRef;
 
-use crate::controls::{Controls, GRID_SAMPLES};
+use crate::board::{Board, PortCounters};
+use crate::controls::Controls;
 use crate::pipeline::Pipeline;
 use crate::port::StreamConfig;
-use crate::status::{Counters, F0History, StatusSnapshot, Words};
-
-/// Audio the rings hold beyond latency and block, in seconds: how long the worker may be away before input is lost.
-const RESERVE_S: f64 = 1.0;
+use crate::region::Region;
+use crate::status::{StatusSnapshot, VoiceState, Words};
+use end::{Rx, Tx};
+pub(crate) use wire::{HopWords, PlacedWords};
 
 /// Something that happens at a position of the input.
 #[derive(Debug, Clone, Copy)]
@@ -56,58 +64,85 @@ pub(crate) enum Change {
     Nothing,
 }
 
-/// What both ends and the watchers see.
+/// A stream as one side sees it: the board both see, and the words only this side has.
 pub(crate) struct Shared {
     pub config: StreamConfig,
     pub latency_samples: u32,
-    pub counters: Counters,
-    pub words: Mutex<Words>,
-    pub f0: F0History,
-    /// Positions before this one have been played.
-    pub played_until: AtomicU64,
-    /// Positions before this one are in the ring or never will be.
-    pub decided_until: AtomicU64,
-    /// From this position on the worker was asked for sound: what is missing there is a gap.
-    pub sound_from: AtomicU64,
-    /// The worker has a voice.
-    pub sounding: AtomicBool,
-    /// A voice is being loaded.
-    pub loading: AtomicBool,
-    /// The port sleeps until the worker has caught up.
-    pub port_waits: AtomicBool,
-    /// The port is gone.
-    pub closed: AtomicBool,
+    region: Arc<Region>,
+    words: Mutex<Words>,
     /// What is to take over from the voice that plays.
-    pub incoming: Mutex<Option<Change>>,
-    /// A change waits or is about to take over.
-    pub has_incoming: AtomicBool,
+    incoming: Mutex<Option<Change>>,
+    /// Whoever wants to know that the words have changed, and as what it knows this stream.
+    listener: Option<(Sender<u64>, u64)>,
+}
+
+impl Deref for Shared {
+    type Target = Board;
+
+    fn deref(&self) -> &Board {
+        self.region.board()
+    }
 }
 
 impl Shared {
-    pub fn new(config: StreamConfig, latency_samples: u32) -> Self {
+    pub fn new(config: StreamConfig, latency_samples: u32, region: Arc<Region>) -> Self {
         Self {
             config,
             latency_samples,
-            counters: Counters::default(),
+            region,
             words: Mutex::default(),
-            f0: F0History::default(),
-            played_until: AtomicU64::new(0),
-            decided_until: AtomicU64::new(0),
-            sound_from: AtomicU64::new(u64::MAX),
-            sounding: AtomicBool::new(false),
-            loading: AtomicBool::new(false),
-            port_waits: AtomicBool::new(false),
-            closed: AtomicBool::new(false),
             incoming: Mutex::new(None),
-            has_incoming: AtomicBool::new(false),
+            listener: None,
         }
     }
 
+    /// The same, telling `listener` the number `name` whenever the words have changed.
+    pub fn with_listener(self, listener: Sender<u64>, name: u64) -> Self {
+        Self {
+            listener: Some((listener, name)),
+            ..self
+        }
+    }
+
+    /// A copy of the words.
+    pub fn words(&self) -> Words {
+        self.words.lock().clone()
+    }
+
+    /// Changes the words. Never called on the audio thread.
+    pub fn tell(&self, change: impl FnOnce(&mut Words)) {
+        change(&mut self.words.lock());
+        if let Some((listener, name)) = &self.listener {
+            // Whoever listened may have gone, and then nobody wants to know.
+            let _ = listener.send(*name);
+        }
+    }
+
+    /// Notes that `wanted` is asked for, and gives the number of this request.
+    pub fn ask_for(&self, wanted: &VoiceRef) -> u64 {
+        let asked = self.asked.fetch_add(1, Ordering::AcqRel) + 1;
+        self.tell(|words| {
+            words.wanted = wanted.clone();
+            words.message.clear();
+        });
+        if !wanted.is_empty() {
+            let sounding = self.sounding.load(Ordering::Acquire);
+            self.loading.store(true, Ordering::Release);
+            self.counters.set_voice_state(if sounding {
+                VoiceState::Replacing
+            } else {
+                VoiceState::Loading
+            });
+        }
+        asked
+    }
+
     /// Everything a watcher is shown; takes the peaks.
-    pub fn snapshot(&self) -> StatusSnapshot {
+    pub fn snapshot(&self, port: &PortCounters) -> StatusSnapshot {
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let counters = &self.counters;
-        let words = self.words.lock().clone();
+        let words = self.words();
+        let (in_peak, out_peak) = port.take_peaks();
         StatusSnapshot {
             voice_state: counters.voice_state(),
             wanted: words.wanted,
@@ -115,21 +150,26 @@ impl Shared {
             speakers: words.speakers,
             has_formant: words.has_formant,
             has_tables: words.has_tables,
-            message: words.message,
+            message: if words.message.is_empty() {
+                words.notice
+            } else {
+                words.message
+            },
             provider: words.provider,
+            worker_process: None,
             host_rate_hz: self.config.host_rate_hz,
             latency_samples: self.latency_samples,
             latency_ms: self.latency_samples as f32 * 1e3 / self.config.host_rate_hz as f32,
             load: f32::from_bits(counters.load_bits.load(Ordering::Relaxed)),
-            gaps: count(&counters.gaps),
-            gap_samples: count(&counters.gap_samples),
+            gaps: count(&port.gaps),
+            gap_samples: count(&port.gap_samples),
             skipped_frames: count(&counters.skipped_frames),
             replaced_frames: count(&counters.replaced_frames),
-            bad_input_samples: count(&counters.bad_input_samples),
-            in_peak: Counters::take_peak(&counters.in_peak_bits),
-            out_peak: Counters::take_peak(&counters.out_peak_bits),
+            bad_input_samples: count(&port.bad_input_samples),
+            in_peak,
+            out_peak,
             asleep: counters.asleep.load(Ordering::Relaxed),
-            free_wheeling: counters.free_wheeling.load(Ordering::Relaxed),
+            free_wheeling: port.free_wheeling.load(Ordering::Relaxed),
         }
     }
 
@@ -159,50 +199,50 @@ impl Shared {
 
 /// The port's ends.
 pub(crate) struct PortEnds {
-    audio_in: HeapProd<f32>,
-    events: HeapProd<Placed>,
-    audio_out: HeapCons<f32>,
-    hops: HeapCons<Hop>,
+    region: Arc<Region>,
+    audio_in: Tx<f32>,
+    events: Tx<PlacedWords>,
+    audio_out: Rx<f32>,
+    hops: Rx<HopWords>,
     current: Hop,
 }
 
 /// The worker's ends.
 pub(crate) struct WorkerEnds {
-    pub audio_in: HeapCons<f32>,
-    pub events: HeapCons<Placed>,
-    audio_out: HeapProd<f32>,
-    hops: HeapProd<Hop>,
-}
-
-/// Makes the rings of a stream.
-pub(crate) fn rings(config: &StreamConfig, latency_samples: u32) -> (PortEnds, WorkerEnds) {
-    let reserve = (f64::from(config.host_rate_hz) * RESERVE_S) as usize;
-    let samples = latency_samples as usize + 2 * config.max_block_samples + reserve;
-    let (audio_in, worker_in) = HeapRb::new(samples).split();
-    let (events, worker_events) = HeapRb::new(samples / GRID_SAMPLES as usize + 64).split();
-    let (worker_out, audio_out) = HeapRb::new(samples).split();
-    // A hop has at least 4000 / 100 samples.
-    let (worker_hops, hops) = HeapRb::new(samples / 32 + 16).split();
-    let port = PortEnds {
-        audio_in,
-        events,
-        audio_out,
-        hops,
-        current: Hop {
-            start: 0,
-            samples: 0,
-        },
-    };
-    let worker = WorkerEnds {
-        audio_in: worker_in,
-        events: worker_events,
-        audio_out: worker_out,
-        hops: worker_hops,
-    };
-    (port, worker)
+    audio_in: Rx<f32>,
+    events: Rx<PlacedWords>,
+    audio_out: Tx<f32>,
+    hops: Tx<HopWords>,
 }
 
 impl PortEnds {
+    /// The port's ends of a region.
+    ///
+    /// # Safety
+    /// Nobody else has them, in any process.
+    pub unsafe fn new(region: &Arc<Region>) -> Self {
+        let plan = *region.plan();
+        // SAFETY: promised by the caller; the items are plain.
+        unsafe {
+            Self {
+                audio_in: Tx::new(region, plan.audio_in),
+                events: Tx::new(region, plan.events),
+                audio_out: Rx::new(region, plan.audio_out),
+                hops: Rx::new(region, plan.hops),
+                current: Hop {
+                    start: 0,
+                    samples: 0,
+                },
+                region: Arc::clone(region),
+            }
+        }
+    }
+
+    /// What the worker's side sees too.
+    pub fn board(&self) -> &Board {
+        self.region.board()
+    }
+
     /// Whether so many samples and events can be pushed.
     pub fn has_room(&self, samples: usize, events: usize) -> bool {
         self.audio_in.vacant_len() >= samples && self.events.vacant_len() >= events
@@ -211,7 +251,7 @@ impl PortEnds {
     /// Pushes an event; the caller has asked [`Self::has_room`].
     pub fn push_event(&mut self, position: u64, event: Event) {
         // Room was made sure of; a full ring would lose one control frame, no more.
-        let _ = self.events.try_push(Placed { position, event });
+        let _ = self.events.try_push(Placed { position, event }.into());
     }
 
     /// Pushes samples; the caller has asked [`Self::has_room`].
@@ -227,7 +267,7 @@ impl PortEnds {
         while done < wet.len() {
             if self.current.samples == 0 {
                 match self.hops.try_pop() {
-                    Some(hop) => self.current = hop,
+                    Some(hop) => self.current = hop.into(),
                     None => return,
                 }
                 continue;
@@ -259,12 +299,29 @@ impl PortEnds {
     }
 
     fn advance(&mut self, samples: u32) {
-        self.current.start += u64::from(samples);
+        self.current.start = self.current.start.saturating_add(u64::from(samples));
         self.current.samples -= samples;
     }
 }
 
 impl WorkerEnds {
+    /// The worker's ends of a region.
+    ///
+    /// # Safety
+    /// Nobody else has them, in any process.
+    pub unsafe fn new(region: &Arc<Region>) -> Self {
+        let plan = *region.plan();
+        // SAFETY: promised by the caller; the items are plain.
+        unsafe {
+            Self {
+                audio_in: Rx::new(region, plan.audio_in),
+                events: Rx::new(region, plan.events),
+                audio_out: Tx::new(region, plan.audio_out),
+                hops: Tx::new(region, plan.hops),
+            }
+        }
+    }
+
     /// Whether a hop of so many samples can be pushed.
     pub fn has_room(&self, samples: usize) -> bool {
         self.audio_out.vacant_len() >= samples && self.hops.vacant_len() >= 1
@@ -274,15 +331,28 @@ impl WorkerEnds {
     pub fn push_hop(&mut self, start: u64, samples: &[f32]) {
         let pushed = self.audio_out.push_slice(samples);
         // Room was made sure of.
-        let _ = self.hops.try_push(Hop {
-            start,
-            samples: pushed as u32,
-        });
+        let _ = self.hops.try_push(
+            Hop {
+                start,
+                samples: pushed as u32,
+            }
+            .into(),
+        );
     }
 
     /// The next event, left where it is.
     pub fn peek_event(&self) -> Option<Placed> {
-        self.events.first().copied()
+        self.events.first().map(|&words| words.into())
+    }
+
+    /// Lets go of the event that was peeked at.
+    pub fn pop_event(&mut self) {
+        self.events.try_pop();
+    }
+
+    /// Reads samples; says how many there were.
+    pub fn pop_audio(&mut self, samples: &mut [f32]) -> usize {
+        self.audio_in.pop_slice(samples)
     }
 
     /// Samples that can be read.
@@ -291,13 +361,16 @@ impl WorkerEnds {
     }
 }
 
-/// The shared part with its rings.
+/// A stream within this process: the shared part with both sides' ends.
 pub(crate) fn stream(
     config: StreamConfig,
     latency_samples: u32,
 ) -> (Arc<Shared>, PortEnds, WorkerEnds) {
-    let (port, worker) = rings(&config, latency_samples);
-    (Arc::new(Shared::new(config, latency_samples)), port, worker)
+    let region = Arc::new(Region::on_heap(&config, latency_samples));
+    // SAFETY: the region is new, and these are its only ends.
+    let ends = unsafe { (PortEnds::new(&region), WorkerEnds::new(&region)) };
+    let shared = Arc::new(Shared::new(config, latency_samples, region));
+    (shared, ends.0, ends.1)
 }
 
 #[cfg(test)]
@@ -312,7 +385,8 @@ mod tests {
             channels: 1,
             tier: Tier::Live,
         };
-        rings(&config, 100)
+        let (_, port, worker) = stream(config, 100);
+        (port, worker)
     }
 
     #[test]

@@ -18,19 +18,35 @@ use parking_lot::Mutex;
 use timbra_voice::library::{self, VoiceRef};
 use timbra_voice::package;
 
+use crate::board::PortCounters;
 use crate::error::EngineError;
 use crate::latency::{LatencyPlan, VoiceTiming};
+#[cfg(unix)]
+use crate::link::{FarStream, Link};
 use crate::locate;
 use crate::model::LoadedVoice;
 use crate::port::{AudioPort, StreamConfig};
-use crate::ring::{self, Shared};
-use crate::status::{F0Point, StatusSnapshot, VoiceState};
+use crate::ring::{self, Shared, WorkerEnds};
+use crate::status::{F0Point, StatusSnapshot};
 use crate::worker::Worker;
 
 /// The process-wide service.
 pub struct Service {
     running: Mutex<Weak<Running>>,
     folders: Mutex<Option<Vec<PathBuf>>>,
+    isolation: Mutex<Isolation>,
+    #[cfg(unix)]
+    link: Mutex<Weak<Link>>,
+}
+
+/// Where voices are run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Isolation {
+    /// On threads of the host's process.
+    #[default]
+    Thread,
+    /// In a process of their own, which all hosts of a user share; on threads where there is no such process.
+    Process,
 }
 
 /// One stream as the threads of the service see it.
@@ -39,11 +55,6 @@ pub(crate) struct Slot {
     worker: Mutex<Worker>,
     /// Kept for whoever opens the next stream with the same voice; freed by the loader.
     voice: Mutex<Option<Arc<LoadedVoice>>>,
-    /// Counts the voices asked for.
-    asked: AtomicU64,
-    /// The last of them that was settled, and whether it plays.
-    settled: AtomicU64,
-    settled_well: AtomicBool,
 }
 
 /// Work for the loader thread.
@@ -52,6 +63,7 @@ enum Job {
         slot: Arc<Slot>,
         wanted: VoiceRef,
         asked: u64,
+        folders: Vec<PathBuf>,
     },
     /// Freed where time does not matter.
     Free(Box<dyn Any + Send>),
@@ -93,6 +105,9 @@ impl Service {
         static SERVICE: Service = Service {
             running: Mutex::new(Weak::new()),
             folders: Mutex::new(None),
+            isolation: Mutex::new(Isolation::Thread),
+            #[cfg(unix)]
+            link: Mutex::new(Weak::new()),
         };
         &SERVICE
     }
@@ -101,6 +116,11 @@ impl Service {
     /// Each folder's `encoders` folder is searched for encoders. The default is [`locate::voice_folders`].
     pub fn set_voice_folders(&self, folders: Vec<PathBuf>) {
         *self.folders.lock() = Some(folders);
+    }
+
+    /// Where the voices of streams opened from now on are run.
+    pub fn set_isolation(&self, isolation: Isolation) {
+        *self.isolation.lock() = isolation;
     }
 
     /// The folders in use.
@@ -123,11 +143,7 @@ impl Service {
         config: StreamConfig,
         wanted: VoiceRef,
     ) -> Result<(AudioPort, StreamHandle), EngineError> {
-        let config = StreamConfig {
-            max_block_samples: config.max_block_samples.clamp(1, 1 << 16),
-            channels: config.channels.clamp(1, 2),
-            ..config
-        };
+        let config = config.sane();
         let timing = library::find(&wanted, &self.voice_folders())
             .and_then(|found| package::read_manifest(&found.path).ok())
             .map_or_else(VoiceTiming::default, |(manifest, _)| {
@@ -139,16 +155,56 @@ impl Service {
             config.host_rate_hz,
             config.max_block_samples,
         )?;
-        let running = self.running()?;
+        let counters = Arc::new(PortCounters::default());
+        #[cfg(unix)]
+        let notice = if *self.isolation.lock() == Isolation::Process {
+            match self.link(config, plan, &counters) {
+                Ok((port, far)) => {
+                    let handle = StreamHandle {
+                        side: Side::Far(far),
+                        counters,
+                    };
+                    handle.load_voice(wanted);
+                    return Ok((port, handle));
+                }
+                Err(error) => {
+                    tracing::warn!("{error}");
+                    format!("{error}; it runs inside the host instead")
+                }
+            }
+        } else {
+            String::new()
+        };
+        #[cfg(not(unix))]
+        let notice = String::new();
 
         let (shared, port_ends, worker_ends) = ring::stream(config, plan.latency_samples);
+        let near = Arc::new(self.begin(shared, worker_ends)?);
+        let port = AudioPort::new(config, plan, port_ends, Arc::clone(&counters))
+            .with_lease(Arc::clone(&near) as Arc<dyn Any + Send + Sync>);
+        near.slot.shared.tell(|words| words.notice = notice);
+        let handle = StreamHandle {
+            side: Side::Near(near),
+            counters,
+        };
+        handle.load_voice(wanted);
+        Ok((port, handle))
+    }
+
+    /// Has the threads of this process work on a stream whose worker's ends are `ends`.
+    ///
+    /// # Errors
+    /// A thread could not be started.
+    pub(crate) fn begin(
+        &self,
+        shared: Arc<Shared>,
+        ends: WorkerEnds,
+    ) -> Result<NearStream, EngineError> {
+        let running = self.running()?;
         let slot = Arc::new(Slot {
-            worker: Mutex::new(Worker::new(Arc::clone(&shared), worker_ends)),
-            shared: Arc::clone(&shared),
+            worker: Mutex::new(Worker::new(Arc::clone(&shared), ends)),
+            shared,
             voice: Mutex::new(None),
-            asked: AtomicU64::new(0),
-            settled: AtomicU64::new(0),
-            settled_well: AtomicBool::new(false),
         });
         let count = {
             let mut streams = running.state.streams.lock();
@@ -157,15 +213,29 @@ impl Service {
         };
         running.state.generation.fetch_add(1, Ordering::Release);
         running.grow(count)?;
-        let port = AudioPort::new(
-            shared,
-            port_ends,
-            plan,
-            Some(Arc::clone(&running) as Arc<dyn Any + Send + Sync>),
-        );
-        let handle = StreamHandle { slot, running };
-        handle.load_voice(wanted);
-        Ok((port, handle))
+        Ok(NearStream { slot, running })
+    }
+
+    /// Opens a stream in the worker's process, which is started if it does not run.
+    #[cfg(unix)]
+    fn link(
+        &self,
+        config: StreamConfig,
+        plan: LatencyPlan,
+        counters: &Arc<PortCounters>,
+    ) -> Result<(AudioPort, Arc<FarStream>), EngineError> {
+        let link = {
+            let mut known = self.link.lock();
+            match known.upgrade() {
+                Some(link) => link,
+                None => {
+                    let link = Link::new()?;
+                    *known = Arc::downgrade(&link);
+                    link
+                }
+            }
+        };
+        link.open(config, plan, Arc::clone(counters))
     }
 
     fn running(&self) -> Result<Arc<Running>, EngineError> {
@@ -208,7 +278,7 @@ impl Running {
     }
 }
 
-fn spawn(
+pub(crate) fn spawn(
     name: &'static str,
     body: impl FnOnce() + Send + 'static,
 ) -> Result<JoinHandle<()>, EngineError> {
@@ -221,53 +291,79 @@ fn spawn(
         })
 }
 
-/// The other threads' end of a stream. Clones refer to the same stream.
-#[derive(Clone)]
-pub struct StreamHandle {
+/// A stream whose worker is a thread of this process.
+pub(crate) struct NearStream {
     slot: Arc<Slot>,
     running: Arc<Running>,
 }
 
+impl NearStream {
+    pub fn shared(&self) -> &Arc<Shared> {
+        &self.slot.shared
+    }
+
+    /// Has the loader load `wanted`, which was asked for as number `asked`.
+    pub fn load(&self, wanted: VoiceRef, asked: u64, folders: Vec<PathBuf>) {
+        // The loader lives as long as this stream.
+        let _ = self.running.state.jobs.send(Job::Load {
+            slot: Arc::clone(&self.slot),
+            wanted,
+            asked,
+            folders,
+        });
+    }
+}
+
+/// Where a stream's worker is.
+#[derive(Clone)]
+enum Side {
+    Near(Arc<NearStream>),
+    #[cfg(unix)]
+    Far(Arc<FarStream>),
+}
+
+/// The other threads' end of a stream. Clones refer to the same stream.
+#[derive(Clone)]
+pub struct StreamHandle {
+    side: Side,
+    counters: Arc<PortCounters>,
+}
+
 impl StreamHandle {
+    /// The stream as this process sees it. With a worker in another process it is another one after each restart.
+    fn shared(&self) -> Arc<Shared> {
+        match &self.side {
+            Side::Near(near) => Arc::clone(near.shared()),
+            #[cfg(unix)]
+            Side::Far(far) => far.shared(),
+        }
+    }
+
     /// Starts to load another voice; the one that plays goes on until the new one is ready. An empty reference
     /// unloads.
     pub fn load_voice(&self, wanted: VoiceRef) {
-        let slot = &self.slot;
-        let asked = slot.asked.fetch_add(1, Ordering::AcqRel) + 1;
-        let shared = &slot.shared;
-        {
-            let mut words = shared.words.lock();
-            words.wanted = wanted.clone();
-            words.message.clear();
+        let folders = Service::global().voice_folders();
+        match &self.side {
+            Side::Near(near) => {
+                let asked = near.shared().ask_for(&wanted);
+                near.load(wanted, asked, folders);
+            }
+            #[cfg(unix)]
+            Side::Far(far) => far.load(wanted, folders),
         }
-        if !wanted.is_empty() {
-            let sounding = shared.sounding.load(Ordering::Acquire);
-            shared.loading.store(true, Ordering::Release);
-            shared.counters.set_voice_state(if sounding {
-                VoiceState::Replacing
-            } else {
-                VoiceState::Loading
-            });
-        }
-        // The loader lives as long as this handle.
-        let _ = self.running.state.jobs.send(Job::Load {
-            slot: Arc::clone(slot),
-            wanted,
-            asked,
-        });
     }
 
     /// Waits until the voice asked for last plays, or takes over with the next input (true), or can not (false); at
     /// most `timeout` (false).
     pub fn wait_ready(&self, timeout: Duration) -> bool {
         let began = Instant::now();
-        let slot = &self.slot;
         loop {
-            if slot.settled.load(Ordering::Acquire) == slot.asked.load(Ordering::Acquire) {
-                let well = slot.settled_well.load(Ordering::Acquire);
+            let shared = self.shared();
+            if shared.settled.load(Ordering::Acquire) == shared.asked.load(Ordering::Acquire) {
+                let well = shared.settled_well.load(Ordering::Acquire);
                 // A voice that plays leaves with the next input; a first voice begins without any.
-                let waits_for_input = slot.shared.sounding.load(Ordering::Acquire);
-                if !well || waits_for_input || !slot.shared.has_incoming.load(Ordering::Acquire) {
+                let waits_for_input = shared.sounding.load(Ordering::Acquire);
+                if !well || waits_for_input || !shared.has_incoming.load(Ordering::Acquire) {
                     return well;
                 }
             }
@@ -280,11 +376,19 @@ impl StreamHandle {
 
     /// What the stream tells about itself; takes the peaks (they start over at 0).
     pub fn status(&self) -> StatusSnapshot {
-        self.slot.shared.snapshot()
+        let snapshot = self.shared().snapshot(&self.counters);
+        match &self.side {
+            Side::Near(_) => snapshot,
+            #[cfg(unix)]
+            Side::Far(far) => StatusSnapshot {
+                worker_process: far.worker_process(),
+                ..snapshot
+            },
+        }
     }
 
     /// The last 5 s of F0, oldest first.
     pub fn f0_history(&self) -> Vec<F0Point> {
-        self.slot.shared.f0.snapshot()
+        self.shared().f0.snapshot()
     }
 }

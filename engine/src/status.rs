@@ -1,8 +1,6 @@
 //! What a stream tells the threads that watch it: counters, levels, words, and the F0 that was heard and sung.
 
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
-
-use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
 use timbra_voice::library::VoiceRef;
 
 /// Where a stream stands with its voice.
@@ -27,7 +25,7 @@ pub enum VoiceState {
 }
 
 impl VoiceState {
-    fn from_u8(code: u8) -> Self {
+    pub(crate) fn from_u8(code: u8) -> Self {
         match code {
             1 => Self::Loading,
             2 => Self::Ready,
@@ -69,6 +67,8 @@ pub struct StatusSnapshot {
     pub message: String,
     /// Where the graphs run, e.g. `CPU`.
     pub provider: String,
+    /// Process id of the worker, when it has a process of its own.
+    pub worker_process: Option<u32>,
     /// Rate of the stream in Hz.
     pub host_rate_hz: u32,
     /// The latency the host was told, in host samples.
@@ -97,52 +97,8 @@ pub struct StatusSnapshot {
     pub free_wheeling: bool,
 }
 
-/// Points of F0 that are kept: a little more than 5 s.
-pub const F0_HISTORY_POINTS: usize = 512;
-
-/// Numbers the audio thread and the worker write and anybody reads; no lock is taken on the audio thread.
-#[derive(Debug, Default)]
-pub(crate) struct Counters {
-    pub voice_state: AtomicU8,
-    pub load_bits: AtomicU32,
-    pub gaps: AtomicU64,
-    pub gap_samples: AtomicU64,
-    pub skipped_frames: AtomicU64,
-    pub replaced_frames: AtomicU64,
-    pub bad_input_samples: AtomicU64,
-    pub in_peak_bits: AtomicU32,
-    pub out_peak_bits: AtomicU32,
-    pub asleep: AtomicBool,
-    pub free_wheeling: AtomicBool,
-}
-
-impl Counters {
-    pub fn voice_state(&self) -> VoiceState {
-        VoiceState::from_u8(self.voice_state.load(Ordering::Acquire))
-    }
-
-    pub fn set_voice_state(&self, state: VoiceState) {
-        self.voice_state.store(state as u8, Ordering::Release);
-    }
-
-    /// Raises a peak. Bits of non-negative floats are ordered as the floats are.
-    pub fn raise(peak_bits: &AtomicU32, peak: f32) {
-        if peak > 0.0 && peak.is_finite() {
-            peak_bits.fetch_max(peak.to_bits(), Ordering::Relaxed);
-        }
-    }
-
-    pub fn take_peak(peak_bits: &AtomicU32) -> f32 {
-        f32::from_bits(peak_bits.swap(0, Ordering::Relaxed))
-    }
-
-    pub fn add(counter: &AtomicU64, amount: u64) {
-        counter.fetch_add(amount, Ordering::Relaxed);
-    }
-}
-
 /// Words about a stream. Locked by the loader, the worker (rarely) and readers; never by the audio thread.
-#[derive(Debug, Default, Clone)]
+#[derive(Debug, Default, Clone, Serialize, Deserialize)]
 pub(crate) struct Words {
     pub wanted: VoiceRef,
     pub playing: Option<VoiceRef>,
@@ -150,33 +106,7 @@ pub(crate) struct Words {
     pub has_formant: bool,
     pub has_tables: (bool, bool),
     pub message: String,
+    /// What is worth saying when there is no message.
+    pub notice: String,
     pub provider: String,
-}
-
-/// The last few seconds of F0, oldest first.
-#[derive(Debug)]
-pub(crate) struct F0History {
-    points: Mutex<std::collections::VecDeque<F0Point>>,
-}
-
-impl Default for F0History {
-    fn default() -> Self {
-        Self {
-            points: Mutex::new(std::collections::VecDeque::with_capacity(F0_HISTORY_POINTS)),
-        }
-    }
-}
-
-impl F0History {
-    pub fn push(&self, point: F0Point) {
-        let mut points = self.points.lock();
-        if points.len() == F0_HISTORY_POINTS {
-            points.pop_front();
-        }
-        points.push_back(point);
-    }
-
-    pub fn snapshot(&self) -> Vec<F0Point> {
-        self.points.lock().iter().copied().collect()
-    }
 }

@@ -5,14 +5,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use ringbuf::traits::Consumer;
-
+use crate::board::add;
 use crate::controls::ControlFrame;
 use crate::denormals::FlushDenormals;
 use crate::error::EngineError;
 use crate::pipeline::{ControlTrack, Pipeline};
 use crate::ring::{Change, Event, Shared, WorkerEnds};
-use crate::status::{Counters, VoiceState};
+use crate::status::VoiceState;
 
 /// Input that is kept for a voice that joins: enough for the look-ahead and context of our own encoder.
 const HISTORY_S: f64 = 0.15;
@@ -41,6 +40,8 @@ pub struct Worker {
     controls: ControlTrack,
     /// Input position up to which samples were taken.
     position: u64,
+    /// The first restart has come: before it the position means nothing, for the port may have played long before.
+    begun: bool,
     /// The last samples that were taken, for a voice that joins.
     history: VecDeque<f32>,
     history_samples: usize,
@@ -64,6 +65,7 @@ impl Worker {
             left: None,
             controls: ControlTrack::default(),
             position: 0,
+            begun: false,
             piece: Vec::new(),
             load: 0.0,
             #[cfg(test)]
@@ -91,9 +93,10 @@ impl Worker {
         self.shared.settle_incoming();
         self.shared.sounding.store(false, Ordering::Release);
         self.shared.counters.set_voice_state(VoiceState::Failed);
-        let mut words = self.shared.words.lock();
-        words.message = error.to_string();
-        words.playing = None;
+        self.shared.tell(|words| {
+            words.message = error.to_string();
+            words.playing = None;
+        });
     }
 
     /// A voice that has left since the last call.
@@ -174,7 +177,7 @@ impl Worker {
     /// Takes samples from the ring, into `self.piece` and the history.
     fn take(&mut self, count: usize) {
         self.piece.resize(count, 0.0);
-        let taken = self.ends.audio_in.pop_slice(&mut self.piece);
+        let taken = self.ends.pop_audio(&mut self.piece);
         self.piece.truncate(taken);
         self.position += taken as u64;
         let forgotten = (self.history.len() + taken)
@@ -195,7 +198,8 @@ impl Worker {
                         controls,
                     });
                 }
-                Event::Restart { resume } if placed.position <= self.position => {
+                Event::Restart { resume } if !self.begun || placed.position <= self.position => {
+                    self.begun = true;
                     self.controls.clear();
                     self.history.clear();
                     self.position = resume;
@@ -208,7 +212,7 @@ impl Worker {
                 }
                 Event::Restart { .. } => return Ok(placed.position - self.position),
             }
-            self.ends.events.try_pop();
+            self.ends.pop_event();
         }
         Ok(u64::MAX)
     }
@@ -265,10 +269,10 @@ impl Worker {
         let counters = &self.shared.counters;
         counters.asleep.store(outcome.asleep, Ordering::Relaxed);
         if outcome.missing {
-            Counters::add(&counters.skipped_frames, 1);
+            add(&counters.skipped_frames, 1);
         }
         if outcome.replaced {
-            Counters::add(&counters.replaced_frames, 1);
+            add(&counters.replaced_frames, 1);
         }
         if let Some(point) = outcome.f0 {
             self.shared.f0.push(point);

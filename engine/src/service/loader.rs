@@ -1,18 +1,19 @@
 //! The loader thread: reads, checks and readies voices, and frees what others let go of.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::Receiver;
 
 use timbra_voice::library::{self, VoiceRef};
 
-use super::{Job, Service, Slot};
+use super::{Job, Slot};
 use crate::error::EngineError;
 use crate::model::LoadedVoice;
 use crate::pipeline::Pipeline;
 use crate::ring::Change;
-use crate::status::VoiceState;
+use crate::status::{VoiceState, Words};
 
 pub(super) fn run(work: &Receiver<Job>) {
     while let Ok(job) = work.recv() {
@@ -21,15 +22,16 @@ pub(super) fn run(work: &Receiver<Job>) {
                 slot,
                 wanted,
                 asked,
-            } => load(&slot, &wanted, asked),
+                folders,
+            } => load(&slot, &wanted, asked, &folders),
             Job::Free(thing) => drop(thing),
             Job::Quit => return,
         }
     }
 }
 
-fn load(slot: &Slot, wanted: &VoiceRef, asked: u64) {
-    let superseded = || slot.asked.load(Ordering::Acquire) != asked;
+fn load(slot: &Slot, wanted: &VoiceRef, asked: u64, folders: &[PathBuf]) {
+    let superseded = || slot.shared.asked.load(Ordering::Acquire) != asked;
     if superseded() || slot.shared.closed.load(Ordering::Acquire) {
         return;
     }
@@ -37,7 +39,7 @@ fn load(slot: &Slot, wanted: &VoiceRef, asked: u64) {
         unload(slot);
         Ok(())
     } else {
-        catch_unwind(AssertUnwindSafe(|| ready(slot, wanted)))
+        catch_unwind(AssertUnwindSafe(|| ready(slot, wanted, folders)))
             .unwrap_or_else(|panic| Err(EngineError::Panic(panic_text(panic.as_ref()))))
     };
     if superseded() {
@@ -46,16 +48,18 @@ fn load(slot: &Slot, wanted: &VoiceRef, asked: u64) {
     if let Err(error) = &outcome {
         refuse(slot, error);
     }
-    slot.shared.loading.store(false, Ordering::Release);
-    slot.settled_well.store(outcome.is_ok(), Ordering::Release);
-    slot.settled.store(asked, Ordering::Release);
+    let shared = &slot.shared;
+    shared.loading.store(false, Ordering::Release);
+    shared
+        .settled_well
+        .store(outcome.is_ok(), Ordering::Release);
+    shared.settled.store(asked, Ordering::Release);
 }
 
 /// Loads the voice and hands it to the worker.
-fn ready(slot: &Slot, wanted: &VoiceRef) -> Result<(), EngineError> {
+fn ready(slot: &Slot, wanted: &VoiceRef, folders: &[PathBuf]) -> Result<(), EngineError> {
     let shared = &slot.shared;
-    let folders = Service::global().voice_folders();
-    let found = library::find(wanted, &folders);
+    let found = library::find(wanted, folders);
     let path = match &found {
         Some(found) => found.path.clone(),
         // What is at the path can not be used: loading it says why.
@@ -65,15 +69,14 @@ fn ready(slot: &Slot, wanted: &VoiceRef) -> Result<(), EngineError> {
                 name: wanted.name.clone(),
                 path: wanted.path.clone(),
                 sha256: wanted.sha256.clone(),
-                searched: folders,
+                searched: folders.to_vec(),
             });
         }
     };
-    let voice = LoadedVoice::load(&path, &folders)?;
+    let voice = LoadedVoice::load(&path, folders)?;
     let pipeline = Pipeline::new(&voice, &shared.config, shared.latency_samples)?;
     let manifest = voice.manifest();
-    {
-        let mut words = shared.words.lock();
+    shared.tell(|words| {
         words.playing = Some(VoiceRef {
             name: manifest.name.clone(),
             path: path.clone(),
@@ -92,7 +95,7 @@ fn ready(slot: &Slot, wanted: &VoiceRef) -> Result<(), EngineError> {
         words.has_tables = (voice.clusters().is_some(), voice.retrieval().is_some());
         words.provider = voice.provider().to_owned();
         words.message = notice(wanted, &voice);
-    }
+    });
     shared.counters.set_voice_state(VoiceState::Ready);
     let before = shared.install(Change::Voice(Box::new(pipeline)));
     drop(before);
@@ -118,7 +121,7 @@ fn notice(wanted: &VoiceRef, voice: &Arc<LoadedVoice>) -> String {
 fn refuse(slot: &Slot, error: &EngineError) {
     tracing::warn!("{error}");
     let shared = &slot.shared;
-    shared.words.lock().message = error.to_string();
+    shared.tell(|words| words.message = error.to_string());
     shared.counters.set_voice_state(match error {
         EngineError::NeedsRestart { .. } => VoiceState::NeedsRestart,
         // The old voice goes on playing.
@@ -131,12 +134,13 @@ fn unload(slot: &Slot) {
     let shared = &slot.shared;
     drop(shared.install(Change::Nothing));
     drop(slot.voice.lock().take());
-    let mut words = shared.words.lock();
-    words.playing = None;
-    words.speakers.clear();
-    words.has_formant = false;
-    words.has_tables = (false, false);
-    words.provider.clear();
+    shared.tell(|words| {
+        *words = Words {
+            wanted: std::mem::take(&mut words.wanted),
+            message: std::mem::take(&mut words.message),
+            ..Words::default()
+        };
+    });
     shared.counters.set_voice_state(VoiceState::Empty);
 }
 

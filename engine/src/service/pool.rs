@@ -116,6 +116,7 @@ mod tests {
     use parking_lot::Mutex;
 
     use super::*;
+    use crate::board::PortCounters;
     use crate::controls::Tier;
     use crate::port::StreamConfig;
     use crate::ring;
@@ -137,9 +138,6 @@ mod tests {
             worker: Mutex::new(worker),
             shared,
             voice: Mutex::new(None),
-            asked: AtomicU64::new(0),
-            settled: AtomicU64::new(0),
-            settled_well: AtomicBool::new(false),
         };
         let (jobs, _work) = mpsc::channel();
         let state = State {
@@ -149,7 +147,7 @@ mod tests {
             jobs,
         };
         assert!(!visit(&state, &slot));
-        let status = slot.shared.snapshot();
+        let status = slot.shared.snapshot(&PortCounters::default());
         assert_eq!(status.voice_state, VoiceState::Failed);
         assert!(
             status.message.contains("a test asked for this panic"),

@@ -1,0 +1,300 @@
+//! A stream whose worker is another process: what of it has to outlive that process.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use parking_lot::Mutex;
+use ringbuf::traits::{Consumer, Observer, Producer, Split};
+use ringbuf::{HeapCons, HeapProd, HeapRb};
+use timbra_voice::library::VoiceRef;
+
+use super::client::Link;
+use super::memory;
+use super::message::ToWorker;
+use crate::board::PortCounters;
+use crate::latency::LatencyPlan;
+use crate::port::{AudioPort, PortRelay, StreamConfig};
+use crate::region::Plan;
+use crate::ring::{PortEnds, Shared};
+use crate::status::{VoiceState, Words};
+
+/// A voice with which the worker ended so many times while it was being loaded is not sent again.
+const STRIKES: u32 = 2;
+
+/// A stream in the worker's process, as handles and the port hold it.
+pub(crate) struct FarStream {
+    core: Arc<Core>,
+    link: Arc<Link>,
+}
+
+impl FarStream {
+    pub(super) fn new(core: Arc<Core>, link: Arc<Link>) -> Self {
+        Self { core, link }
+    }
+
+    /// The stream as this process sees it, until the worker is another one.
+    pub fn shared(&self) -> Arc<Shared> {
+        Arc::clone(&self.core.state.lock().shared)
+    }
+
+    /// Has the worker load a voice.
+    pub fn load(&self, wanted: VoiceRef, folders: Vec<PathBuf>) {
+        // The worker has another working folder.
+        let absolute = |path: PathBuf| std::path::absolute(&path).unwrap_or(path);
+        let wanted = VoiceRef {
+            path: if wanted.path.as_os_str().is_empty() {
+                wanted.path
+            } else {
+                absolute(wanted.path)
+            },
+            ..wanted
+        };
+        let message = {
+            let mut state = self.core.state.lock();
+            state.strikes = 0;
+            state.wanted = wanted;
+            state.folders = folders.into_iter().map(absolute).collect();
+            state.load(self.core.number)
+        };
+        self.link.inner().send(&message, None);
+    }
+
+    /// Process id of the worker.
+    pub fn worker_process(&self) -> Option<u32> {
+        Some(self.link.inner().worker_process())
+    }
+}
+
+impl Drop for FarStream {
+    fn drop(&mut self) {
+        self.link.inner().forget(self.core.number);
+    }
+}
+
+/// What the listening thread needs of a stream. Does not hold the link.
+pub(super) struct Core {
+    number: u64,
+    config: StreamConfig,
+    plan: LatencyPlan,
+    state: Mutex<State>,
+}
+
+struct State {
+    shared: Arc<Shared>,
+    wanted: VoiceRef,
+    folders: Vec<PathBuf>,
+    /// How often the worker ended while it was loading the wanted voice.
+    strikes: u32,
+    /// How often it was started again for this stream.
+    restarts: u32,
+    fresh: HeapProd<PortEnds>,
+    spent: HeapCons<PortEnds>,
+    /// Ends the port has no room for yet, because nobody has called it since the last ones.
+    pending: Option<PortEnds>,
+}
+
+impl State {
+    /// Asks for the wanted voice; gives the message for the worker.
+    fn load(&self, stream: u64) -> ToWorker {
+        let asked = self.shared.ask_for(&self.wanted);
+        ToWorker::Load {
+            stream,
+            asked,
+            wanted: self.wanted.clone(),
+            folders: self.folders.clone(),
+        }
+    }
+}
+
+impl Core {
+    /// A stream in new memory, with its port, and the descriptor for the worker.
+    pub fn new(
+        number: u64,
+        config: StreamConfig,
+        plan: LatencyPlan,
+        counters: Arc<PortCounters>,
+    ) -> io::Result<(Self, AudioPort, OwnedFd)> {
+        let (shared, ends, memory) = side(config, &plan)?;
+        let (fresh, fresh_out) = HeapRb::new(1).split();
+        let (spent_in, spent) = HeapRb::new(2).split();
+        let relay = PortRelay {
+            fresh: fresh_out,
+            spent: spent_in,
+        };
+        let port = AudioPort::new(config, plan, ends, counters).with_relay(relay);
+        let state = State {
+            shared,
+            wanted: VoiceRef::default(),
+            folders: Vec::new(),
+            strikes: 0,
+            restarts: 0,
+            fresh,
+            spent,
+            pending: None,
+        };
+        let core = Self {
+            number,
+            config,
+            plan,
+            state: Mutex::new(state),
+        };
+        Ok((core, port, memory))
+    }
+
+    /// The message that opens it; the memory goes with it.
+    pub fn opening(&self) -> ToWorker {
+        ToWorker::Open {
+            stream: self.number,
+            config: self.config,
+            latency_samples: self.plan.latency_samples,
+        }
+    }
+
+    /// Takes the worker's words.
+    pub fn hear(&self, words: Box<Words>) {
+        let state = self.state.lock();
+        state.shared.tell(|own| {
+            *own = Words {
+                wanted: std::mem::take(&mut own.wanted),
+                notice: std::mem::take(&mut own.notice),
+                ..*words
+            };
+        });
+    }
+
+    /// New memory for a new worker; gives its descriptor. What is to be loaded comes from [`Self::reload`].
+    pub fn renew(&self) -> io::Result<OwnedFd> {
+        let (shared, ends, memory) = side(self.config, &self.plan)?;
+        let mut state = self.state.lock();
+        let before = std::mem::replace(&mut state.shared, shared);
+        let was_loading =
+            before.settled.load(Ordering::Acquire) != before.asked.load(Ordering::Acquire);
+        if was_loading {
+            state.strikes += 1;
+        }
+        state.restarts += 1;
+        let notice = format!(
+            "the worker process ended unexpectedly and was started again ({} so far)",
+            match state.restarts {
+                1 => "once".to_owned(),
+                times => format!("{times} times"),
+            }
+        );
+        state.shared.tell(|words| words.notice = notice);
+        // A rendering host waits for a voice that is on its way.
+        state
+            .shared
+            .loading
+            .store(!state.wanted.is_empty(), Ordering::Release);
+        state.pending = Some(ends);
+        drop(state);
+        self.look_after();
+        Ok(memory)
+    }
+
+    /// What a new worker has to load, once it has the stream.
+    pub fn reload(&self) -> Option<ToWorker> {
+        let state = self.state.lock();
+        if state.wanted.is_empty() {
+            return None;
+        }
+        if state.strikes < STRIKES {
+            return Some(state.load(self.number));
+        }
+        let message = format!(
+            "voice \"{}\" at {} ended the worker process each time it was loaded and is not tried again. It may be \
+             damaged: choose another voice, or export it again",
+            state.wanted.name,
+            state.wanted.path.display()
+        );
+        refuse(&state, &message);
+        None
+    }
+
+    /// Hands the port what waits for it, and frees what it gave back.
+    pub fn look_after(&self) {
+        let mut state = self.state.lock();
+        while let Some(ends) = state.spent.try_pop() {
+            drop(ends);
+        }
+        if !state.fresh.is_full()
+            && let Some(ends) = state.pending.take()
+        {
+            // There is room: it was looked for, and nobody else pushes.
+            let _ = state.fresh.try_push(ends);
+        }
+    }
+
+    /// There is no worker: the fallback is heard, and a host that renders does not wait.
+    pub fn fail(&self, reason: &str) {
+        let state = self.state.lock();
+        if !state.wanted.is_empty() {
+            refuse(&state, reason);
+        }
+    }
+}
+
+fn refuse(state: &State, message: &str) {
+    let shared = &state.shared;
+    let asked = shared.ask_for(&state.wanted);
+    shared.sounding.store(false, Ordering::Release);
+    shared.has_incoming.store(false, Ordering::Release);
+    shared.loading.store(false, Ordering::Release);
+    shared.settled_well.store(false, Ordering::Release);
+    shared.settled.store(asked, Ordering::Release);
+    shared.tell(|words| {
+        words.playing = None;
+        words.message = message.to_owned();
+    });
+    shared.counters.set_voice_state(VoiceState::Failed);
+}
+
+/// This side of a stream in new memory.
+fn side(config: StreamConfig, plan: &LatencyPlan) -> io::Result<(Arc<Shared>, PortEnds, OwnedFd)> {
+    let (region, memory) = memory::create(Plan::new(&config, plan.latency_samples))?;
+    let region = Arc::new(region);
+    // SAFETY: the memory is new, and the worker makes the other ends.
+    let ends = unsafe { PortEnds::new(&region) };
+    let shared = Arc::new(Shared::new(config, plan.latency_samples, region));
+    Ok((shared, ends, memory))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use super::*;
+    use crate::controls::Tier;
+    use crate::latency::VoiceTiming;
+
+    #[test]
+    fn a_voice_that_ends_the_worker_twice_is_not_sent_a_third_time() {
+        let config = StreamConfig {
+            host_rate_hz: 48_000,
+            max_block_samples: 64,
+            channels: 1,
+            tier: Tier::Live,
+        };
+        let plan = LatencyPlan::new(&VoiceTiming::default(), Tier::Live, 48_000, 64).unwrap();
+        let counters = Arc::new(PortCounters::default());
+        let (core, mut port, _memory) = Core::new(3, config, plan, Arc::clone(&counters)).unwrap();
+        core.state.lock().wanted = VoiceRef::at("/voices/bad.timbra");
+        assert!(core.reload().is_some(), "the first time");
+        for time in 1..=2 {
+            core.renew().unwrap();
+            let again = core.reload();
+            assert_eq!(again.is_some(), time < 2, "after {time} ends");
+            // Whether the host plays meanwhile does not matter.
+            if time == 1 {
+                port.process(&mut [&mut [0.0; 64]], &crate::Controls::default());
+            }
+            core.look_after();
+        }
+        let shared = Arc::clone(&core.state.lock().shared);
+        let status = shared.snapshot(&counters);
+        assert_eq!(status.voice_state, VoiceState::Failed);
+        assert!(status.message.contains("bad.timbra"), "{}", status.message);
+    }
+}

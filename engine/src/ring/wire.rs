@@ -1,0 +1,169 @@
+//! Events and hops as they lie in a ring: words of which any bits are a value.
+
+use super::{Event, Hop, Placed};
+use crate::controls::{ClusterMethod, Controls, Fallback};
+
+/// A placed event: kind, position, then what the kind has.
+#[derive(Debug, Clone, Copy)]
+#[repr(C)]
+pub(crate) struct PlacedWords {
+    position: u64,
+    resume: u64,
+    kind: u32,
+    switches: u32,
+    seed: u32,
+    numbers: [f32; 15],
+}
+
+const RESTART: u32 = 1;
+const AUTO_PITCH: u32 = 1;
+const BYPASS: u32 = 2;
+const RETRIEVAL: u32 = 4;
+const DRY: u32 = 8;
+
+impl From<Placed> for PlacedWords {
+    fn from(placed: Placed) -> Self {
+        let empty = Self {
+            position: placed.position,
+            resume: 0,
+            kind: 0,
+            switches: 0,
+            seed: 0,
+            numbers: [0.0; 15],
+        };
+        match placed.event {
+            Event::Restart { resume } => Self {
+                kind: RESTART,
+                resume,
+                ..empty
+            },
+            Event::Controls(controls) => {
+                let switch = |on: bool, bit: u32| if on { bit } else { 0 };
+                let mut numbers = [0.0; 15];
+                numbers[..7].copy_from_slice(&[
+                    controls.pitch_semitones,
+                    controls.formant_semitones,
+                    controls.cluster_ratio,
+                    controls.loudness_match,
+                    controls.gate_db,
+                    controls.dry_wet,
+                    controls.output_gain_db,
+                ]);
+                numbers[7..].copy_from_slice(&controls.speaker_mix);
+                Self {
+                    switches: switch(controls.auto_pitch, AUTO_PITCH)
+                        | switch(controls.bypass, BYPASS)
+                        | switch(
+                            controls.cluster_method == ClusterMethod::Retrieval,
+                            RETRIEVAL,
+                        )
+                        | switch(controls.fallback == Fallback::Dry, DRY),
+                    seed: controls.seed,
+                    numbers,
+                    ..empty
+                }
+            }
+        }
+    }
+}
+
+impl From<PlacedWords> for Placed {
+    fn from(words: PlacedWords) -> Self {
+        let event = if words.kind == RESTART {
+            Event::Restart {
+                resume: words.resume,
+            }
+        } else {
+            let has = |bit: u32| words.switches & bit != 0;
+            let mut speaker_mix = [0.0; 8];
+            speaker_mix.copy_from_slice(&words.numbers[7..]);
+            let controls = Controls {
+                pitch_semitones: words.numbers[0],
+                formant_semitones: words.numbers[1],
+                cluster_ratio: words.numbers[2],
+                cluster_method: if has(RETRIEVAL) {
+                    ClusterMethod::Retrieval
+                } else {
+                    ClusterMethod::KMeans
+                },
+                speaker_mix,
+                auto_pitch: has(AUTO_PITCH),
+                loudness_match: words.numbers[3],
+                gate_db: words.numbers[4],
+                dry_wet: words.numbers[5],
+                output_gain_db: words.numbers[6],
+                seed: words.seed,
+                bypass: has(BYPASS),
+                fallback: if has(DRY) {
+                    Fallback::Dry
+                } else {
+                    Fallback::Silence
+                },
+            };
+            Event::Controls(controls)
+        };
+        Self {
+            position: words.position,
+            event,
+        }
+    }
+}
+
+/// A stretch of output.
+#[derive(Debug, Clone, Copy)]
+#[repr(C)]
+pub(crate) struct HopWords {
+    start: u64,
+    samples: u64,
+}
+
+impl From<Hop> for HopWords {
+    fn from(hop: Hop) -> Self {
+        Self {
+            start: hop.start,
+            samples: u64::from(hop.samples),
+        }
+    }
+}
+
+impl From<HopWords> for Hop {
+    fn from(words: HopWords) -> Self {
+        Self {
+            start: words.start,
+            samples: words.samples as u32,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn controls_come_out_as_they_went_in() {
+        let controls = Controls {
+            pitch_semitones: -3.5,
+            formant_semitones: 1.25,
+            cluster_ratio: 0.3,
+            cluster_method: ClusterMethod::Retrieval,
+            speaker_mix: [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8],
+            auto_pitch: true,
+            loudness_match: 0.9,
+            gate_db: -55.0,
+            dry_wet: 0.25,
+            output_gain_db: -6.0,
+            seed: u32::MAX,
+            bypass: true,
+            fallback: Fallback::Dry,
+        };
+        for controls in [controls, Controls::default()] {
+            let placed = Placed {
+                position: u64::MAX - 1,
+                event: Event::Controls(controls),
+            };
+            let back = Placed::from(PlacedWords::from(placed));
+            assert_eq!(back.position, u64::MAX - 1);
+            assert!(matches!(back.event, Event::Controls(found) if found == controls));
+        }
+    }
+}

@@ -1,0 +1,227 @@
+//! Claims about the worker in a process of its own: the same sound, and a host that outlives it.
+
+#![cfg(unix)]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod support;
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use timbra_engine::offline;
+use timbra_engine::{
+    AudioPort, Controls, Isolation, Service, StreamConfig, StreamHandle, Tier, VoiceState,
+};
+use timbra_voice::library::VoiceRef;
+
+const RATE_HZ: u32 = 16_000;
+const BLOCK: usize = 160;
+const PATIENCE: Duration = Duration::from_secs(20);
+
+fn open(path: &Path) -> (AudioPort, StreamHandle) {
+    // SAFETY: all tests of this binary set it to the same, before any thread of the engine reads it.
+    unsafe { std::env::set_var("TIMBRA_WORKER", env!("CARGO_BIN_EXE_timbra-worker")) };
+    Service::global().set_isolation(Isolation::Process);
+    let config = StreamConfig {
+        host_rate_hz: RATE_HZ,
+        max_block_samples: BLOCK,
+        channels: 1,
+        // The longest slack: these tests share the machine with others.
+        tier: Tier::Render,
+    };
+    let (port, handle) = Service::global().open(config, VoiceRef::at(path)).unwrap();
+    assert!(handle.wait_ready(PATIENCE), "{}", handle.status().message);
+    (port, handle)
+}
+
+fn render(port: &mut AudioPort, input: &[f32]) -> Vec<f32> {
+    let mut output = input.to_vec();
+    for block in output.chunks_mut(BLOCK) {
+        port.process(&mut [block], &Controls::default());
+    }
+    output
+}
+
+/// The tests of this binary share one worker, which some of them kill.
+fn alone() -> std::sync::MutexGuard<'static, ()> {
+    static ALONE: std::sync::Mutex<()> = std::sync::Mutex::new(());
+    ALONE
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+fn kill(process: u32) {
+    // SAFETY: the process is the worker these tests have started.
+    assert_eq!(unsafe { libc::kill(process as i32, libc::SIGKILL) }, 0);
+}
+
+#[test]
+fn what_the_worker_process_makes_is_what_the_thread_makes() {
+    if !support::runtime_is_there() {
+        return;
+    }
+    let _alone = alone();
+    let path = support::folder("link-same").join("identity.timbra");
+    support::write_identity(&path, 3, 80);
+    let (mut port, handle) = open(&path);
+    port.set_offline(true);
+    let status = handle.status();
+    let process = status.worker_process.expect("a process of its own");
+    assert_ne!(process, std::process::id());
+    assert_eq!(status.message, "");
+    let latency = port.latency_samples() as usize;
+    let song = support::song(RATE_HZ, 5.0);
+    let mut input = song.clone();
+    input.resize(song.len() + latency, 0.0);
+    let found = render(&mut port, &input).split_off(latency);
+    let voice = offline::load_voice(&path).unwrap();
+    let expected = offline::convert(
+        &voice,
+        &song,
+        RATE_HZ,
+        &|_| Controls::default(),
+        &mut |_| {},
+    )
+    .unwrap();
+    support::assert_same(&found, &expected, "through the process");
+    assert_eq!(handle.status().gaps, 0);
+    assert!(handle.f0_history().len() > 200);
+
+    // Another stream of this host is served by the same process.
+    let (_port, second) = open(&path);
+    assert_eq!(second.status().worker_process, Some(process));
+}
+
+#[test]
+fn a_killed_worker_is_started_again_and_the_output_is_aligned_again() {
+    if !support::runtime_is_there() {
+        return;
+    }
+    let _alone = alone();
+    let path = support::folder("link-kill").join("identity.timbra");
+    support::write_identity(&path, 3, 0);
+    let (mut port, handle) = open(&path);
+    let latency = port.latency_samples() as usize;
+    let input = support::song(RATE_HZ, 8.0);
+    let began = Instant::now();
+    let mut output = input.clone();
+    let mut killed = None;
+    let mut longest_call = Duration::ZERO;
+    for (index, block) in output.chunks_mut(BLOCK).enumerate() {
+        let due = Duration::from_secs_f64((index * BLOCK) as f64 / f64::from(RATE_HZ));
+        std::thread::sleep(due.saturating_sub(began.elapsed()));
+        if index == 200 {
+            killed = handle.status().worker_process;
+            kill(killed.unwrap());
+        }
+        let called = Instant::now();
+        port.process(&mut [block], &Controls::default());
+        longest_call = longest_call.max(called.elapsed());
+    }
+    let status = handle.status();
+    assert_ne!(status.worker_process, killed);
+    assert_eq!(status.voice_state, VoiceState::Ready);
+    assert!(
+        status.message.contains("started again"),
+        "{}",
+        status.message
+    );
+    assert!(status.gaps >= 1, "the gap is counted");
+    assert!(longest_call < Duration::from_millis(50), "{longest_call:?}");
+    let right: Vec<bool> = (0..input.len() / BLOCK)
+        .map(|block| {
+            let at = block * BLOCK;
+            at >= latency && output[at..at + BLOCK] == input[at - latency..at + BLOCK - latency]
+        })
+        .collect();
+    assert!(right[100..200].iter().all(|&right| right), "before");
+    let gap = (200..).find(|&block| !right[block]).unwrap();
+    // A machine that is busy with other things may leave short gaps later.
+    let back = (gap..right.len() - 20)
+        .find(|&block| right[block..block + 20].iter().all(|&right| right))
+        .expect("on time again");
+    println!("killed at 2 s: a gap from {gap} to {back}, in blocks of 10 ms");
+    assert!(
+        back < 200 + 200,
+        "aligned again within 2 s, not at block {back}"
+    );
+    assert!(
+        output[200 * BLOCK + 2 * latency..]
+            .iter()
+            .all(|sample| sample.abs() < 1.0),
+        "no noise"
+    );
+}
+
+#[test]
+fn a_bounce_goes_on_after_the_worker_was_killed() {
+    if !support::runtime_is_there() {
+        return;
+    }
+    let _alone = alone();
+    let path = support::folder("link-bounce").join("identity.timbra");
+    support::write_identity(&path, 3, 0);
+    let (mut port, handle) = open(&path);
+    port.set_offline(true);
+    let latency = port.latency_samples() as usize;
+    let input = support::song(RATE_HZ, 10.0);
+    let mut output = input.clone();
+    for (index, block) in output.chunks_mut(BLOCK).enumerate() {
+        if index == 300 {
+            kill(handle.status().worker_process.unwrap());
+        }
+        port.process(&mut [block], &Controls::default());
+    }
+    let wrong = (latency..input.len())
+        .filter(|&at| output[at] != input[at - latency])
+        .count();
+    // What was on its way, a block or two, and the features' context.
+    let bound = 2 * latency + 20 * BLOCK;
+    assert!(
+        wrong > 0 && wrong < bound,
+        "{wrong} samples, {bound} allowed"
+    );
+}
+
+#[test]
+fn a_worker_that_can_not_be_started_is_replaced_by_a_thread() {
+    // In a process of its own: the program is part of the environment.
+    if std::env::var_os("TIMBRA_TEST_NO_WORKER").is_none() {
+        let status = std::process::Command::new(std::env::current_exe().unwrap())
+            .args([
+                "--exact",
+                "a_worker_that_can_not_be_started_is_replaced_by_a_thread",
+            ])
+            .env("TIMBRA_TEST_NO_WORKER", "1")
+            .status()
+            .unwrap();
+        assert!(status.success());
+        return;
+    }
+    if !support::runtime_is_there() {
+        return;
+    }
+    let folder = support::folder("link-none");
+    let path = folder.join("identity.timbra");
+    support::write_identity(&path, 3, 0);
+    for program in [folder.join("missing"), "/bin/false".into()] {
+        // SAFETY: this process runs this one test.
+        unsafe { std::env::set_var("TIMBRA_WORKER", &program) };
+        Service::global().set_isolation(Isolation::Process);
+        let config = StreamConfig {
+            host_rate_hz: RATE_HZ,
+            max_block_samples: BLOCK,
+            channels: 1,
+            tier: Tier::Live,
+        };
+        let (_port, handle) = Service::global().open(config, VoiceRef::at(&path)).unwrap();
+        assert!(handle.wait_ready(PATIENCE));
+        let status = handle.status();
+        assert_eq!(status.worker_process, None);
+        assert!(
+            status.message.contains("inside the host"),
+            "{}",
+            status.message
+        );
+    }
+}
