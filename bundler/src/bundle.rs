@@ -3,8 +3,9 @@
 //! Linux and Windows:
 //! ```text
 //! bundled/timbra.clap                            the plugin's library
-//! bundled/lib/ models/ presets/                  what timbra.clap looks for beside itself
-//! bundled/timbra.vst3/Contents/ARCH-OS/          the library with ONNX Runtime
+//! bundled/lib/                                   ONNX Runtime, timbra-worker
+//! bundled/models/ presets/                       what timbra.clap looks for beside itself
+//! bundled/timbra.vst3/Contents/ARCH-OS/          the library with ONNX Runtime, timbra-worker
 //! bundled/timbra.vst3/Contents/Resources/        models, presets
 //! ```
 //! On macOS timbra.clap is a bundle like timbra.vst3. `timbra_engine::locate`
@@ -41,7 +42,8 @@ pub fn bundle(release: bool) -> Result<PathBuf> {
     let mut build = Command::new(project::cargo());
     build
         .current_dir(project::root())
-        .args(["build", "--package", PACKAGE, "--lib"]);
+        .args(["build", "--package", PACKAGE, "--lib"])
+        .args(["--package", "timbra-engine", "--bins"]);
     if release {
         build.arg("--release");
     }
@@ -62,8 +64,10 @@ pub fn stage(release: bool) -> Result<PathBuf> {
     let lock = fs::File::create(target.join("xtask.lock"))?;
     lock.lock().context("cannot wait for another xtask")?;
     let root = project::root();
+    let worker = target.join(profile).join(worker_name());
     let sources = [
         built.clone(),
+        worker.clone(),
         runtime.library.clone(),
         root.join("models"),
         root.join("presets"),
@@ -91,14 +95,14 @@ pub fn stage(release: bool) -> Result<PathBuf> {
         "the library exports no CLAP or no VST3 plugin"
     );
     if clap.is_dir() {
-        fill_bundle(&clap, &runtime)?;
+        fill_bundle(&clap, &runtime, &worker)?;
     } else {
         let lib = staged.join("lib");
         fs::create_dir_all(&lib)?;
-        add_runtime(&lib, &runtime)?;
+        add_programs(&lib, &runtime, &worker)?;
         add_resources(&staged, &runtime)?;
     }
-    fill_bundle(&vst3, &runtime)?;
+    fill_bundle(&vst3, &runtime, &worker)?;
     remove(&bundled)?;
     fs::rename(&staged, &bundled).context("cannot move the bundles in place")?;
     remove(&work)?;
@@ -132,7 +136,7 @@ fn library_name() -> String {
 }
 
 /// Puts the runtime beside the binary of a bundle, and the resources where bundles keep them.
-fn fill_bundle(bundle: &Path, runtime: &Runtime) -> Result<()> {
+fn fill_bundle(bundle: &Path, runtime: &Runtime, worker: &Path) -> Result<()> {
     let contents = bundle.join("Contents");
     let binaries = fs::read_dir(&contents)?
         .filter_map(|entry| Some(entry.ok()?.path()))
@@ -141,7 +145,7 @@ fn fill_bundle(bundle: &Path, runtime: &Runtime) -> Result<()> {
             name == "MacOS" || name.ends_with("-linux") || name.ends_with("-win")
         })
         .with_context(|| format!("no binary in {}", bundle.display()))?;
-    add_runtime(&binaries, runtime)?;
+    add_programs(&binaries, runtime, worker)?;
     let resources = contents.join("Resources");
     fs::create_dir_all(&resources)?;
     add_resources(&resources, runtime)?;
@@ -154,7 +158,8 @@ fn fill_bundle(bundle: &Path, runtime: &Runtime) -> Result<()> {
     Ok(())
 }
 
-fn add_runtime(folder: &Path, runtime: &Runtime) -> Result<()> {
+/// ONNX Runtime, and the program in which voices run.
+fn add_programs(folder: &Path, runtime: &Runtime, worker: &Path) -> Result<()> {
     let name = if cfg!(target_os = "windows") {
         "onnxruntime.dll"
     } else if cfg!(target_os = "macos") {
@@ -162,7 +167,12 @@ fn add_runtime(folder: &Path, runtime: &Runtime) -> Result<()> {
     } else {
         "libonnxruntime.so"
     };
-    copy(&runtime.library, &folder.join(name))
+    copy(&runtime.library, &folder.join(name))?;
+    copy(worker, &folder.join(worker_name())).context("the worker was not built")
+}
+
+fn worker_name() -> String {
+    format!("timbra-worker{}", std::env::consts::EXE_SUFFIX)
 }
 
 /// Voices, presets and licences.

@@ -31,7 +31,8 @@ pub fn command(vocal: Option<PathBuf>, settings: &[String], format: &str) -> Res
             "--package",
             "timbra-tests",
         ])
-        .args(["--package", "timbra-trainer", "--lib", "--bins"]))?;
+        .args(["--package", "timbra-trainer", "--package", "timbra-engine"])
+        .args(["--lib", "--bins"]))?;
     let bundled = bundle::stage(true)?;
     let program = |name: &str| {
         project::target()

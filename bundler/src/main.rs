@@ -11,6 +11,7 @@ mod install;
 mod project;
 mod run;
 mod runtime;
+mod soak;
 mod test;
 
 #[derive(Parser)]
@@ -48,6 +49,12 @@ enum Command {
         #[arg(long, default_value = "clap")]
         format: String,
     },
+    /// Plays, stalls, kills and crowds the plugin for a while, and prints a table of what held (Linux).
+    Soak {
+        /// About how long.
+        #[arg(long, default_value_t = 10.0)]
+        minutes: f64,
+    },
     /// Sets up what the tests need and runs all of them.
     Test {
         /// For cargo test: a test's name, or options after --.
@@ -66,6 +73,7 @@ fn main() -> ExitCode {
             settings,
             format,
         } => demo::command(vocal, &settings, &format),
+        Command::Soak { minutes } => soak::command(minutes),
         Command::Test { rest } => test::command(&rest),
     };
     match outcome {

@@ -12,7 +12,7 @@ use ringbuf::traits::{Consumer, Observer, Producer};
 use ringbuf::{HeapCons, HeapProd};
 use serde::{Deserialize, Serialize};
 
-use crate::board::{PortCounters, add};
+use crate::board::{Board, PortCounters, add};
 use crate::controls::{ControlFrame, Controls, GRID_SAMPLES, Tier};
 use crate::denormals::FlushDenormals;
 use crate::latency::LatencyPlan;
@@ -23,6 +23,8 @@ use pace::Pace;
 
 /// Time between two looks while waiting for the worker.
 const LOOK: Duration = Duration::from_micros(100);
+/// A wait of this length without any progress is not repeated.
+const IN_VAIN: Duration = Duration::from_millis(500);
 /// Time in which what was heard last goes to zero at a restart.
 const RESTART_FADE_S: f32 = 0.002;
 
@@ -87,6 +89,8 @@ pub struct AudioPort {
     /// A restart that the worker has to be told of.
     restart: bool,
     in_gap: bool,
+    /// The worker was waited for in vain when it had come as far as this.
+    waited_in_vain_at: Option<u64>,
     /// The worker was exchanged while a voice sang, and the new one has not come in yet.
     recovering: bool,
     mono: Vec<f32>,
@@ -135,6 +139,7 @@ impl AudioPort {
             restart: true,
             in_gap: false,
             recovering: false,
+            waited_in_vain_at: None,
             mono: vec![0.0; config.max_block_samples],
             wet: vec![0.0; config.max_block_samples],
             present: vec![false; config.max_block_samples],
@@ -351,6 +356,7 @@ impl AudioPort {
             let _ = relay.spent.try_push(old);
             self.restart = true;
             self.lost_from = None;
+            self.waited_in_vain_at = None;
             self.ends
                 .board()
                 .played_until
@@ -385,16 +391,21 @@ impl AudioPort {
             return;
         }
         let longest = self.pace.longest_wait();
-        if longest < LOOK {
+        let board = self.ends.board();
+        let decided = |board: &Board| board.decided_until.load(Ordering::Acquire);
+        let sounding = board.sounding.load(Ordering::Acquire);
+        if longest < LOOK || (sounding && self.waited_in_vain_at == Some(decided(board))) {
             return;
         }
         let began = Instant::now();
-        let waits = &self.ends.board().port_waits;
-        waits.store(true, Ordering::Release);
+        board.port_waits.store(true, Ordering::Release);
         while self.owed(end) && began.elapsed() < longest {
             std::thread::sleep(LOOK);
         }
-        waits.store(false, Ordering::Release);
+        board.port_waits.store(false, Ordering::Release);
+        // A worker that stands still is waited for once.
+        let in_vain = sounding && self.owed(end) && began.elapsed() >= IN_VAIN;
+        self.waited_in_vain_at = in_vain.then(|| decided(board));
     }
 
     /// Writes what is heard.

@@ -14,8 +14,10 @@ use crate::controls::GRID_SAMPLES;
 use crate::port::StreamConfig;
 use crate::ring::{HopWords, PlacedWords};
 
-/// Audio the rings hold beyond latency and block, in seconds: how long the worker may be away before input is lost.
-const RESERVE_S: f64 = 1.0;
+/// Input the rings hold beyond latency and block, in seconds: how long the worker may be away before input is lost.
+const INPUT_RESERVE_S: f64 = 2.5;
+/// The same for output: how far a renderer's worker may be ahead.
+const OUTPUT_RESERVE_S: f64 = 0.25;
 /// Everything in a region begins at a multiple of this: two cache lines, which processors fetch in pairs.
 const ALIGNMENT: usize = 128;
 
@@ -50,8 +52,11 @@ pub(crate) struct Plan {
 impl Plan {
     /// The plan for a stream; both sides come to the same.
     pub fn new(config: &StreamConfig, latency_samples: u32) -> Self {
-        let reserve = (f64::from(config.host_rate_hz) * RESERVE_S) as usize;
-        let samples = latency_samples as usize + 2 * config.max_block_samples + reserve;
+        let reserved = |seconds: f64| {
+            let reserve = (f64::from(config.host_rate_hz) * seconds) as usize;
+            latency_samples as usize + 2 * config.max_block_samples + reserve
+        };
+        let (inward, outward) = (reserved(INPUT_RESERVE_S), reserved(OUTPUT_RESERVE_S));
         let mut end = size_of::<Board>().next_multiple_of(ALIGNMENT);
         let mut place = |capacity: usize, item_bytes: usize| {
             let cursors = end;
@@ -63,14 +68,14 @@ impl Plan {
                 capacity,
             }
         };
-        let audio_in = place(samples, size_of::<f32>());
+        let audio_in = place(inward, size_of::<f32>());
         let events = place(
-            samples / GRID_SAMPLES as usize + 64,
+            inward / GRID_SAMPLES as usize + 64,
             size_of::<PlacedWords>(),
         );
-        let audio_out = place(samples, size_of::<f32>());
+        let audio_out = place(outward, size_of::<f32>());
         // A hop has at least 4000 / 100 samples.
-        let hops = place(samples / 32 + 16, size_of::<HopWords>());
+        let hops = place(outward / 32 + 16, size_of::<HopWords>());
         Self {
             audio_in,
             events,

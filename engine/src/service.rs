@@ -250,7 +250,10 @@ impl Service {
             stop: AtomicBool::new(false),
             jobs,
         });
-        let loader = spawn("timbra-loader", move || loader::run(&work))?;
+        let loader = {
+            let state = Arc::clone(&state);
+            spawn("timbra-loader", move || loader::run(&state, &work))?
+        };
         let running = Arc::new(Running {
             state,
             threads: Mutex::new(vec![loader]),

@@ -47,6 +47,8 @@ pub struct Worker {
     history_samples: usize,
     piece: Vec<f32>,
     load: f32,
+    /// Seconds a frame that is sung takes.
+    cost_s: f32,
     /// Lets a test see what becomes of a panic.
     #[cfg(test)]
     pub(crate) panics: bool,
@@ -68,6 +70,7 @@ impl Worker {
             begun: false,
             piece: Vec::new(),
             load: 0.0,
+            cost_s: 0.0,
             #[cfg(test)]
             panics: false,
         }
@@ -255,7 +258,10 @@ impl Worker {
             return Ok((Step::Idle, false));
         }
         let played = self.shared.played_until.load(Ordering::Acquire);
-        let late_hops = pipeline.late_hops(played);
+        // A frame that would be too late when it is made is not begun: a voice that is slower than real time would
+        // make nothing else.
+        let cost_samples = (self.cost_s * self.shared.config.host_rate_hz as f32) as u64;
+        let late_hops = pipeline.late_hops(played + cost_samples);
         let leaving = self.next.is_some();
         let outcome = pipeline.advance(&mut self.controls, late_hops, leaving)?;
         let output = pipeline.output();
@@ -278,8 +284,11 @@ impl Worker {
             self.shared.f0.push(point);
         }
         // About a second of memory at 100 hops a second.
-        let spent = started.elapsed().as_secs_f32() * 100.0;
-        self.load += 0.01 * (spent - self.load);
+        let spent_s = started.elapsed().as_secs_f32();
+        self.load += 0.01 * (spent_s * 100.0 - self.load);
+        if !outcome.missing && !outcome.asleep {
+            self.cost_s += 0.1 * (spent_s - self.cost_s);
+        }
         counters
             .load_bits
             .store(self.load.to_bits(), Ordering::Relaxed);

@@ -8,6 +8,7 @@ pub mod editor;
 pub mod folders;
 pub mod params;
 pub mod presets;
+pub mod settings;
 pub mod state;
 pub mod steward;
 pub mod voices;
@@ -114,6 +115,7 @@ impl Plugin for Timbra {
             channels,
             tier: self.tier.into(),
         };
+        Service::global().set_isolation(settings::isolation());
         match Service::global().open(config, self.params.voice.get()) {
             Ok((mut port, handle)) => {
                 let offline = buffer_config.process_mode == ProcessMode::Offline;

@@ -77,6 +77,11 @@ impl Session {
         self.failure.lock().clone()
     }
 
+    /// Shows a sentence about something that did not work.
+    pub fn report(&self, failure: String) {
+        *self.failure.lock() = failure;
+    }
+
     /// The stream's state with the peaks since the last call, for the editor.
     pub fn status(&self) -> Option<StatusSnapshot> {
         let mut status = self.stream()?.handle.status();
@@ -104,6 +109,11 @@ impl Session {
     pub fn take_restart_request(&self) -> bool {
         self.restart_wanted.load(Ordering::Relaxed)
             && self.restart_wanted.swap(false, Ordering::Relaxed)
+    }
+
+    /// Has the host asked to restart the plugin at the next block.
+    pub fn ask_for_restart(&self) {
+        self.restart_wanted.store(true, Ordering::Relaxed);
     }
 
     /// Hands over a stream that was opened with the voice of `generation`.

@@ -7,6 +7,7 @@
 //! (0..1) everywhere; each format's own units stay inside its file.
 
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -136,12 +137,12 @@ impl Setup {
 pub enum Pace {
     /// As fast as they are processed.
     Free,
-    /// As a sound card would ask for them.
+    /// As a sound card asks for them: one that was not served in time goes on without what it missed.
     RealTime,
 }
 
 /// One stretch of audio to send through an active plugin.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub struct Job<'a> {
     /// Channels of equal length.
     pub input: &'a [Vec<f32>],
@@ -151,6 +152,44 @@ pub struct Job<'a> {
     pub changes: &'a [Change],
     /// Speed.
     pub pace: Pace,
+    /// Where to note what each call cost.
+    pub calls: Option<&'a Calls>,
+    /// Called with the position before each block, on the audio thread: a stall, a kill.
+    pub before: Option<&'a (dyn Fn(usize) + Sync)>,
+}
+
+/// What each call of `process` cost, in the order of the calls.
+#[derive(Debug, Default)]
+pub struct Calls(Mutex<Vec<Call>>);
+
+/// What one call of `process` cost.
+#[derive(Debug, Clone, Copy)]
+pub struct Call {
+    /// By the clock on the wall.
+    pub took: Duration,
+    /// Samples in the block.
+    pub samples: usize,
+    /// Times the thread let go of its core by itself: a wait, a sleep, a contended lock. 0 where the system does not
+    /// say.
+    pub waits: u64,
+}
+
+impl Calls {
+    /// All of them.
+    #[must_use]
+    pub fn take(&self) -> Vec<Call> {
+        std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl std::fmt::Debug for Job<'_> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("Job")
+            .field("blocks", &self.blocks)
+            .field("pace", &self.pace)
+            .finish_non_exhaustive()
+    }
 }
 
 impl<'a> Job<'a> {
@@ -162,6 +201,8 @@ impl<'a> Job<'a> {
             blocks,
             changes: &[],
             pace: Pace::Free,
+            calls: None,
+            before: None,
         }
     }
 }
@@ -286,6 +327,25 @@ pub fn parameter_id(key: &str) -> u32 {
     }) & 0x7fff_ffff
 }
 
+/// What a sound card buffers at most.
+const LONGEST_CATCH_UP: Duration = Duration::from_millis(30);
+
+/// How often this thread has let go of its core by itself.
+fn voluntary_waits() -> u64 {
+    #[cfg(target_os = "linux")]
+    {
+        let mut usage = std::mem::MaybeUninit::<libc::rusage>::zeroed();
+        // SAFETY: the place is writable and of the type the call fills; all zeros are one too.
+        let usage = unsafe {
+            libc::getrusage(libc::RUSAGE_THREAD, usage.as_mut_ptr());
+            usage.assume_init()
+        };
+        usage.ru_nvcsw.max(0) as u64
+    }
+    #[cfg(not(target_os = "linux"))]
+    0
+}
+
 /// What an implementation gets for one block.
 struct Block<'a> {
     position_samples: usize,
@@ -321,7 +381,7 @@ fn drive(
     let mut changes = Vec::new();
     let mut next_change = 0;
     let mut position = 0;
-    let start = Instant::now();
+    let mut start = Instant::now();
     for &wanted in job.blocks.iter().cycle() {
         if position == total {
             break;
@@ -337,6 +397,10 @@ fn drive(
             let ahead = due.saturating_duration_since(Instant::now());
             if ahead >= Duration::from_millis(1) {
                 std::thread::sleep(ahead);
+            }
+            let late = Instant::now().saturating_duration_since(due);
+            if late > LONGEST_CATCH_UP {
+                start += late;
             }
         }
         for (channel, source) in block_in.iter_mut().zip(job.input) {
@@ -359,12 +423,28 @@ fn drive(
             });
             next_change += 1;
         }
+        if let Some(before) = job.before {
+            before(position);
+        }
+        let (began, waited) = (Instant::now(), voluntary_waits());
         process(Block {
             position_samples: position,
             input: &mut block_in,
             output: &mut block_out,
             changes: &changes,
         })?;
+        if let Some(calls) = job.calls {
+            let call = Call {
+                took: began.elapsed(),
+                samples: length,
+                waits: voluntary_waits() - waited,
+            };
+            calls
+                .0
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .push(call);
+        }
         for (all, channel) in output.iter_mut().zip(&block_out) {
             if let Some(at) = channel.iter().position(|s| !s.is_finite()) {
                 bail!(

@@ -8,6 +8,10 @@ pub mod bundles;
 pub mod host;
 pub mod measure;
 pub mod singer;
+#[cfg(target_os = "linux")]
+pub mod soak;
 pub mod state;
 pub mod voices;
 pub mod wav;
+#[cfg(target_os = "linux")]
+pub mod worker;

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::io;
+use std::io::{self, Read};
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -272,25 +272,44 @@ fn greeted(key: &str, began: Instant) -> io::Result<(Channel, u32)> {
 
 /// Starts the program, which puts a process of its own into the background and returns.
 fn start(program: &Path, key: &str) -> io::Result<()> {
-    let status = Command::new(program)
+    let mut command = Command::new(program);
+    command
         .args(["start", key])
         .current_dir("/")
         .stdin(Stdio::null())
         .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status()?;
+        .stderr(Stdio::null());
+    if let Some(library) = runtime_library() {
+        command.env(locate::RUNTIME_VARIABLE, library);
+    }
+    let status = command.status()?;
     if status.success() {
         return Ok(());
     }
     Err(io::Error::other(format!("it failed to start ({status})")))
 }
 
-/// What tells one worker from another: the program, byte for byte, and what it takes from the environment. Copies of
-/// one program in several bundles are one worker.
+/// ONNX Runtime as this process finds it; the worker is to use the same.
+fn runtime_library() -> Option<PathBuf> {
+    let found = locate::runtime_candidates()
+        .into_iter()
+        .find(|path| path.is_file())?;
+    std::path::absolute(found).ok()
+}
+
+/// What tells one worker from another: the program, byte for byte, and the ONNX Runtime it uses. Copies of the same two
+/// in several bundles are one worker.
 fn key_of(program: &Path) -> io::Result<String> {
     let mut hasher = DefaultHasher::new();
     std::fs::read(program)?.hash(&mut hasher);
-    std::env::var_os(locate::RUNTIME_VARIABLE).hash(&mut hasher);
+    if let Some(library) = runtime_library() {
+        // Libraries of different versions differ in length and in their first part; reading all of it takes too long.
+        let mut file = std::fs::File::open(&library)?;
+        file.metadata()?.len().hash(&mut hasher);
+        let mut head = Vec::new();
+        file.by_ref().take(1 << 16).read_to_end(&mut head)?;
+        head.hash(&mut hasher);
+    }
     Ok(format!("{:016x}", hasher.finish()))
 }
 

@@ -17,6 +17,10 @@ const MOST_AHEAD_S: f64 = 3.0;
 const LEAK: f64 = 0.005;
 /// Gap between two calls, over the audio of the first, that only a host in real time leaves.
 const REAL_TIME_GAP: f64 = 0.7;
+/// A host that comes late catches up at once with what its device buffers, and is not ahead for it: so much is let pass.
+const MOST_OWED_S: f64 = 0.060;
+/// After so long a gap the device has lost what it wanted, and there is nothing to catch up with.
+const PAUSE_S: f64 = 0.070;
 /// Longest wait in one call while a host is not clearly rendering.
 const FIRST_WAIT: Duration = Duration::from_millis(500);
 /// Longest wait in one call when it is.
@@ -30,6 +34,8 @@ pub(crate) struct Pace {
     last: Option<(f64, f64)>,
     /// Audio seconds handed over in the last call.
     last_audio_s: f64,
+    /// Seconds of audio that are late and may come in a burst without saying anything.
+    owed_s: f64,
     /// Seconds the audio is ahead of the wall.
     ahead_s: f64,
     /// The same as if our own waiting had taken no time. Only this shows what the host does while it waits for us.
@@ -60,8 +66,16 @@ impl Pace {
             } else {
                 gap_s
             };
-            self.ahead_s =
-                (self.ahead_s + audio_s - stay_s - taken_back_s).clamp(0.0, MOST_AHEAD_S);
+            let caught_up_s = (self.last_audio_s - gap_s).clamp(0.0, self.owed_s);
+            self.owed_s = if gap_s < PAUSE_S {
+                // What was not caught up with within a second was lost.
+                let kept_s = self.owed_s * (1.0 - gap_s);
+                (kept_s + gap_s - self.last_audio_s).clamp(0.0, MOST_OWED_S)
+            } else {
+                0.0
+            };
+            self.ahead_s = (self.ahead_s + audio_s - caught_up_s - stay_s - taken_back_s)
+                .clamp(0.0, MOST_AHEAD_S);
             self.ahead_unhindered_s = (self.ahead_unhindered_s + audio_s - taken_back_s)
                 .clamp(self.ahead_s, MOST_AHEAD_S);
         }
@@ -149,6 +163,23 @@ mod tests {
             pace.longest_wait().as_secs_f64().min(0.001)
         });
         assert!(!pace.free_wheels());
+    }
+
+    #[test]
+    fn a_host_that_catches_up_after_an_interruption_is_not_waited_for() {
+        let (mut pace, mut now_s) = (Pace::default(), 0.0);
+        let block_s = 0.0053;
+        // Every second it is held up for 30 ms, and plays what it missed at once.
+        for call in 0..20_000 {
+            let gap_s = match call % 188 {
+                100 => 0.030 + block_s,
+                101..=105 => 0.000_02,
+                _ => block_s * 0.99,
+            };
+            run(&mut pace, &mut now_s, 1, block_s, |_| gap_s, |_| 0.0);
+            let wait = pace.longest_wait();
+            assert!(wait < Duration::from_millis(1), "call {call}: {wait:?}");
+        }
     }
 
     #[test]

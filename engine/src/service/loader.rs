@@ -4,19 +4,43 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::Receiver;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::Duration;
 
 use timbra_voice::library::{self, VoiceRef};
 
-use super::{Job, Slot};
+use super::{Job, Slot, State};
 use crate::error::EngineError;
 use crate::model::LoadedVoice;
 use crate::pipeline::Pipeline;
 use crate::ring::Change;
 use crate::status::{VoiceState, Words};
 
-pub(super) fn run(work: &Receiver<Job>) {
-    while let Ok(job) = work.recv() {
+/// After freeing, so long without further work, and memory is given back to the system.
+const REST: Duration = Duration::from_millis(500);
+
+pub(super) fn run(state: &State, work: &Receiver<Job>) {
+    let mut freed = false;
+    loop {
+        let job = if freed {
+            match work.recv_timeout(REST) {
+                Ok(job) => job,
+                Err(RecvTimeoutError::Timeout) => {
+                    // It takes milliseconds, in which others may have to wait for memory.
+                    if !sings(state) {
+                        freed = false;
+                        give_back();
+                    }
+                    continue;
+                }
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+        } else {
+            match work.recv() {
+                Ok(job) => job,
+                Err(_) => return,
+            }
+        };
         match job {
             Job::Load {
                 slot,
@@ -24,9 +48,29 @@ pub(super) fn run(work: &Receiver<Job>) {
                 asked,
                 folders,
             } => load(&slot, &wanted, asked, &folders),
-            Job::Free(thing) => drop(thing),
+            Job::Free(thing) => {
+                drop(thing);
+                freed = true;
+            }
             Job::Quit => return,
         }
+    }
+}
+
+/// Whether any stream has something to sing.
+fn sings(state: &State) -> bool {
+    state.streams.lock().iter().any(|slot| {
+        let shared = &slot.shared;
+        shared.sounding.load(Ordering::Relaxed) && !shared.counters.asleep.load(Ordering::Relaxed)
+    })
+}
+
+/// Has the allocator give what was freed back to the system: voices are large, and it would keep their memory.
+fn give_back() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    // SAFETY: the call changes nothing that can be seen, and may be made at any time on any thread.
+    unsafe {
+        libc::malloc_trim(0);
     }
 }
 

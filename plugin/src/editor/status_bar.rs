@@ -2,7 +2,10 @@
 
 use egui::{Align, Color32, Layout, RichText, Ui};
 
+use timbra_engine::{Isolation, StatusSnapshot};
+
 use super::{Scene, theme};
+use crate::settings;
 
 /// Draws the line.
 pub fn show(ui: &mut Ui, scene: &Scene) {
@@ -77,11 +80,48 @@ pub fn show(ui: &mut Ui, scene: &Scene) {
             if !doing.is_empty() {
                 ui.label(RichText::new(doing).color(theme::OUTPUT));
             }
-            if !status.provider.is_empty() {
-                ui.label(RichText::new(&status.provider).color(theme::WEAK))
-                    .on_hover_text("Where the networks run.");
-            }
+            place(ui, scene, status);
         });
+    });
+}
+
+/// Where the networks run, with the choice of it.
+fn place(ui: &mut Ui, scene: &Scene, status: &StatusSnapshot) {
+    let own = status.worker_process.is_some();
+    let process = if own { "own process" } else { "in the host" };
+    let label = match status.provider.as_str() {
+        "" => process.to_owned(),
+        provider => format!("{provider} \u{b7} {process}"),
+    };
+    ui.menu_button(RichText::new(label).color(theme::WEAK), |ui| {
+        for (isolation, name, help) in [
+            (
+                Isolation::Process,
+                "In a process of their own",
+                "One process serves all hosts. When a voice brings it down the host plays on.",
+            ),
+            (
+                Isolation::Thread,
+                "In the host",
+                "Inside the host's process: for systems where the other is not possible.",
+            ),
+        ] {
+            let chosen = own == (isolation == Isolation::Process);
+            if ui
+                .selectable_label(chosen, name)
+                .on_hover_text(help)
+                .clicked()
+            {
+                match settings::choose(isolation) {
+                    Ok(()) => scene.session().ask_for_restart(),
+                    Err(reason) => scene.session().report(reason),
+                }
+                ui.close();
+            }
+        }
+        if let Some(process) = status.worker_process {
+            ui.label(RichText::new(format!("timbra-worker, process {process}")).color(theme::WEAK));
+        }
     });
 }
 

@@ -1,0 +1,168 @@
+//! Many instances, and instances that come and go.
+
+use std::time::Duration;
+
+use super::{EXACT_RATE_HZ, Row, align, ready, song, test_voices};
+use crate::bundles;
+use crate::host::{FORMATS, Format, Host, Job, Mode, Setup};
+use crate::{voices, worker};
+
+fn mebibytes(bytes: f64) -> f64 {
+    bytes / f64::from(1 << 20)
+}
+
+/// Memory of this process and the worker's together.
+fn memory_bytes() -> u64 {
+    let program = worker::keep_private();
+    let own = worker::proportional_bytes(std::process::id());
+    let workers = worker::processes(program);
+    own + workers
+        .into_iter()
+        .map(worker::proportional_bytes)
+        .sum::<u64>()
+}
+
+/// Opens `count` instances of the shipped voice, measures what each costs, and plays in all of them.
+///
+/// # Panics
+/// When the plugin cannot be loaded or refuses to play.
+#[must_use]
+pub fn many_instances(count: usize) -> Vec<Row> {
+    let program = worker::keep_private();
+    let open = || {
+        let mut host = bundles::open(Format::Clap);
+        host.activate(Setup::offline(48_000, 512))
+            .expect("activate");
+        // Played, so that every buffer has been used once.
+        let input = vec![song(48_000); 2];
+        host.render(&Job::new(&input, &[512])).expect("render");
+        host
+    };
+    let mut hosts = vec![open(), open()];
+    let before = memory_bytes();
+    while hosts.len() < count {
+        hosts.push(open());
+    }
+    let each = mebibytes(memory_bytes().saturating_sub(before) as f64) / (count - 2) as f64;
+    let workers = worker::processes(program).len();
+    drop(hosts);
+
+    let identity = voices::identity(&test_voices(), "soak-identity");
+    let mut hosts: Vec<_> = (0..count)
+        .map(|index| ready(FORMATS[index % 2], &identity, 512, Mode::Offline, "Live"))
+        .collect();
+    let wrong = play_together(&mut hosts);
+    vec![
+        Row::new(
+            format!("memory of a further instance, of {count} (host and worker)"),
+            format!("{each:.1} MiB"),
+            "6 MiB",
+            each <= 6.0,
+        ),
+        Row::new(
+            "workers of all instances",
+            workers.to_string(),
+            "1",
+            workers == 1,
+        ),
+        Row::new(
+            format!("{count} instances in turn: samples that are wrong"),
+            wrong.to_string(),
+            "0",
+            wrong == 0,
+        ),
+    ]
+}
+
+/// A second through each, in pieces, in turn; gives the samples that are wrong.
+fn play_together(hosts: &mut [Box<dyn Host>]) -> usize {
+    let song = song(EXACT_RATE_HZ as usize);
+    let mut outputs = vec![Vec::new(); hosts.len()];
+    for piece in song.chunks(4096) {
+        for (host, output) in hosts.iter_mut().zip(&mut outputs) {
+            let input = vec![piece.to_vec()];
+            output.extend(
+                host.render(&Job::new(&input, &[512]))
+                    .expect("render")
+                    .swap_remove(0),
+            );
+        }
+    }
+    hosts
+        .iter_mut()
+        .zip(&outputs)
+        .map(|(host, output)| {
+            let latency = host.latency_samples();
+            output.len() - latency - align(output, &song, latency).right
+        })
+        .sum()
+}
+
+/// Loads, plays and drops instances in random order, `times` times; what stays behind is a leak.
+///
+/// # Panics
+/// When the plugin cannot be loaded or refuses to play.
+#[must_use]
+pub fn churn(times: usize) -> Vec<Row> {
+    let identity = voices::identity(&test_voices(), "soak-identity");
+    let dice = |n: usize| (timbra_dsp::noise::uniform(11, n as u64).abs() * 1000.0) as usize;
+    // One that stays, so that the worker does.
+    let _first = ready(Format::Clap, &identity, 512, Mode::Realtime, "Live");
+    let mut hosts: Vec<Box<dyn Host>> = Vec::new();
+    let mut round = |from: usize, to: usize| {
+        for n in from..to {
+            let mut host = match dice(3 * n) % 3 {
+                0 => bundles::open(FORMATS[n % 2]),
+                _ => bundles::open_with_voice(FORMATS[n % 2], &identity),
+            };
+            if dice(3 * n + 1) % 8 != 0 {
+                let setup = Setup::offline(EXACT_RATE_HZ, 512)
+                    .mono()
+                    .mode(Mode::Realtime);
+                host.activate(setup).expect("activate");
+                let input = vec![vec![0.1; 512]];
+                host.render(&Job::new(&input, &[512])).expect("render");
+            }
+            hosts.push(host);
+            while hosts.len() > 4 {
+                let leaving = dice(3 * n + 2) % hosts.len();
+                hosts.swap_remove(leaving);
+            }
+        }
+        hosts.clear();
+        // The worker frees and gives back when it has nothing else to do, and before it ends for want of hosts.
+        std::thread::sleep(Duration::from_secs(2));
+        (memory_bytes(), files(), threads())
+    };
+    // By then what is loaded once and stays is there, and the allocators have seen the most there is at a time.
+    let warm = 60;
+    let before = round(0, warm);
+    let after = round(warm, warm + times);
+    let grown = mebibytes(after.0 as f64 - before.0 as f64);
+    vec![
+        Row::new(
+            format!("{times} instances loaded and unloaded in random order: memory grown by"),
+            format!(
+                "{grown:.1} MiB ({:.1} KiB each)",
+                grown * 1024.0 / times as f64
+            ),
+            // What allocators keep goes up and down by some MiB; a stream or a voice that stayed would be 0.5 and 28.
+            "16 KiB each, or 8 MiB",
+            grown <= (times as f64 * 16.0 / 1024.0).max(8.0),
+        ),
+        Row::new(
+            "open files, threads: before, after",
+            format!("{}, {} then {}, {}", before.1, before.2, after.1, after.2),
+            "no more than before",
+            after.1 <= before.1 && after.2 <= before.2,
+        ),
+    ]
+}
+
+fn files() -> usize {
+    std::fs::read_dir("/proc/self/fd").map_or(0, Iterator::count)
+}
+
+fn threads() -> usize {
+    std::fs::read_dir("/proc/self/task").map_or(0, Iterator::count)
+}
