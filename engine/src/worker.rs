@@ -17,6 +17,8 @@ use crate::status::VoiceState;
 const HISTORY_S: f64 = 0.15;
 /// Time in which a voice that joins is not owed yet: about what our own features of [`HISTORY_S`] take to compute.
 const LISTENING_S: f64 = 0.02;
+/// Hops for which the worker looks ahead after one was late.
+const WARY_HOPS: u32 = 100;
 /// Samples passed over at a time.
 const PASSED_OVER_SAMPLES: usize = 4096;
 
@@ -47,6 +49,8 @@ pub struct Worker {
     history_samples: usize,
     piece: Vec<f32>,
     load: f32,
+    /// Hops for which it looks ahead yet.
+    wary_hops: u32,
     /// Seconds a frame that is sung takes.
     cost_s: f32,
     /// Lets a test see what becomes of a panic.
@@ -70,6 +74,7 @@ impl Worker {
             begun: false,
             piece: Vec::new(),
             load: 0.0,
+            wary_hops: 0,
             cost_s: 0.0,
             #[cfg(test)]
             panics: false,
@@ -258,10 +263,16 @@ impl Worker {
             return Ok((Step::Idle, false));
         }
         let played = self.shared.played_until.load(Ordering::Acquire);
-        // A frame that would be too late when it is made is not begun: a voice that is slower than real time would
-        // make nothing else.
-        let cost_samples = (self.cost_s * self.shared.config.host_rate_hz as f32) as u64;
-        let late_hops = pipeline.late_hops(played + cost_samples);
+        let mut late_hops = pipeline.late_hops(played);
+        if late_hops > 0 {
+            self.wary_hops = WARY_HOPS;
+        } else if self.wary_hops > 0 {
+            // A frame that would be too late when it is made is not begun: a voice that is slower than real time would
+            // make nothing else. A host that renders waits, and there nothing is ever late.
+            let cost_samples = (self.cost_s * self.shared.config.host_rate_hz as f32) as u64;
+            late_hops = pipeline.late_hops(played + cost_samples);
+            self.wary_hops -= 1;
+        }
         let leaving = self.next.is_some();
         let outcome = pipeline.advance(&mut self.controls, late_hops, leaving)?;
         let output = pipeline.output();
