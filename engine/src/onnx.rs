@@ -13,6 +13,7 @@ use ort::session::{Session, SessionInputValue, SessionInputs};
 use ort::value::{DynValue, Tensor, TensorElementType, ValueType};
 use parking_lot::Mutex;
 use timbra_voice::manifest::StateTensor;
+use timbra_voice::onnx_check;
 
 use crate::error::EngineError;
 use crate::locate;
@@ -162,9 +163,21 @@ impl Graph {
     /// Loads a graph, checks it against `shape` and runs a few frames.
     ///
     /// # Errors
-    /// The runtime is missing or refuses the graph, the graph differs from `shape`, or gives NaN.
+    /// The runtime is missing, the graph is none a voice may have or is refused by the runtime, differs from `shape`, or
+    /// gives NaN.
     pub fn load(shape: GraphShape, bytes: &[u8]) -> Result<Arc<Self>, EngineError> {
         let runtime = runtime()?;
+        let states = shape
+            .states
+            .iter()
+            .map(|state| (state.name.as_str(), state.shape.as_slice()));
+        let inputs = shape
+            .inputs
+            .iter()
+            .map(|slot| (slot.name.as_str(), slot.shape.as_slice()));
+        let known: Vec<_> = inputs.chain(states).collect();
+        onnx_check::check(bytes, &known)
+            .map_err(|error| graph_error(&shape, "loaded", error.to_string()))?;
         let reference = Self::on_provider(&runtime, &shape, bytes, CPU)?;
         let expected = reference.trial()?;
         let mut messages = Vec::new();
