@@ -3,14 +3,20 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+/// No input may take longer; a second is the promise, the rest is room for a loaded machine.
+const HANG: Duration = Duration::from_secs(5);
 
 fn folder(check: &str) -> PathBuf {
+    // Another folder of inputs, say `fuzz/corpus` after a run.
+    if let Some(inputs) = std::env::var_os("TIMBRA_SEEDS") {
+        return PathBuf::from(inputs).join(check);
+    }
     // Cargo says where it runs the test from; a target folder may outlive the clone it was compiled in.
     let crate_folder =
         std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
-    PathBuf::from(crate_folder)
-        .join("../fuzz/seeds")
-        .join(check)
+    PathBuf::from(crate_folder).join("../fuzz/seeds").join(check)
 }
 
 /// Runs `check` on every seed and every input that once broke it.
@@ -21,11 +27,22 @@ pub fn all(name: &str, check: fn(&[u8])) {
         .collect();
     paths.sort();
     assert!(!paths.is_empty(), "no seeds for {name}");
-    for path in paths {
+    let mut slowest = (Duration::ZERO, PathBuf::new());
+    for path in &paths {
         // The name is seen only when the check fails.
         eprintln!("{}", path.display());
-        check(&std::fs::read(path).unwrap());
+        let bytes = std::fs::read(path).unwrap();
+        let start = Instant::now();
+        check(&bytes);
+        slowest = slowest.max((start.elapsed(), path.clone()));
     }
+    let (time, path) = slowest;
+    println!(
+        "{name}: {} inputs, slowest {time:?}: {}",
+        paths.len(),
+        path.display()
+    );
+    assert!(time < HANG, "{} took {time:?}", path.display());
 }
 
 /// Where a seed is.
