@@ -11,6 +11,7 @@ mod support;
 
 use timbra_engine::LoadedVoice;
 use timbra_voice::identity::IdentityVoice;
+use timbra_voice::onnx_check::OPERATORS;
 use timbra_voice::onnx_writer::{Attr, GraphBuilder};
 use timbra_voice::package::{self, Form};
 
@@ -23,6 +24,7 @@ fn manifests_are_read_or_refused() {
 fn graphs_are_loaded_or_refused() {
     if support::runtime_is_there() {
         seeds::all("graph", engine::graph);
+        seeds::all("operators", engine::operators);
     }
 }
 
@@ -87,7 +89,7 @@ fn numbers_as_row(graph: &mut GraphBuilder, name: &str) -> String {
 }
 
 #[test]
-#[ignore = "writes fuzz/seeds/manifest and fuzz/seeds/graph again"]
+#[ignore = "writes fuzz/seeds of manifest, graph and operators again"]
 fn write_seeds() {
     let folder = support::folder("seeds");
     let json = |name: &str| std::fs::read(folder.join(name)).unwrap();
@@ -126,4 +128,29 @@ fn write_seeds() {
     seeds::write("graph", "fragile", &support::fragile_graph());
     seeds::write("graph", "slow", &support::slow_graph(1));
     seeds::write("graph", "shaping", &shaping());
+    for op in 0..OPERATORS.len() as u8 {
+        let recipe = [
+            op,
+            1,
+            1,
+            1,
+            1,
+            0,
+            op + 1,
+            5,
+            5,
+            2,
+            8,
+            9,
+            1,
+            op + 9,
+            6,
+            0,
+            3,
+            1,
+            2,
+            3,
+        ];
+        seeds::write("operators", OPERATORS[usize::from(op)], &recipe);
+    }
 }

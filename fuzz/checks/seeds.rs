@@ -16,7 +16,9 @@ fn folder(check: &str) -> PathBuf {
     // Cargo says where it runs the test from; a target folder may outlive the clone it was compiled in.
     let crate_folder =
         std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
-    PathBuf::from(crate_folder).join("../fuzz/seeds").join(check)
+    PathBuf::from(crate_folder)
+        .join("../fuzz/seeds")
+        .join(check)
 }
 
 /// Runs `check` on every seed and every input that once broke it.

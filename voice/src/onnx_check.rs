@@ -14,6 +14,7 @@ use std::collections::HashMap;
 
 use crate::check::clip;
 use crate::onnx_writer::OPSET;
+pub use sizes::OPERATORS;
 use wire::{Field, Fields};
 
 /// Most numbers in all tensors a graph computes for one frame (256 MiB in float32, were all alive at once).

@@ -48,7 +48,7 @@ pub fn walk<'a>(nodes: &[Node<'a>], mut tensors: HashMap<&'a str, Tensor>) -> Re
 }
 
 /// The operators that graphs of voices use.
-const OPERATORS: [&str; 44] = [
+pub const OPERATORS: [&str; 44] = [
     "Abs",
     "Add",
     "Cast",
