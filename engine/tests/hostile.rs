@@ -9,6 +9,8 @@ mod engine;
 mod seeds;
 mod support;
 
+use std::path::Path;
+
 use timbra_engine::LoadedVoice;
 use timbra_voice::identity::IdentityVoice;
 use timbra_voice::onnx_check::OPERATORS;
@@ -37,6 +39,14 @@ fn every_operator_that_changes_a_shape_is_known_by_its_size() {
     }
 }
 
+#[test]
+fn the_shipped_voice_is_within_the_limits() {
+    if support::runtime_is_there() {
+        let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models");
+        LoadedVoice::load(&models.join("trio.timbra"), &[models]).unwrap();
+    }
+}
+
 /// A synthesis graph with every operator that changes a shape.
 fn shaping() -> Vec<u8> {
     let (mut graph, flat) = support::flattened();
@@ -49,7 +59,10 @@ fn shaping() -> Vec<u8> {
     let padding = numbers(&mut graph, &[0, 8, 0, 8]);
     let padded = graph.op("Pad", &[&wide, &padding], vec![]);
     let (start, end) = (numbers(&mut graph, &[8]), numbers(&mut graph, &[-8]));
+    let first = numbers(&mut graph, &[i64::MIN]);
     let cut = graph.op("Slice", &[&padded, &start, &end, &one], vec![]);
+    let back = numbers(&mut graph, &[-1]);
+    let cut = graph.op("Slice", &[&cut, &back, &first, &one, &back], vec![]);
     let joined = graph.op("Concat", &[&cut, &wide], vec![Attr::Int("axis", 0)]);
     let mean = graph.op(
         "ReduceMean",

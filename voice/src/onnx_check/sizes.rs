@@ -317,15 +317,20 @@ fn slice(
         if std::mem::replace(seen.get_mut(place)?, true) {
             return None;
         }
-        let extent = shape[place];
-        // Backwards is not among what voices do.
-        let stride = strides.map_or(1, |strides| strides[index]);
-        let (start, end) = (within(start, extent), within(end, extent));
-        shape[place] = steps(
-            start.into(),
-            end.into(),
-            i128::from(u32::try_from(stride).ok()?),
-        )?;
+        let extent = i128::from(shape[place]);
+        let stride = i128::from(strides.map_or(1, |strides| strides[index]));
+        // Backwards goes from the last number to before the first.
+        let (first, last) = if stride < 0 {
+            (-1, extent - 1)
+        } else {
+            (0, extent)
+        };
+        let within = |place: i64| {
+            let place = i128::from(place);
+            let place = if place < 0 { place + extent } else { place };
+            place.max(first).min(last)
+        };
+        shape[place] = steps(within(start).max(0), within(end), stride)?;
     }
     Some(shape)
 }
