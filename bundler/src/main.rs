@@ -7,6 +7,7 @@ use clap::{Parser, Subcommand};
 
 mod bundle;
 mod demo;
+mod fuzz;
 mod install;
 mod project;
 mod run;
@@ -55,6 +56,14 @@ enum Command {
         #[arg(long, default_value_t = 10.0)]
         minutes: f64,
     },
+    /// Gives every reader hostile bytes and prints a table; needs a nightly compiler and cargo-fuzz.
+    Fuzz {
+        /// How long each target runs.
+        #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
+        minutes: u32,
+        /// Targets of fuzz/; without one, all of them.
+        targets: Vec<String>,
+    },
     /// Sets up what the tests need and runs all of them.
     Test {
         /// For cargo test: a test's name, or options after --.
@@ -74,6 +83,7 @@ fn main() -> ExitCode {
             format,
         } => demo::command(vocal, &settings, &format),
         Command::Soak { minutes } => soak::command(minutes),
+        Command::Fuzz { minutes, targets } => fuzz::command(minutes, &targets),
         Command::Test { rest } => test::command(&rest),
     };
     match outcome {

@@ -184,13 +184,23 @@ impl LoadedVoice {
     }
 
     /// Where its graphs run, e.g. `CPU`.
-    pub fn provider(&self) -> &str {
+    pub fn provider(&self) -> String {
         self.synthesis.provider()
     }
 
-    /// Why a graph does not run where it was asked to.
-    pub fn provider_message(&self) -> Option<&str> {
-        self.synthesis.message().or(self.encoder.graph.message())
+    /// Why a graph does not run where it was asked to; empty when all do.
+    pub fn provider_message(&self) -> String {
+        let of_synthesis = self.synthesis.message();
+        if of_synthesis.is_empty() {
+            self.encoder.graph.message()
+        } else {
+            of_synthesis
+        }
+    }
+
+    /// How often a provider has failed while the voice was playing, in any stream.
+    pub fn provider_failures(&self) -> u32 {
+        self.synthesis.failures() + self.encoder.graph.failures()
     }
 
     pub(crate) fn synthesis(&self) -> &Arc<Graph> {
@@ -223,4 +233,93 @@ fn encoder_of(voice: &VoicePackage, folders: &[PathBuf]) -> Result<Arc<Encoder>,
         }
         Encoder::from_graph(spec, package.graph())
     })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use timbra_voice::identity::IdentityVoice;
+    use timbra_voice::onnx_writer::{Attr, GraphBuilder};
+    use timbra_voice::package::Form;
+
+    use super::*;
+    use crate::offline::Joined;
+    use crate::{Controls, StreamConfig, Tier};
+
+    /// The identity, which the runtime can not run once a sample is above 0.5: it looks for a fourth of three numbers.
+    fn fragile() -> Vec<u8> {
+        let mut graph = GraphBuilder::new("synthesis");
+        graph.input("content", &[1.into(), "T".into(), 160.into()]);
+        graph.output("audio", &[1.into(), "samples".into()]);
+        let line = graph.i64s(&[1, -1]);
+        let flat = graph.op("Reshape", &["content", &line], vec![]);
+        let all = vec![Attr::Ints("axes", vec![0, 1]), Attr::Int("keepdims", 0)];
+        let largest = graph.op("ReduceMax", &[&flat], all);
+        let (six, zero) = (graph.f32s(&[], &[6.0]), graph.f32s(&[], &[0.0]));
+        let place = graph.op("Mul", &[&largest, &six], vec![]);
+        let place = graph.op("Relu", &[&place], vec![]);
+        let place = graph.op("Cast", &[&place], vec![Attr::Int("to", 7)]);
+        let three = graph.f32s(&[3], &[1.0, 2.0, 3.0]);
+        let found = graph.op("Gather", &[&three, &place], vec![Attr::Int("axis", 0)]);
+        let nothing = graph.op("Mul", &[&found, &zero], vec![]);
+        graph.node("Add", &[&flat, &nothing], &["audio"], vec![]);
+        graph.finish()
+    }
+
+    #[test]
+    fn when_a_provider_fails_the_voice_goes_on_with_the_cpu_on_the_same_timeline() {
+        if crate::onnx::ensure_runtime().is_err() {
+            assert!(std::env::var_os("CI").is_none(), "no ONNX Runtime");
+            return;
+        }
+        let folder = std::env::temp_dir().join(format!("timbra-provider-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let path = folder.join("identity.timbra");
+        let identity = IdentityVoice::default();
+        identity.write(&path, Form::File).unwrap();
+        let sound = LoadedVoice::load(&path, &[]).unwrap();
+        let shape = sound.synthesis.shape().clone();
+        let spare = identity.synthesis_graph();
+        let broken = LoadedVoice {
+            manifest: sound.manifest.clone(),
+            sha256: sound.sha256.clone(),
+            path: sound.path.clone(),
+            encoder: Arc::clone(&sound.encoder),
+            synthesis: Graph::on_failing_provider(shape, &fragile(), &spare).unwrap(),
+            clusters: None,
+            retrieval: None,
+        };
+        let config = StreamConfig {
+            host_rate_hz: 16_000,
+            max_block_samples: 160,
+            channels: 1,
+            tier: Tier::Live,
+        };
+        // Quiet for half a second, then louder than the provider bears.
+        let input: Vec<f32> = (0..16_000)
+            .map(|n| (n as f32 * 0.1).sin() * if n < 8_000 { 0.3 } else { 0.9 })
+            .collect();
+        let play = |voice: &Arc<LoadedVoice>| {
+            let mut joined = Joined::new(voice, config).unwrap();
+            let mut output = input.clone();
+            for block in output.chunks_mut(160) {
+                joined.process(&mut [block], &Controls::default()).unwrap();
+            }
+            (output, joined.status())
+        };
+        let broken = Arc::new(broken);
+        assert_eq!(broken.provider(), "Fragile");
+        let (expected, _) = play(&sound);
+        let (found, status) = play(&broken);
+        assert!(found == expected, "not a sample is lost or late");
+        assert_eq!((status.gaps, status.skipped_frames), (0, 0));
+        assert_eq!(status.provider, "CPU");
+        assert!(
+            status.message.contains("Fragile has failed"),
+            "{}",
+            status.message
+        );
+        assert_eq!(broken.provider_failures(), 1);
+        std::fs::remove_dir_all(folder).unwrap();
+    }
 }

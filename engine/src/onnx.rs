@@ -6,6 +6,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use ort::environment::Environment;
 use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
@@ -13,6 +14,7 @@ use ort::session::{Session, SessionInputValue, SessionInputs};
 use ort::value::{DynValue, Tensor, TensorElementType, ValueType};
 use parking_lot::Mutex;
 use timbra_voice::manifest::StateTensor;
+use timbra_voice::onnx_check;
 
 use crate::error::EngineError;
 use crate::locate;
@@ -145,8 +147,17 @@ pub struct Graph {
     slots: Vec<Slot>,
     /// For every session output what it is.
     roles: Vec<Role>,
+    /// Where it runs, and why not where it was asked to.
+    place: Mutex<Place>,
+    /// The graph itself, where it does not run on the CPU: to go on there when the provider fails.
+    spare: Option<Vec<u8>>,
+    /// How often a provider has failed.
+    failures: AtomicU32,
+}
+
+struct Place {
     provider: String,
-    message: Option<String>,
+    message: String,
 }
 
 impl std::fmt::Debug for Graph {
@@ -162,9 +173,21 @@ impl Graph {
     /// Loads a graph, checks it against `shape` and runs a few frames.
     ///
     /// # Errors
-    /// The runtime is missing or refuses the graph, the graph differs from `shape`, or gives NaN.
+    /// The runtime is missing, the graph is none a voice may have or is refused by the runtime, differs from `shape`, or
+    /// gives NaN.
     pub fn load(shape: GraphShape, bytes: &[u8]) -> Result<Arc<Self>, EngineError> {
         let runtime = runtime()?;
+        let states = shape
+            .states
+            .iter()
+            .map(|state| (state.name.as_str(), state.shape.as_slice()));
+        let inputs = shape
+            .inputs
+            .iter()
+            .map(|slot| (slot.name.as_str(), slot.shape.as_slice()));
+        let known: Vec<_> = inputs.chain(states).collect();
+        onnx_check::check(bytes, &known)
+            .map_err(|error| graph_error(&shape, "loaded", error.to_string()))?;
         let reference = Self::on_provider(&runtime, &shape, bytes, CPU)?;
         let expected = reference.trial()?;
         let mut messages = Vec::new();
@@ -189,10 +212,8 @@ impl Graph {
         }
         let message = format!("{} runs on the CPU; {}", shape.file, messages.join("; "));
         tracing::warn!("{message}");
-        let mut graph = Arc::into_inner(reference)
-            .ok_or_else(|| EngineError::Unsupported("the trial run kept the graph".to_owned()))?;
-        graph.message = Some(message);
-        Ok(Arc::new(graph))
+        reference.place.lock().message = message;
+        Ok(reference)
     }
 
     fn on_provider(
@@ -209,9 +230,102 @@ impl Graph {
             session: Mutex::new(session),
             slots,
             roles,
-            provider: provider.to_owned(),
-            message: None,
+            place: Mutex::new(Place {
+                provider: provider.to_owned(),
+                message: String::new(),
+            }),
+            spare: (provider != CPU).then(|| bytes.to_vec()),
+            failures: AtomicU32::new(0),
         }))
+    }
+
+    /// Runs one frame; gives the next values of the carried tensors with the session inputs they are for.
+    fn frame(
+        &self,
+        session: &mut Session,
+        inputs: &[SessionInputValue<'_>],
+        output: &mut [f32],
+    ) -> Result<Vec<(usize, DynValue)>, String> {
+        let outputs = session
+            .run(SessionInputs::<0>::from(inputs))
+            .map_err(|error| error.to_string())?;
+        let mut next = Vec::with_capacity(self.shape.states.len());
+        for ((_, value), role) in outputs.into_iter().zip(&self.roles) {
+            let (found, numbers) = value
+                .try_extract_tensor::<f32>()
+                .map_err(|error| error.to_string())?;
+            let expected = match role {
+                Role::Output => &self.shape.output,
+                Role::State(index) => &self.slots[*index],
+            };
+            let same = found.len() == expected.shape.len()
+                && found
+                    .iter()
+                    .zip(&expected.shape)
+                    .all(|(&a, &b)| a == b as i64);
+            if !same {
+                return Err(format!(
+                    "output {} had shape {found} instead of {:?}",
+                    expected.name, expected.shape
+                ));
+            }
+            match role {
+                Role::Output => output.copy_from_slice(numbers),
+                Role::State(index) => next.push((*index, value)),
+            }
+        }
+        Ok(next)
+    }
+
+    /// A graph that runs as `primary` on a provider of its own name, with `spare` to go on with when that fails.
+    #[cfg(test)]
+    pub fn on_failing_provider(
+        shape: GraphShape,
+        primary: &[u8],
+        spare: &[u8],
+    ) -> Result<Arc<Self>, EngineError> {
+        let runtime = runtime()?;
+        let graph = Self::on_provider(&runtime, &shape, primary, CPU)?;
+        let mut graph = Arc::into_inner(graph)
+            .ok_or_else(|| EngineError::Unsupported("a graph nobody has seen".to_owned()))?;
+        graph.spare = Some(spare.to_vec());
+        graph.place.lock().provider = "FragileExecutionProvider".to_owned();
+        Ok(Arc::new(graph))
+    }
+
+    /// Goes on with the CPU, where that is not what has just failed with `reason`; says whether it does.
+    ///
+    /// States lie in memory of the CPU, so every stream goes on where it is.
+    fn fall_back(&self, session: &mut Session, reason: &str) -> bool {
+        let mut place = self.place.lock();
+        let Some(bytes) = self.spare.as_ref().filter(|_| place.provider != CPU) else {
+            return false;
+        };
+        let replacement = runtime()
+            .map_err(|error| error.to_string())
+            .and_then(|runtime| self::session(&runtime, bytes, CPU));
+        let Ok(replacement) = replacement else {
+            return false;
+        };
+        *session = replacement;
+        let message = format!(
+            "{} has failed and {} of {} goes on with the CPU: {reason}",
+            short(&place.provider),
+            self.shape.file,
+            self.shape.owner
+        );
+        tracing::error!("{message}");
+        *place = Place {
+            provider: CPU.to_owned(),
+            message,
+        };
+        self.failures.fetch_add(1, Ordering::Release);
+        true
+    }
+
+    /// How often a provider has failed since the graph was loaded.
+    pub fn failures(&self) -> u32 {
+        self.failures.load(Ordering::Acquire)
     }
 
     /// A few frames of a fixed signal: shows whether the graph runs and what it gives.
@@ -248,15 +362,13 @@ impl Graph {
     }
 
     /// Short name of where it runs, e.g. `CPU`.
-    pub fn provider(&self) -> &str {
-        self.provider
-            .strip_suffix("ExecutionProvider")
-            .unwrap_or(&self.provider)
+    pub fn provider(&self) -> String {
+        short(&self.place.lock().provider).to_owned()
     }
 
-    /// Why it does not run where it was asked to.
-    pub fn message(&self) -> Option<&str> {
-        self.message.as_deref()
+    /// Why it does not run where it was asked to; empty when it does.
+    pub fn message(&self) -> String {
+        self.place.lock().message.clone()
     }
 
     /// What it looks like for one frame.
@@ -315,41 +427,19 @@ impl GraphStream {
     /// # Errors
     /// The runtime failed; the states are as they were.
     pub fn run(&mut self) -> Result<&[f32], EngineError> {
-        let shape = &self.graph.shape;
-        let failed = |reason: String| graph_error(shape, "run", reason);
-        let mut next = Vec::with_capacity(shape.states.len());
-        {
+        let graph = &*self.graph;
+        let next = {
             let views: Vec<SessionInputValue<'_>> =
                 self.values.iter().map(SessionInputValue::from).collect();
-            let mut session = self.graph.session.lock();
-            let outputs = session
-                .run(SessionInputs::<0>::from(views.as_slice()))
-                .map_err(|error| failed(error.to_string()))?;
-            for ((_, value), role) in outputs.into_iter().zip(&self.graph.roles) {
-                let (found, numbers) = value
-                    .try_extract_tensor::<f32>()
-                    .map_err(|error| failed(error.to_string()))?;
-                let expected = match role {
-                    Role::Output => &shape.output,
-                    Role::State(index) => &self.graph.slots[*index],
-                };
-                if !found
-                    .iter()
-                    .zip(&expected.shape)
-                    .all(|(&a, &b)| a == b as i64)
-                    || found.len() != expected.shape.len()
-                {
-                    return Err(failed(format!(
-                        "output {} had shape {found} instead of {:?}",
-                        expected.name, expected.shape
-                    )));
-                }
-                match role {
-                    Role::Output => self.output.copy_from_slice(numbers),
-                    Role::State(index) => next.push((*index, value)),
-                }
+            let mut session = graph.session.lock();
+            let mut ran = graph.frame(&mut session, &views, &mut self.output);
+            if let Err(reason) = &ran
+                && graph.fall_back(&mut session, reason)
+            {
+                ran = graph.frame(&mut session, &views, &mut self.output);
             }
-        }
+            ran.map_err(|reason| graph_error(&graph.shape, "run", reason))?
+        };
         for (index, value) in next {
             self.values[index] = value;
         }
@@ -417,6 +507,12 @@ pub fn evaluate(bytes: &[u8], inputs: &[NamedTensor]) -> Result<Vec<NamedTensor>
         });
     }
     Ok(results)
+}
+
+fn short(provider: &str) -> &str {
+    provider
+        .strip_suffix("ExecutionProvider")
+        .unwrap_or(provider)
 }
 
 fn zeros(slot: &Slot) -> ort::Result<DynValue> {

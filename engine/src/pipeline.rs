@@ -88,6 +88,8 @@ pub(crate) struct Outcome {
 /// One voice in one stream.
 pub(crate) struct Pipeline {
     voice: Arc<LoadedVoice>,
+    /// Failures of its providers that were told of.
+    told_failures: u32,
     host_rate_hz: u32,
     latency_samples: u32,
     /// Added to a position of the output to place it in the stream.
@@ -152,6 +154,7 @@ impl Pipeline {
         let lookahead = latency::lookahead_hops(manifest.encoder.lookahead_samples);
         Ok(Self {
             voice: Arc::clone(voice),
+            told_failures: voice.provider_failures(),
             host_rate_hz: config.host_rate_hz,
             latency_samples,
             padding_samples: u64::from(latency_samples - plan.chain_delay_samples),
@@ -256,6 +259,13 @@ impl Pipeline {
         }
         let hop_samples = u64::from(self.host_rate_hz) / 100;
         played.saturating_sub(self.next_start()) / hop_samples.max(1)
+    }
+
+    /// The voice, when a provider of its has failed since the last call.
+    pub fn take_failed_provider(&mut self) -> Option<&LoadedVoice> {
+        let failures = self.voice.provider_failures();
+        let before = std::mem::replace(&mut self.told_failures, failures);
+        (failures != before).then_some(&*self.voice)
     }
 
     /// What the last hop gave.

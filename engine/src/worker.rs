@@ -283,6 +283,13 @@ impl Worker {
             .decided_until
             .store(outcome.start + output.len() as u64, Ordering::Release);
 
+        if let Some(voice) = pipeline.take_failed_provider() {
+            self.shared.tell(|words| {
+                words.provider = voice.provider();
+                words.message = voice.provider_message();
+            });
+        }
+
         let counters = &self.shared.counters;
         counters.asleep.store(outcome.asleep, Ordering::Relaxed);
         if outcome.missing {

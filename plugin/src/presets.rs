@@ -119,7 +119,12 @@ impl Preset {
             path: path.to_owned(),
             source,
         };
-        let bytes = std::fs::metadata(path).map_err(file)?.len();
+        let metadata = std::fs::metadata(path).map_err(file)?;
+        if !metadata.is_file() {
+            // A pipe would never let go of who opens it, a device never end.
+            return Err(file(std::io::Error::other("not a file")));
+        }
+        let bytes = metadata.len();
         if bytes > MAX_BYTES {
             return Err(PresetError::TooLarge {
                 path: path.to_owned(),

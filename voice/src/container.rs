@@ -33,8 +33,15 @@ impl Container {
         let metadata = std::fs::metadata(path).map_err(|error| io_error("read", path, &error))?;
         let container = if metadata.is_dir() {
             Self::open_folder(path)?
-        } else {
+        } else if metadata.is_file() {
             Self::open_zip(path, manifest, metadata.len())?
+        } else {
+            // A pipe would never let go of who opens it.
+            return Err(VoiceError::NotAPackage {
+                path: path.to_path_buf(),
+                manifest,
+                found: "neither a file nor a folder".to_owned(),
+            });
         };
         if !container.lengths.contains_key(manifest) {
             return Err(VoiceError::NotAPackage {

@@ -11,6 +11,7 @@ pub mod error;
 pub mod identity;
 pub mod library;
 pub mod manifest;
+pub mod onnx_check;
 pub mod onnx_writer;
 pub mod package;
 pub mod tables;

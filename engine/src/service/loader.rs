@@ -137,7 +137,7 @@ fn ready(slot: &Slot, wanted: &VoiceRef, folders: &[PathBuf]) -> Result<(), Engi
             .iter()
             .any(|input| input == "formant_semitones");
         words.has_tables = (voice.clusters().is_some(), voice.retrieval().is_some());
-        words.provider = voice.provider().to_owned();
+        words.provider = voice.provider();
         words.message = notice(wanted, &voice);
     });
     shared.counters.set_voice_state(VoiceState::Ready);
@@ -159,7 +159,7 @@ fn notice(wanted: &VoiceRef, voice: &Arc<LoadedVoice>) -> String {
             wanted.sha256.get(..12).unwrap_or(&wanted.sha256),
         );
     }
-    voice.provider_message().unwrap_or_default().to_owned()
+    voice.provider_message()
 }
 
 fn refuse(slot: &Slot, error: &EngineError) {

@@ -100,13 +100,18 @@ pub fn mix_to_mono(channels: &[Vec<f32>], weights: &[f32], mono: &mut Vec<f32>) 
     }
 }
 
+/// Most samples of a whole clip, in all channels: 1 GiB of memory, 46 minutes of stereo at 48 kHz.
+///
+/// A FLAC file of 60 KB can hold a gigabyte of silence.
+pub const MAX_CLIP_SAMPLES: usize = 1 << 28;
+
 /// Reads a whole clip; every sample of it is a finite number.
 ///
 /// Memory grows with the clip. For anything that may be hours long use
 /// [`AudioReader`].
 ///
 /// # Errors
-/// The file is missing, empty, shorter than 10 ms, in no known format, damaged
+/// The file is missing, empty, shorter than 10 ms, longer than [`MAX_CLIP_SAMPLES`], in no known format, damaged
 /// throughout, or holds NaN or infinite samples; the message says where.
 pub fn read_audio(path: &Path) -> Result<Audio, AudioError> {
     read_audio_with(path, ReadOptions::default())
@@ -117,11 +122,19 @@ pub fn read_audio(path: &Path) -> Result<Audio, AudioError> {
 /// # Errors
 /// As [`read_audio`].
 pub fn read_audio_with(path: &Path, options: ReadOptions) -> Result<Audio, AudioError> {
-    let mut reader = AudioReader::open(path, options)?;
+    collect(AudioReader::open(path, options)?, MAX_CLIP_SAMPLES)
+}
+
+fn collect(mut reader: AudioReader, most: usize) -> Result<Audio, AudioError> {
     let mut channels = vec![Vec::new(); reader.channels()];
     while let Some(packet) = reader.next_packet()? {
         for (channel, samples) in channels.iter_mut().zip(packet) {
             channel.extend_from_slice(samples);
+        }
+        let samples: usize = channels.iter().map(Vec::len).sum();
+        if samples > most {
+            let path = reader.path().to_path_buf();
+            return Err(AudioError::TooLong { path, most });
         }
     }
     Ok(Audio {
@@ -158,6 +171,22 @@ mod tests {
             channels: vec![vec![0.5, -0.5, 0.25], vec![0.0; 3]],
         };
         assert_eq!(audio.to_mono(), vec![0.5, -0.5, 0.25]);
+    }
+
+    #[test]
+    fn a_clip_is_not_collected_beyond_its_bound() {
+        let path = std::env::temp_dir().join(format!("timbra-bound-{}.wav", std::process::id()));
+        write_wav(&path, 8_000, &[[0.5; 100]; 2], SampleKind::Int16).unwrap();
+        let collected = |most| {
+            let reader = AudioReader::open(&path, ReadOptions::default()).unwrap();
+            collect(reader, most)
+        };
+        assert_eq!(collected(200).unwrap().samples(), 100);
+        assert!(matches!(
+            collected(199),
+            Err(AudioError::TooLong { most: 199, .. })
+        ));
+        std::fs::remove_file(&path).unwrap();
     }
 
     #[test]

@@ -205,11 +205,12 @@ pub fn mix_of(text: &str, manifest: &Manifest) -> Result<[f32; MAX_SPEAKERS]> {
         }
         mix[index] = weight;
     }
-    let total: f32 = mix.iter().sum();
+    // In double precision: the sum of weights that are finite is finite too.
+    let total: f64 = mix.iter().map(|&weight| f64::from(weight)).sum();
     if total <= 0.0 {
         return Err(wrong(format!("the weights in \"{text}\" are all 0")));
     }
-    Ok(mix.map(|weight| weight / total))
+    Ok(mix.map(|weight| (f64::from(weight) / total) as f32))
 }
 
 fn speaker_index(name: &str, manifest: &Manifest) -> Option<usize> {

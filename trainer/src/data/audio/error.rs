@@ -65,6 +65,14 @@ pub enum AudioError {
         /// What the decoder said about the first.
         reason: String,
     },
+    /// The decoder panicked.
+    #[error("{} cannot be decoded: the decoder stopped on an internal error ({reason})", path.display())]
+    Decoder {
+        /// The file.
+        path: PathBuf,
+        /// What it said.
+        reason: String,
+    },
     /// A sample that is no finite number.
     #[error(
         "{}: sample {sample} of channel {channel} ({time_s:.4} s) is {value}; expected a finite number (--replace-nan puts silence there)",
@@ -91,5 +99,13 @@ pub enum AudioError {
         found_ms: f64,
         /// The shortest accepted.
         expected_ms: u32,
+    },
+    /// More than is held in memory at once.
+    #[error("{} holds more than {most} samples in all channels; cut it into clips (trainer slice)", path.display())]
+    TooLong {
+        /// The file.
+        path: PathBuf,
+        /// The most accepted.
+        most: usize,
     },
 }

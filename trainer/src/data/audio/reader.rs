@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::Read;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use symphonia::core::codecs::audio::{AudioCodecParameters, AudioDecoder, AudioDecoderOptions};
@@ -104,14 +105,7 @@ impl AudioReader {
             hint.with_extension(extension);
         }
         let file = File::open(path).map_err(io)?;
-        let stream = MediaSourceStream::new(Box::new(file), Default::default());
-        let format = symphonia::default::get_probe()
-            .probe(
-                &hint,
-                stream,
-                FormatOptions::default(),
-                MetadataOptions::default(),
-            )
+        let format = guarded(path, || probe(file, &hint))?
             .map_err(|error| unrecognised(error.to_string()))?;
         let track = format
             .default_track(TrackType::Audio)
@@ -123,7 +117,8 @@ impl AudioReader {
             .cloned()
             .ok_or_else(|| unrecognised("the audio track has no codec".to_owned()))?;
         let (track_id, expected_samples) = (track.id, track.num_frames);
-        let decoder = make_decoder(&parameters).map_err(|error| unrecognised(error.to_string()))?;
+        let decoder = guarded(path, || make_decoder(&parameters))?
+            .map_err(|error| unrecognised(error.to_string()))?;
         let rate_hz = parameters.sample_rate.unwrap_or(0);
         let header = |what, expected, found: String| AudioError::Header {
             path: path.to_path_buf(),
@@ -155,7 +150,7 @@ impl AudioReader {
         let channels = match &reader.parameters.channels {
             Some(channels) => channels.count(),
             // Some containers leave it to the first packet.
-            None => reader.channels_of_first_packet()?,
+            None => guarded(path, || reader.channels_of_first_packet())??,
         };
         if channels == 0 || channels > MAX_CHANNELS {
             return Err(header("the channel count", "1 to 64", channels.to_string()));
@@ -207,7 +202,7 @@ impl AudioReader {
     /// out shorter than asked for, or nothing of it can be decoded.
     pub fn next_packet(&mut self) -> Result<Option<&[Vec<f32>]>, AudioError> {
         while !self.ended {
-            let packet = match self.format.next_packet() {
+            let packet = match guarded(&self.path, || self.format.next_packet())? {
                 Ok(Some(packet)) => packet,
                 Ok(None) => return self.end(false),
                 Err(DecodeError::ResetRequired) => {
@@ -228,7 +223,7 @@ impl AudioReader {
                 continue;
             }
             self.packets += 1;
-            match self.decoder.decode(&packet) {
+            match guarded(&self.path, || self.decoder.decode(&packet))? {
                 Ok(decoded) => {
                     if decoded.spec().rate() != self.rate_hz
                         || decoded.num_planes() != self.packet.len()
@@ -348,10 +343,12 @@ impl AudioReader {
 
     fn restart_decoder(&mut self) -> Result<(), AudioError> {
         self.decoder =
-            make_decoder(&self.parameters).map_err(|error| AudioError::Unrecognised {
-                path: self.path.clone(),
-                reason: error.to_string(),
-                start: first_bytes(&self.path),
+            guarded(&self.path, || make_decoder(&self.parameters))?.map_err(|error| {
+                AudioError::Unrecognised {
+                    path: self.path.clone(),
+                    reason: error.to_string(),
+                    start: first_bytes(&self.path),
+                }
             })?;
         Ok(())
     }
@@ -366,15 +363,7 @@ impl AudioReader {
             path: self.path.clone(),
             reason,
         })?;
-        let stream = MediaSourceStream::new(Box::new(file), Default::default());
-        let mut format = symphonia::default::get_probe()
-            .probe(
-                &Hint::new(),
-                stream,
-                FormatOptions::default(),
-                MetadataOptions::default(),
-            )
-            .map_err(|_| empty())?;
+        let mut format = probe(file, &Hint::new()).map_err(|_| empty())?;
         let mut decoder = make_decoder(&self.parameters).map_err(|_| empty())?;
         while let Ok(Some(packet)) = format.next_packet() {
             if packet.track_id == self.track_id
@@ -397,6 +386,28 @@ impl std::fmt::Debug for AudioReader {
             .field("samples", &self.samples)
             .finish_non_exhaustive()
     }
+}
+
+/// Runs a step of the decoders, which are other people's: a panic in one is the file's fault, not the end of a command
+/// that has a thousand clips to go through. Nothing of a decoder that panicked is used again.
+fn guarded<T>(path: &Path, step: impl FnOnce() -> T) -> Result<T, AudioError> {
+    catch_unwind(AssertUnwindSafe(step)).map_err(|panic| AudioError::Decoder {
+        path: path.to_path_buf(),
+        reason: panic
+            .downcast_ref::<&str>()
+            .map(|text| (*text).to_owned())
+            .or_else(|| panic.downcast_ref::<String>().cloned())
+            .unwrap_or_default(),
+    })
+}
+
+fn probe(file: File, hint: &Hint) -> Result<Box<dyn FormatReader>, DecodeError> {
+    symphonia::default::get_probe().probe(
+        hint,
+        MediaSourceStream::new(Box::new(file), Default::default()),
+        FormatOptions::default(),
+        MetadataOptions::default(),
+    )
 }
 
 fn make_decoder(parameters: &AudioCodecParameters) -> Result<Box<dyn AudioDecoder>, DecodeError> {

@@ -1,0 +1,5 @@
+#![no_main]
+#[path = "../checks/plugin.rs"]
+mod checks;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| checks::preset(bytes));

@@ -1,0 +1,409 @@
+//! The shape of every tensor of a graph, from the shapes of its inputs.
+
+use std::collections::HashMap;
+
+use super::{Attribute, MAX_NUMBERS, MAX_RANK, MAX_WORK, Node, Result, Tensor, limited, refused};
+
+/// Follows `nodes` in their order; every tensor is within the limits, or the graph is refused.
+pub fn walk<'a>(nodes: &[Node<'a>], mut tensors: HashMap<&'a str, Tensor>) -> Result<()> {
+    let (mut numbers, mut work) = (0u64, 0u64);
+    for node in nodes {
+        let what = || format!("{} for {}", node.op, node.output);
+        let mut inputs = Vec::with_capacity(node.inputs.len());
+        for &name in &node.inputs {
+            let tensor = tensors.get(name);
+            if tensor.is_none() && !name.is_empty() {
+                return Err(refused(&what(), "inputs from nodes before it", name));
+            }
+            inputs.push(tensor);
+        }
+        if !OPERATORS.contains(&node.op) {
+            return Err(refused(&what(), &OPERATORS.join(", "), node.op));
+        }
+        let output = output(node, &inputs).ok_or_else(|| {
+            let shapes: Vec<_> = inputs
+                .iter()
+                .map(|input| input.map(|tensor| &tensor.shape))
+                .collect();
+            refused(
+                &what(),
+                "inputs that fit, of a size known before it runs",
+                format!("{shapes:?}"),
+            )
+        })?;
+        limited(
+            "extents of a tensor",
+            output.shape.len() as u64,
+            MAX_RANK as u64,
+        )?;
+        numbers = numbers.saturating_add(count(&output.shape));
+        limited("numbers computed for a frame", numbers, MAX_NUMBERS)?;
+        work = work.saturating_add(multiplications(node, &inputs, &output));
+        limited("multiplications for a frame", work, MAX_WORK)?;
+        if tensors.insert(node.output, output).is_some() {
+            return Err(refused("tensors", "each name once", node.output));
+        }
+    }
+    Ok(())
+}
+
+/// The operators that graphs of voices use.
+pub const OPERATORS: [&str; 44] = [
+    "Abs",
+    "Add",
+    "Cast",
+    "Ceil",
+    "Clip",
+    "Concat",
+    "Cos",
+    "CumSum",
+    "Div",
+    "Equal",
+    "Exp",
+    "Expand",
+    "Floor",
+    "Gather",
+    "GatherElements",
+    "Greater",
+    "Identity",
+    "Less",
+    "Log",
+    "MatMul",
+    "Max",
+    "Min",
+    "Mod",
+    "Mul",
+    "Neg",
+    "Pad",
+    "Pow",
+    "Range",
+    "ReduceMax",
+    "ReduceMean",
+    "Relu",
+    "Reshape",
+    "Round",
+    "Shape",
+    "Sigmoid",
+    "Sin",
+    "Slice",
+    "Sqrt",
+    "Squeeze",
+    "Sub",
+    "Sum",
+    "Tanh",
+    "Unsqueeze",
+    "Where",
+];
+
+/// Numbers of a tensor; an extent of 0 does not hide the others.
+fn count(shape: &[u64]) -> u64 {
+    shape.iter().fold(1, |product: u64, &extent| {
+        product.saturating_mul(extent.max(1))
+    })
+}
+
+fn multiplications(node: &Node<'_>, inputs: &[Option<&Tensor>], output: &Tensor) -> u64 {
+    let inner = match (node.op, inputs.first()) {
+        ("MatMul", Some(Some(left))) => left.shape.last().copied().unwrap_or(1),
+        _ => 1,
+    };
+    count(&output.shape).saturating_mul(inner.max(1))
+}
+
+/// The output of a node; `None` when its inputs do not fit it or its size is not known before it runs.
+fn output(node: &Node<'_>, inputs: &[Option<&Tensor>]) -> Option<Tensor> {
+    let input = |index: usize| inputs.get(index).copied().flatten();
+    let ints = |index: usize| input(index).and_then(|tensor| tensor.ints.as_deref());
+    let first = input(0)?;
+    let rank = first.shape.len();
+    let shaped = |shape| Some(Tensor { shape, ints: None });
+    match node.op {
+        "Abs" | "Cast" | "Ceil" | "Clip" | "Cos" | "CumSum" | "Exp" | "Floor" | "Log" | "Neg"
+        | "Relu" | "Round" | "Sigmoid" | "Sin" | "Sqrt" | "Tanh" => shaped(first.shape.clone()),
+        "Identity" => Some(first.clone()),
+        "Add" | "Div" | "Equal" | "Greater" | "Less" | "Max" | "Min" | "Mod" | "Mul" | "Pow"
+        | "Sub" | "Sum" | "Where" => inputs
+            .iter()
+            .try_fold(Vec::new(), |shape, input| {
+                broadcast(&shape, &(*input)?.shape)
+            })
+            .and_then(shaped),
+        "MatMul" => matmul(&first.shape, &input(1)?.shape).and_then(shaped),
+        "Concat" => concat(node, inputs, rank).and_then(shaped),
+        "Gather" => {
+            let axis = axis(int(node, "axis", 0)?, rank)?;
+            let (before, after) = (&first.shape[..axis], &first.shape[axis + 1..]);
+            shaped([before, &input(1)?.shape, after].concat())
+        }
+        "GatherElements" => shaped(input(1)?.shape.clone()),
+        "Slice" => slice(
+            first,
+            ints(1)?,
+            ints(2)?,
+            input(3).map(|_| ints(3)),
+            input(4).map(|_| ints(4)),
+        )
+        .and_then(shaped),
+        "Reshape" => {
+            if int(node, "allowzero", 0)? != 0 {
+                return None;
+            }
+            Some(Tensor {
+                shape: reshape(&first.shape, ints(1)?)?,
+                ints: first.ints.clone(),
+            })
+        }
+        "Squeeze" | "Unsqueeze" => Some(Tensor {
+            shape: squeeze(node.op, &first.shape, ints(1)?)?,
+            ints: first.ints.clone(),
+        }),
+        "ReduceMax" | "ReduceMean" => reduce(node, &first.shape).and_then(shaped),
+        "Shape" => {
+            let place = |value: i64| within(value, rank as u64) as usize;
+            let start = place(int(node, "start", 0)?);
+            let end = place(int(node, "end", i64::MAX)?);
+            let extents = first.shape.get(start..end.max(start))?;
+            Some(Tensor {
+                shape: vec![extents.len() as u64],
+                ints: extents
+                    .iter()
+                    .map(|&extent| i64::try_from(extent).ok())
+                    .collect(),
+            })
+        }
+        "Range" => {
+            let number = |index: usize| match ints(index)? {
+                [number] => Some(i128::from(*number)),
+                _ => None,
+            };
+            let (start, limit, step) = (number(0)?, number(1)?, number(2)?);
+            shaped(vec![steps(start, limit, step)?])
+        }
+        "Expand" => {
+            let target: Option<Vec<u64>> = ints(1)?
+                .iter()
+                .map(|&extent| extent.try_into().ok())
+                .collect();
+            broadcast(&first.shape, &target?).and_then(shaped)
+        }
+        "Pad" => {
+            let pads = ints(1)?;
+            if pads.len() != 2 * rank || inputs.len() > 3 {
+                return None;
+            }
+            let padded = |(axis, &extent): (usize, &u64)| {
+                let sum =
+                    i128::from(extent) + i128::from(pads[axis]) + i128::from(pads[axis + rank]);
+                u64::try_from(sum).ok()
+            };
+            let shape: Option<Vec<u64>> = first.shape.iter().enumerate().map(padded).collect();
+            shaped(shape?)
+        }
+        _ => None,
+    }
+}
+
+/// An attribute that is a whole number; `None` when it is something else.
+fn int(node: &Node<'_>, name: &str, otherwise: i64) -> Option<i64> {
+    match node.attributes.get(name) {
+        None => Some(otherwise),
+        Some(Attribute::Int(value)) => Some(*value),
+        Some(_) => None,
+    }
+}
+
+fn axis(axis: i64, rank: usize) -> Option<usize> {
+    let axis = if axis < 0 { axis + rank as i64 } else { axis };
+    usize::try_from(axis).ok().filter(|&axis| axis < rank)
+}
+
+/// A place along an axis, counted from the end when negative, brought into it.
+fn within(place: i64, extent: u64) -> u64 {
+    let extent = i128::from(extent);
+    let place = i128::from(place);
+    let place = if place < 0 { place + extent } else { place };
+    place.clamp(0, extent) as u64
+}
+
+fn steps(start: i128, limit: i128, step: i128) -> Option<u64> {
+    match step {
+        0 => None,
+        1.. => u64::try_from((limit - start + step - 1).max(0) / step).ok(),
+        _ => u64::try_from((start - limit - step - 1).max(0) / -step).ok(),
+    }
+}
+
+fn broadcast(left: &[u64], right: &[u64]) -> Option<Vec<u64>> {
+    let rank = left.len().max(right.len());
+    let extent = |shape: &[u64], axis: usize| {
+        let missing = rank - shape.len();
+        if axis < missing {
+            1
+        } else {
+            shape[axis - missing]
+        }
+    };
+    (0..rank)
+        .map(|axis| match (extent(left, axis), extent(right, axis)) {
+            (a, b) if a == b || b == 1 => Some(a),
+            (1, b) => Some(b),
+            _ => None,
+        })
+        .collect()
+}
+
+fn matmul(left: &[u64], right: &[u64]) -> Option<Vec<u64>> {
+    // Vectors are rows on the left and columns on the right, and lose that axis again.
+    let row: Vec<u64> = if left.len() == 1 {
+        vec![1, left[0]]
+    } else {
+        left.to_vec()
+    };
+    let column: Vec<u64> = if right.len() == 1 {
+        vec![right[0], 1]
+    } else {
+        right.to_vec()
+    };
+    let ([batch_left @ .., rows, inner], [batch_right @ .., other, columns]) =
+        (&row[..], &column[..])
+    else {
+        return None;
+    };
+    let mut shape = broadcast(batch_left, batch_right).filter(|_| inner == other)?;
+    shape.extend((left.len() > 1).then_some(*rows));
+    shape.extend((right.len() > 1).then_some(*columns));
+    Some(shape)
+}
+
+fn concat(node: &Node<'_>, inputs: &[Option<&Tensor>], rank: usize) -> Option<Vec<u64>> {
+    let axis = axis(int(node, "axis", i64::MAX)?, rank)?;
+    let mut shape: Option<Vec<u64>> = None;
+    for input in inputs {
+        let next = &(*input)?.shape;
+        shape = Some(match shape {
+            None => next.clone(),
+            Some(mut joined) => {
+                let same = |at: usize| at == axis || joined.get(at) == next.get(at);
+                if next.len() != rank || !(0..rank).all(same) {
+                    return None;
+                }
+                joined[axis] = joined[axis].checked_add(next[axis])?;
+                joined
+            }
+        });
+    }
+    shape
+}
+
+fn slice(
+    data: &Tensor,
+    starts: &[i64],
+    ends: &[i64],
+    axes: Option<Option<&[i64]>>,
+    strides: Option<Option<&[i64]>>,
+) -> Option<Vec<u64>> {
+    let mut shape = data.shape.clone();
+    let mut seen = [false; MAX_RANK];
+    let (axes, strides) = (
+        axes.map_or(Some(None), |known| known.map(Some))?,
+        strides.map_or(Some(None), |known| known.map(Some))?,
+    );
+    let same = |list: Option<&[i64]>| list.is_none_or(|list| list.len() == starts.len());
+    if ends.len() != starts.len() || !same(axes) || !same(strides) || starts.len() > shape.len() {
+        return None;
+    }
+    for (index, (&start, &end)) in starts.iter().zip(ends).enumerate() {
+        let place = axis(axes.map_or(index as i64, |axes| axes[index]), shape.len())?;
+        if std::mem::replace(seen.get_mut(place)?, true) {
+            return None;
+        }
+        let extent = i128::from(shape[place]);
+        let stride = i128::from(strides.map_or(1, |strides| strides[index]));
+        // Backwards goes from the last number to before the first.
+        let (first, last) = if stride < 0 {
+            (-1, extent - 1)
+        } else {
+            (0, extent)
+        };
+        let within = |place: i64| {
+            let place = i128::from(place);
+            let place = if place < 0 { place + extent } else { place };
+            place.max(first).min(last)
+        };
+        shape[place] = steps(within(start).max(0), within(end), stride)?;
+    }
+    Some(shape)
+}
+
+fn reshape(shape: &[u64], target: &[i64]) -> Option<Vec<u64>> {
+    let mut open = None;
+    let mut extents = Vec::with_capacity(target.len());
+    for (axis, &extent) in target.iter().enumerate() {
+        extents.push(match extent {
+            0 => *shape.get(axis)?,
+            -1 if open.is_none() => {
+                open = Some(axis);
+                1
+            }
+            extent => u64::try_from(extent).ok()?,
+        });
+    }
+    let product = |extents: &[u64]| {
+        extents
+            .iter()
+            .try_fold(1u64, |product, &extent| product.checked_mul(extent))
+    };
+    let (total, given) = (product(shape)?, product(&extents)?);
+    if let Some(axis) = open {
+        extents[axis] = total.checked_div(given)?;
+    }
+    (product(&extents)? == total).then_some(extents)
+}
+
+fn squeeze(op: &str, shape: &[u64], axes: &[i64]) -> Option<Vec<u64>> {
+    let inserts = op == "Unsqueeze";
+    let rank = if inserts {
+        shape.len() + axes.len()
+    } else {
+        shape.len()
+    };
+    let mut chosen = vec![false; rank];
+    for &place in axes {
+        if std::mem::replace(&mut chosen[axis(place, rank)?], true) {
+            return None;
+        }
+    }
+    let mut extents = shape.iter();
+    let mut output = Vec::new();
+    for chosen in chosen {
+        match (inserts, chosen) {
+            (true, true) => output.push(1),
+            (false, true) => (*extents.next()? == 1).then_some(())?,
+            (_, false) => output.push(*extents.next()?),
+        }
+    }
+    Some(output)
+}
+
+fn reduce(node: &Node<'_>, shape: &[u64]) -> Option<Vec<u64>> {
+    let all: Vec<i64> = (0..shape.len() as i64).collect();
+    let axes = match node.attributes.get("axes") {
+        None => &all,
+        Some(Attribute::Ints(axes)) => axes,
+        Some(_) => return None,
+    };
+    let mut chosen = vec![false; shape.len()];
+    for &place in axes {
+        chosen[axis(place, shape.len())?] = true;
+    }
+    let keep = int(node, "keepdims", 1)? != 0;
+    let kept = shape.iter().zip(chosen);
+    Some(
+        kept.filter_map(|(&extent, chosen)| match (chosen, keep) {
+            (false, _) => Some(extent),
+            (true, true) => Some(1),
+            (true, false) => None,
+        })
+        .collect(),
+    )
+}
