@@ -1,6 +1,7 @@
 //! The host's side of a stream: everything that runs on the audio thread.
 
 mod dry;
+mod lane;
 mod mixer;
 mod pace;
 
@@ -8,12 +9,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use crate::controls::{ControlFrame, Controls, GRID_SAMPLES, Tier};
+use crate::controls::{Controls, Tier};
 use crate::denormals::FlushDenormals;
 use crate::latency::LatencyPlan;
 use crate::ring::{Event, PortEnds, Shared};
 use crate::status::Counters;
 use dry::{ControlDelay, DryDelay};
+use lane::Sampler;
 use mixer::Mixer;
 use pace::Pace;
 
@@ -52,8 +54,8 @@ pub struct AudioPort {
     position: u64,
     /// Position at which the stream began, or began again.
     base: u64,
-    /// Position at which controls are sampled next.
-    next_grid: u64,
+    /// Where the worker is told of the controls.
+    told: Sampler<Controls>,
     /// Input from this position on was lost because the ring was full.
     lost_from: Option<u64>,
     /// A restart that the worker has to be told of.
@@ -89,13 +91,13 @@ impl AudioPort {
         let config = shared.config;
         Self {
             dry: DryDelay::new(config.channels, shared.latency_samples),
-            controls: ControlDelay::new(shared.latency_samples, config.max_block_samples),
+            controls: ControlDelay::new(&config, shared.latency_samples),
             mixer: Mixer::new(config.host_rate_hz),
             pace: Pace::default(),
             epoch: Instant::now(),
             position: 0,
             base: 0,
-            next_grid: 0,
+            told: Sampler::default(),
             lost_from: None,
             restart: true,
             in_gap: false,
@@ -130,8 +132,7 @@ impl AudioPort {
     /// Processes a block in place; every channel has the same number of samples, channels beyond those of the
     /// configuration are left alone.
     ///
-    /// `controls` holds for this block: the values are sampled at every multiple of [`GRID_SAMPLES`] of the stream
-    /// that lies in it, travel with the audio, and are heard `latency_samples` later.
+    /// `controls` holds for this block: changes travel with the audio and are heard `latency_samples` later.
     ///
     /// Real-time: no allocation, no lock, no system call. Only when the host renders faster than real time, the call
     /// may sleep until the worker has caught up.
@@ -162,7 +163,7 @@ impl AudioPort {
             self.fade = 1.0;
         }
         self.base = self.position;
-        self.next_grid = self.position;
+        self.told.clear();
         self.restart = true;
         self.in_gap = false;
         self.dry.reset();
@@ -244,9 +245,8 @@ impl AudioPort {
     /// Sends the mono mix and the controls to the worker, and keeps the controls until they are heard.
     fn send(&mut self, samples: usize, controls: &Controls) {
         let end = self.position + samples as u64;
-        // One event per grid point, a restart, and the controls that go with it.
-        let events = samples / GRID_SAMPLES as usize + 4;
-        let room = self.ends.has_room(samples, events);
+        // A restart, and the controls that go with it.
+        let room = self.ends.has_room(samples, 2);
         if !room && self.lost_from.is_none() {
             self.lost_from = Some(self.position);
         }
@@ -261,24 +261,14 @@ impl AudioPort {
                         resume: self.position,
                     },
                 );
-                if broken_at.is_some() {
-                    self.ends
-                        .push_event(self.position, Event::Controls(*controls));
-                }
+                self.told.clear();
             }
         }
-        while self.next_grid < end {
-            self.controls.push(ControlFrame {
-                position: self.next_grid,
-                controls: *controls,
-            });
-            if room {
-                self.ends
-                    .push_event(self.next_grid, Event::Controls(*controls));
-            }
-            self.next_grid += GRID_SAMPLES;
-        }
+        self.controls.push(self.position, end, controls);
         if room {
+            if let Some(at) = self.told.take(self.position, end, *controls) {
+                self.ends.push_event(at, Event::Controls(*controls));
+            }
             self.ends.push_audio(&self.mono[..samples]);
         }
     }
