@@ -68,6 +68,8 @@ pub struct AudioPort {
     last: Vec<f32>,
     fading: Vec<f32>,
     fade: f32,
+    /// The way up of what begins after a restart that cut something off.
+    rise: f32,
     tail_samples: u32,
     /// There is a worker on another thread that can be waited for.
     waits: bool,
@@ -107,6 +109,7 @@ impl AudioPort {
             last: vec![0.0; config.channels],
             fading: vec![0.0; config.channels],
             fade: 0.0,
+            rise: 1.0,
             tail_samples: shared.latency_samples + plan.tail_samples,
             waits: true,
             shared,
@@ -153,14 +156,16 @@ impl AudioPort {
         }
     }
 
-    /// Starts over: silence lies behind the next sample. What was heard last fades out within 2 ms, unless the host
-    /// says it renders (then a bounce begins, and must begin the same every time).
+    /// Starts over: silence lies behind the next sample. What was heard last fades out within 2 ms and what comes then
+    /// fades in, unless the host says it renders (then a bounce begins, and must begin the same every time).
     ///
     /// Real-time: yes.
     pub fn reset(&mut self) {
         if !self.pace.is_offline() {
+            let cut_off = self.last.iter().any(|&sample| sample != 0.0);
             self.fading.copy_from_slice(&self.last);
             self.fade = 1.0;
+            self.rise = if cut_off { 0.0 } else { self.rise };
         }
         self.base = self.position;
         self.told.clear();
@@ -342,6 +347,9 @@ impl AudioPort {
                 let sample = &mut channel[start + offset];
                 let dry = self.dry.push(index, *sample);
                 let mut out = gains.mix(dry);
+                if self.rise < 1.0 {
+                    out *= self.rise;
+                }
                 if self.fade > 0.0 {
                     out += self.fading[index] * self.fade;
                 }
@@ -350,6 +358,9 @@ impl AudioPort {
                 *sample = out;
             }
             self.fade = (self.fade - fade_step).max(0.0);
+            if heard.is_some() {
+                self.rise = (self.rise + fade_step).min(1.0);
+            }
         }
         let counters = &self.shared.counters;
         Counters::raise(&counters.out_peak_bits, peak);

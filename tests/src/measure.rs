@@ -20,6 +20,14 @@ pub fn peak(signal: &[f32]) -> f32 {
     signal.iter().fold(0.0, |peak, s| peak.max(s.abs()))
 }
 
+/// Largest step from one sample to the next.
+#[must_use]
+pub fn steepest(signal: &[f32]) -> f32 {
+    signal
+        .windows(2)
+        .fold(0.0, |most, pair| most.max((pair[1] - pair[0]).abs()))
+}
+
 /// Root mean square.
 #[must_use]
 pub fn rms(signal: &[f32]) -> f32 {

@@ -3,6 +3,7 @@
 use std::ffi::CString;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, ensure};
@@ -430,7 +431,7 @@ impl Host for ClapHost {
         let ranges = &self.ranges;
         let processor = self.processor.as_mut().context("not active")?;
         let instance = &mut self.instance;
-        let audio = move || -> Result<Vec<Vec<f32>>> {
+        let mut audio = move || -> Result<Vec<Vec<f32>>> {
             let started = processor
                 .ensure_processing_started()
                 .map_err(|e| anyhow!("start refused: {e}"))?;
@@ -471,10 +472,14 @@ impl Host for ClapHost {
             })
         };
         let result = std::thread::scope(|scope| {
-            let thread = scope.spawn(audio);
-            while !thread.is_finished() {
+            // Dropped when the audio thread is done.
+            let (playing, done) = sync_channel::<()>(0);
+            let thread = scope.spawn(move || {
+                let _playing = playing;
+                audio()
+            });
+            while done.recv_timeout(Duration::from_millis(5)) == Err(RecvTimeoutError::Timeout) {
                 Self::serve_callback(instance);
-                std::thread::sleep(Duration::from_micros(500));
             }
             thread.join()
         });
