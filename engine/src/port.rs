@@ -17,7 +17,7 @@ use crate::status::Counters;
 use dry::{ControlDelay, DryDelay};
 use lane::Sampler;
 use mixer::Mixer;
-use pace::Pace;
+use pace::{Block, Pace};
 
 /// Time between two looks while waiting for the worker.
 const LOOK: Duration = Duration::from_micros(100);
@@ -48,6 +48,7 @@ pub struct AudioPort {
     controls: ControlDelay,
     mixer: Mixer,
     pace: Pace,
+    block: Block,
     /// The clock on the wall begins here.
     epoch: Instant,
     /// Position of the next sample.
@@ -96,6 +97,7 @@ impl AudioPort {
             controls: ControlDelay::new(&config, shared.latency_samples),
             mixer: Mixer::new(config.host_rate_hz),
             pace: Pace::default(),
+            block: Block::default(),
             epoch: Instant::now(),
             position: 0,
             base: 0,
@@ -148,12 +150,25 @@ impl AudioPort {
             .unwrap_or(0);
         let controls = controls.sane();
         let most = self.shared.config.max_block_samples;
+        let place = channels
+            .first()
+            .map_or(0, |channel| channel.as_ptr() as usize);
+        if !self.block.goes_on(place, samples, most) {
+            self.block.came_s = self.epoch.elapsed().as_secs_f64();
+            self.pace.begin(self.block.came_s);
+        }
         let mut start = 0;
         while start < samples {
             let end = (start + most).min(samples);
             self.process_piece(channels, start, end, &controls);
             start = end;
         }
+        let audio_s = self.block.samples as f64 / f64::from(self.shared.config.host_rate_hz);
+        self.pace.end(
+            self.block.came_s,
+            self.epoch.elapsed().as_secs_f64(),
+            audio_s,
+        );
     }
 
     /// Starts over: silence lies behind the next sample. What was heard last fades out within 2 ms and what comes then
@@ -195,8 +210,6 @@ impl AudioPort {
         end: usize,
         controls: &Controls,
     ) {
-        let came_s = self.epoch.elapsed().as_secs_f64();
-        self.pace.begin(came_s);
         self.shared
             .counters
             .free_wheeling
@@ -217,9 +230,6 @@ impl AudioPort {
         self.shared
             .played_until
             .store(self.position, Ordering::Release);
-        let audio_s = samples as f64 / f64::from(self.shared.config.host_rate_hz);
-        self.pace
-            .end(came_s, self.epoch.elapsed().as_secs_f64(), audio_s);
     }
 
     /// Reads the input: the mono mix for the worker, and nothing that is not a number for anyone.

@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
+use crate::syscalls::Watch;
+
 pub mod clap;
 pub mod vst3;
 mod vst3_objects;
@@ -138,6 +140,9 @@ pub enum Pace {
     Free,
     /// As a sound card would ask for them.
     RealTime,
+    /// As [`Self::RealTime`], to the microsecond and without asking the kernel: never early, and what was late is not
+    /// made up for.
+    Strict,
 }
 
 /// One stretch of audio to send through an active plugin.
@@ -151,6 +156,8 @@ pub struct Job<'a> {
     pub changes: &'a [Change],
     /// Speed.
     pub pace: Pace,
+    /// Notes what the audio thread asks of the kernel inside the plugin.
+    pub watch: Option<&'a Watch>,
 }
 
 impl<'a> Job<'a> {
@@ -162,6 +169,7 @@ impl<'a> Job<'a> {
             blocks,
             changes: &[],
             pace: Pace::Free,
+            watch: None,
         }
     }
 }
@@ -321,7 +329,11 @@ fn drive(
     let mut changes = Vec::new();
     let mut next_change = 0;
     let mut position = 0;
+    if let Some(watch) = job.watch {
+        watch.this_thread()?;
+    }
     let start = Instant::now();
+    let mut strictly_due = start;
     for &wanted in job.blocks.iter().cycle() {
         if position == total {
             break;
@@ -338,6 +350,12 @@ fn drive(
             if ahead >= Duration::from_millis(1) {
                 std::thread::sleep(ahead);
             }
+        }
+        if job.pace == Pace::Strict {
+            while Instant::now() < strictly_due {
+                std::hint::spin_loop();
+            }
+            strictly_due = Instant::now() + Duration::from_secs_f64(length as f64 / setup.rate_hz);
         }
         for (channel, source) in block_in.iter_mut().zip(job.input) {
             channel.clear();

@@ -9,5 +9,6 @@ pub mod host;
 pub mod measure;
 pub mod singer;
 pub mod state;
+pub mod syscalls;
 pub mod voices;
 pub mod wav;

@@ -53,10 +53,9 @@ fn bounce_of(host: &mut dyn Host, setup: Setup, blocks: &[usize], pace: Pace) ->
     let changes = automation(host, total);
     let input = vec![channel; setup.channels];
     let job = Job {
-        input: &input,
-        blocks,
         changes: &changes,
         pace,
+        ..Job::new(&input, blocks)
     };
     let mut output = host.render(&job).expect("render");
     for channel in &mut output {

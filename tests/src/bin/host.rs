@@ -338,10 +338,9 @@ fn convert(format: Format, args: &Convert) -> Result<()> {
         Pace::Free
     };
     let job = Job {
-        input: &sound.channels,
-        blocks: &args.block,
         changes: &changes,
         pace,
+        ..Job::new(&sound.channels, &args.block)
     };
     let start = Instant::now();
     let mut output = host.render(&job)?;

@@ -20,6 +20,8 @@ use clack_host::events::event_types::ParamValueEvent;
 use clack_host::prelude::*;
 use clack_host::utils::ClapId;
 
+use crate::syscalls::inside;
+
 use super::{Block, Change, Format, Host, Job, Mode, Parameter, Setup, drive};
 
 /// Requests a plugin may raise from any thread.
@@ -458,16 +460,12 @@ impl Host for ClapHost {
                     ),
                 }]);
                 let time = start + block.position_samples as u64;
-                started
-                    .process(
-                        &input,
-                        &mut output,
-                        &events.as_input(),
-                        &mut OutputEvents::void(),
-                        Some(time),
-                        None,
-                    )
-                    .map_err(|e| anyhow!("process failed at {}: {e}", block.position_samples))?;
+                let events = events.as_input();
+                inside(|| {
+                    let mut ignored = OutputEvents::void();
+                    started.process(&input, &mut output, &events, &mut ignored, Some(time), None)
+                })
+                .map_err(|e| anyhow!("process failed at {}: {e}", block.position_samples))?;
                 Ok(())
             })
         };

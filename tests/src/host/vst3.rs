@@ -22,6 +22,8 @@ use vst3::Steinberg::{
 };
 use vst3::{ComPtr, ComWrapper, Interface};
 
+use crate::syscalls::inside;
+
 use super::vst3_objects::{Application, Changes, Handler, Stream};
 use super::{Block, Format, Host, Job, Mode, Parameter, Setup, drive};
 
@@ -517,7 +519,10 @@ fn process(
     };
     // SAFETY: every pointer in `data` is valid for the length it announces and
     // outlives the call.
-    check(unsafe { processor.process(&mut data) }, "process")
+    check(
+        inside(|| unsafe { processor.process(&mut data) }),
+        "process",
+    )
 }
 
 /// Milliseconds a scanner spends on the library.
