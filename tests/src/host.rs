@@ -158,6 +158,8 @@ pub struct Job<'a> {
     pub pace: Pace,
     /// Notes what the audio thread asks of the kernel inside the plugin.
     pub watch: Option<&'a Watch>,
+    /// Input and output are the same memory.
+    pub in_place: bool,
 }
 
 impl<'a> Job<'a> {
@@ -170,6 +172,7 @@ impl<'a> Job<'a> {
             changes: &[],
             pace: Pace::Free,
             watch: None,
+            in_place: false,
         }
     }
 }
@@ -204,12 +207,26 @@ pub trait Host {
     ///
     /// # Errors
     /// When the plugin refuses.
-    fn save(&mut self) -> Result<Vec<u8>>;
+    fn save(&mut self) -> Result<Vec<u8>> {
+        self.save_in_pieces(usize::MAX)
+    }
     /// Restores a state.
     ///
     /// # Errors
     /// When the plugin refuses.
-    fn load(&mut self, state: &[u8]) -> Result<()>;
+    fn load(&mut self, state: &[u8]) -> Result<()> {
+        self.load_in_pieces(state, usize::MAX)
+    }
+    /// As [`Self::save`], through a stream that takes at most `piece` bytes at a time.
+    ///
+    /// # Errors
+    /// When the plugin refuses.
+    fn save_in_pieces(&mut self, piece: usize) -> Result<Vec<u8>>;
+    /// As [`Self::load`], from a stream that gives at most `piece` bytes at a time.
+    ///
+    /// # Errors
+    /// When the plugin refuses.
+    fn load_in_pieces(&mut self, state: &[u8], piece: usize) -> Result<()>;
     /// Prepares for processing.
     ///
     /// # Errors
@@ -301,6 +318,8 @@ struct Block<'a> {
     output: &'a mut [Vec<f32>],
     /// Positions relative to the block.
     changes: &'a [Change],
+    /// The plugin reads its input from the output's memory.
+    in_place: bool,
 }
 
 /// Cuts a job into blocks and checks what comes back.
@@ -365,6 +384,11 @@ fn drive(
             channel.clear();
             channel.resize(length, f32::NAN);
         }
+        if job.in_place {
+            for (output, input) in block_out.iter_mut().zip(&block_in) {
+                output.copy_from_slice(input);
+            }
+        }
         changes.clear();
         while let Some(change) = job.changes.get(next_change) {
             if change.at_samples >= position + length {
@@ -382,6 +406,7 @@ fn drive(
             input: &mut block_in,
             output: &mut block_out,
             changes: &changes,
+            in_place: job.in_place,
         })?;
         for (all, channel) in output.iter_mut().zip(&block_out) {
             if let Some(at) = channel.iter().position(|s| !s.is_finite()) {

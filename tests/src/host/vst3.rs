@@ -285,15 +285,14 @@ impl Host for Vst3Host {
                 id,
                 value,
             }];
-            let empty = vec![Vec::new(); self.setup.map_or(2, |s| s.channels)];
-            let mut output = empty.clone();
-            let mut input = empty;
+            // Neither has it buses.
             let setup = self.setup.context("not active")?;
             let block = Block {
                 position_samples: 0,
-                input: &mut input,
-                output: &mut output,
+                input: &mut [],
+                output: &mut [],
                 changes: &changes,
+                in_place: false,
             };
             process(&self.processor, setup, self.position_samples, block)?;
         }
@@ -324,8 +323,8 @@ impl Host for Vst3Host {
         Ok(value)
     }
 
-    fn save(&mut self) -> Result<Vec<u8>> {
-        let stream = ComWrapper::new(Stream::default());
+    fn save_in_pieces(&mut self, piece: usize) -> Result<Vec<u8>> {
+        let stream = Stream::new(&[], piece);
         let pointer = stream.to_com_ptr::<IBStream>().context("stream")?;
         // SAFETY: the stream outlives the call.
         let result = unsafe { self.component.getState(pointer.as_ptr()) };
@@ -333,9 +332,9 @@ impl Host for Vst3Host {
         Ok(stream.bytes.borrow().clone())
     }
 
-    fn load(&mut self, state: &[u8]) -> Result<()> {
+    fn load_in_pieces(&mut self, state: &[u8], piece: usize) -> Result<()> {
         for component in [true, false] {
-            let stream = Stream::reading(state);
+            let stream = Stream::new(state, piece);
             let pointer = stream.to_com_ptr::<IBStream>().context("stream")?;
             // SAFETY: the stream outlives the call.
             let result = unsafe {
@@ -475,8 +474,13 @@ fn process(
     block: Block,
 ) -> Result<()> {
     let samples = block.input.first().map_or(0, Vec::len) as int32;
-    let mut in_channels: Vec<*mut f32> = block.input.iter_mut().map(|c| c.as_mut_ptr()).collect();
     let mut out_channels: Vec<*mut f32> = block.output.iter_mut().map(|c| c.as_mut_ptr()).collect();
+    let mut in_channels: Vec<*mut f32> = if block.in_place {
+        out_channels.clone()
+    } else {
+        block.input.iter_mut().map(|c| c.as_mut_ptr()).collect()
+    };
+    let buses = int32::from(!in_channels.is_empty());
     let bus = |channels: &mut Vec<*mut f32>| AudioBusBuffers {
         numChannels: channels.len() as int32,
         silenceFlags: 0,
@@ -507,8 +511,8 @@ fn process(
         processMode: process_mode(setup.mode),
         symbolicSampleSize: SymbolicSampleSizes_::kSample32 as int32,
         numSamples: samples,
-        numInputs: 1,
-        numOutputs: 1,
+        numInputs: buses,
+        numOutputs: buses,
         inputs: &mut input,
         outputs: &mut output,
         inputParameterChanges: changes_ptr.as_ptr(),
