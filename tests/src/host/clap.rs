@@ -1,6 +1,6 @@
 //! The CLAP host, on clack-host.
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::io::{Read, Write};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -216,13 +216,22 @@ impl ClapHost {
     /// # Errors
     /// As [`Self::open`].
     pub fn open_unloading(path: &Path) -> Result<Self> {
-        let (entry, id, _) = scan(path)?;
+        let (.., id, _) = scan(path)?;
+        Self::open_id(path, &id)
+    }
+
+    /// As [`Self::open_unloading`], of the plugin with this id.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_id(path: &Path, id: &CStr) -> Result<Self> {
+        let (entry, ..) = scan(path)?;
         let about = HostInfo::new("Timbra test host", "Timbra", "", env!("CARGO_PKG_VERSION"))?;
         let mut instance = PluginInstance::<Handlers>::new(
             |()| Shared::new(),
             |shared| MainThread(shared),
             &entry,
-            &id,
+            id,
             &about,
         )
         .map_err(|e| anyhow!("cannot create {id:?}: {e}"))?;
@@ -528,16 +537,13 @@ impl Host for ClapHost {
                         .map(|c| (c.as_mut_ptr(), c.len()))
                         .collect()
                 };
+                let channels = places.iter().map(|&(start, length)| {
+                    // SAFETY: only the addresses are handed on, and only the plugin follows them.
+                    InputChannel::variable(unsafe { std::slice::from_raw_parts_mut(start, length) })
+                });
                 let input = in_ports.with_input_buffers([AudioPortBuffer {
                     latency: 0,
-                    channels: AudioPortBufferType::f32_input_only(places.iter().map(
-                        // SAFETY: only the addresses are handed on, and only the plugin follows them.
-                        |&(start, length)| {
-                            InputChannel::variable(unsafe {
-                                std::slice::from_raw_parts_mut(start, length)
-                            })
-                        },
-                    )),
+                    channels: AudioPortBufferType::f32_input_only(channels),
                 }]);
                 let mut output = out_ports.with_output_buffers([AudioPortBuffer {
                     latency: 0,

@@ -36,7 +36,7 @@ pub struct Vst3Host {
     handler: ComWrapper<Handler>,
     setup: Option<Setup>,
     position_samples: i64,
-    _application: ComWrapper<Application>,
+    application: ComWrapper<Application>,
     _module: Module,
 }
 
@@ -246,10 +246,35 @@ impl Vst3Host {
                 handler,
                 setup: None,
                 position_samples: 0,
-                _application: application,
+                application,
                 _module: module,
             })
         }
+    }
+
+    /// The component, for what a studio host does not do.
+    #[must_use]
+    pub fn component(&self) -> &ComPtr<IComponent> {
+        &self.component
+    }
+
+    /// The processor, likewise.
+    #[must_use]
+    pub fn processor(&self) -> &ComPtr<IAudioProcessor> {
+        &self.processor
+    }
+
+    /// The controller, likewise.
+    #[must_use]
+    pub fn controller(&self) -> &ComPtr<IEditController> {
+        &self.controller
+    }
+
+    /// The host, as `initialize` wants it; it lives as long as this.
+    #[must_use]
+    pub fn context(&self) -> *mut FUnknown {
+        let context = self.application.as_com_ref::<IHostApplication>();
+        context.map_or(null_mut(), |context| context.as_ptr().cast())
     }
 
     fn known(&self, id: u32) -> Result<()> {
