@@ -97,6 +97,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         share(began)
     );
 
+    println!("\nprocess in the audio thread, stereo, nanoseconds");
+    for block_samples in [1, 16, 64, 256, 1024] {
+        let (typical, per_sample) = call_ns(&voice, block_samples)?;
+        println!("  blocks of {block_samples:>4}: {typical:>6} a call, {per_sample:.1} a sample");
+    }
+
     println!("\nthreads of the service while one stream plays in real time, 4 s each");
     let wanted = VoiceRef::at(&path);
     let config = StreamConfig {
@@ -133,6 +139,39 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         );
     }
     Ok(())
+}
+
+/// Median time of a call with so many samples, and mean time per sample.
+fn call_ns(
+    voice: &Arc<timbra_engine::LoadedVoice>,
+    block_samples: usize,
+) -> Result<(u128, f64), timbra_engine::EngineError> {
+    let config = StreamConfig {
+        host_rate_hz: 48_000,
+        max_block_samples: block_samples,
+        channels: 2,
+        tier: Tier::Live,
+    };
+    let mut joined = offline::Joined::new(voice, config)?;
+    let input = &song(48_000)[..2 * 48_000];
+    let mut calls = Vec::with_capacity(input.len() / block_samples);
+    for piece in input.chunks_exact(480.max(block_samples)) {
+        let (mut left, mut right) = (piece.to_vec(), piece.to_vec());
+        for (left, right) in left
+            .chunks_mut(block_samples)
+            .zip(right.chunks_mut(block_samples))
+        {
+            let entered = std::time::Instant::now();
+            joined
+                .port
+                .process(&mut [left, right], &Controls::default());
+            calls.push(entered.elapsed().as_nanos());
+        }
+        while joined.worker.step()? == timbra_engine::worker::Step::Worked {}
+    }
+    let total: u128 = calls.iter().sum();
+    calls.sort_unstable();
+    Ok((calls[calls.len() / 2], total as f64 / input.len() as f64))
 }
 
 /// Seconds the service's worker threads have computed (on Linux; elsewhere 0).

@@ -3,10 +3,10 @@
 use serde::{Deserialize, Serialize};
 use timbra_voice::manifest::MAX_SPEAKERS;
 
-/// Distance, in host samples, between the positions at which controls are sampled.
+/// Shortest distance, in host samples, between two positions at which a control is sampled.
 ///
-/// Between two grid points every continuous control moves on a straight line, so that a step at a grid point is heard
-/// as a ramp over the 64 samples before it.
+/// A change is sampled exactly where it is; one that follows closer than this waits. A step of a continuous control
+/// takes this time.
 pub const GRID_SAMPLES: u64 = 64;
 
 const _: () = assert!(MAX_SPEAKERS == 8, "Controls::speaker_mix has eight weights");
@@ -152,6 +152,20 @@ impl Controls {
             gate_db: line(self.gate_db, next.gate_db),
             dry_wet: line(self.dry_wet, next.dry_wet),
             output_gain_db: line(self.output_gain_db, next.output_gain_db),
+            ..*self
+        }
+    }
+
+    /// These numbers with the switches of `other`.
+    ///
+    /// Real-time: yes.
+    pub fn with_switches_of(&self, other: &Self) -> Self {
+        Self {
+            cluster_method: other.cluster_method,
+            auto_pitch: other.auto_pitch,
+            seed: other.seed,
+            bypass: other.bypass,
+            fallback: other.fallback,
             ..*self
         }
     }

@@ -29,7 +29,7 @@ const FEATURES_WHEN_LATE: u64 = 3;
 /// Lowest F0 a voice is asked for, in Hz.
 const LOWEST_F0_HZ: f32 = 20.0;
 
-/// The controls along the input, as far as they are known and needed.
+/// The controls along the input, as far as they are known and needed. Each holds until the next.
 #[derive(Debug, Default)]
 pub(crate) struct ControlTrack {
     frames: VecDeque<ControlFrame>,
@@ -55,18 +55,36 @@ impl ControlTrack {
         }
     }
 
-    /// The controls at a position, on straight lines between frames; forgets what lies before.
-    pub fn at(&mut self, position: f64) -> Controls {
-        self.forget_before(position);
-        match (self.frames.front(), self.frames.get(1)) {
-            (Some(before), Some(after)) if position > before.position as f64 => {
-                let way =
-                    (position - before.position as f64) / (after.position - before.position) as f64;
-                before.controls.towards(&after.controls, way as f32)
+    /// The numbers' means over `reach` samples on either side of a position, the switches as they are there, and the
+    /// mix normalised over the `speakers` there are; forgets what lies before.
+    pub fn around(&mut self, position: f64, reach: f64, speakers: usize) -> Controls {
+        self.forget_before(position - reach);
+        let normalised = |controls: Controls| Controls {
+            speaker_mix: controls.normalised_mix(speakers),
+            ..controls
+        };
+        let first = self.frames.front().map(|frame| frame.controls);
+        let first = normalised(first.unwrap_or_default());
+        let (mut mean, mut held) = (first, first);
+        let begin = position - reach;
+        for (index, frame) in self.frames.iter().enumerate().skip(1) {
+            let from = frame.position as f64;
+            if from >= position + reach {
+                break;
             }
-            (Some(only), _) => only.controls,
-            (None, _) => Controls::default(),
+            if from <= position {
+                held = frame.controls;
+            }
+            let next = self.frames.get(index + 1);
+            let to = next.map_or(f64::INFINITY, |next| next.position as f64);
+            let to = to.min(position + reach);
+            // Over everything up to its own end, it holds for this share.
+            mean = mean.towards(
+                &normalised(frame.controls),
+                ((to - from) / (to - begin)) as f32,
+            );
         }
+        mean.with_switches_of(&held)
     }
 }
 
@@ -317,7 +335,7 @@ impl Pipeline {
             self.output_samples = 0;
             return Ok(outcome);
         };
-        controls.forget_before(self.position_of(index));
+        controls.forget_before(self.position_of(index) - self.hop_host_samples());
         match frame {
             Some(frame) if late_hops == 0 => self.make(index, frame, controls, &mut outcome)?,
             Some(_) => outcome.missing = true,
@@ -341,8 +359,11 @@ impl Pipeline {
     ) -> Result<(), EngineError> {
         let manifest = self.voice.manifest();
         let position = self.position_of(index);
-        let controls = controls.at(position);
-        let mix = controls.normalised_mix(manifest.speakers.len());
+        // Between frames the graph moves on straight lines, so this one is heard from the frame before to the frame
+        // after; with the mean over that time, the middle of a step is heard where it is.
+        let speakers = manifest.speakers.len();
+        let controls = controls.around(position, self.hop_host_samples(), speakers);
+        let mix = controls.speaker_mix;
         let shift = controls.pitch_semitones
             + self
                 .auto_pitch
@@ -403,10 +424,13 @@ impl Pipeline {
 
     /// Input position, in host samples of the stream, that frame `index` describes.
     fn position_of(&self, index: u64) -> f64 {
-        let content_samples = index as f64 * CONTENT_HOP_SAMPLES as f64;
-        let host_samples =
-            content_samples * f64::from(self.host_rate_hz) / f64::from(CONTENT_RATE_HZ);
+        let host_samples = index as f64 * self.hop_host_samples();
         self.base as f64 + host_samples - self.into.delay_input_samples()
+    }
+
+    /// Time between two frames, in host samples. Not longer than any look-ahead: what holds there is known.
+    fn hop_host_samples(&self) -> f64 {
+        CONTENT_HOP_SAMPLES as f64 * f64::from(self.host_rate_hz) / f64::from(CONTENT_RATE_HZ)
     }
 
     /// In place of a hop that is not a number: what was heard last, going to silence. The states start over.
@@ -471,5 +495,60 @@ impl Pipeline {
         self.envelope = EnvelopeMatch::new(manifest.delay_samples, manifest.hop_samples);
         self.gains = GainLine::new(manifest.delay_samples, manifest.hop_samples);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pitches(pitches: &[(u64, f32)]) -> ControlTrack {
+        let mut track = ControlTrack::default();
+        for &(position, pitch_semitones) in pitches {
+            track.push(ControlFrame {
+                position,
+                controls: Controls {
+                    pitch_semitones,
+                    auto_pitch: pitch_semitones > 5.0,
+                    ..Controls::default()
+                },
+            });
+        }
+        track
+    }
+
+    #[test]
+    fn a_step_counts_by_its_share_of_the_time_around_a_frame() {
+        for (step, share) in [
+            (400, 1.0),
+            (520, 1.0),
+            (760, 0.75),
+            (1000, 0.5),
+            (1480, 0.0),
+        ] {
+            let around = pitches(&[(0, 0.0), (step, 10.0)]).around(1000.0, 480.0, 1);
+            assert!(
+                (around.pitch_semitones - 10.0 * share).abs() < 1e-5,
+                "at {step}"
+            );
+            assert_eq!(around.auto_pitch, step <= 1000);
+        }
+        let twice = pitches(&[(0, 0.0), (900, 8.0), (1100, 2.0)]).around(1000.0, 400.0, 1);
+        assert!((twice.pitch_semitones - (200.0 * 8.0 + 300.0 * 2.0) / 800.0).abs() < 1e-5);
+    }
+
+    #[test]
+    fn half_of_a_step_lies_where_it_is_whatever_the_frames() {
+        let hop = 480.0;
+        for step in 4000..4480u64 {
+            let at = |frame: f64| {
+                let controls = pitches(&[(0, 0.0), (step, 1.0)]).around(frame * hop, hop, 1);
+                f64::from(controls.pitch_semitones)
+            };
+            let after = (0..20).find(|&k| at(f64::from(k)) >= 0.5).unwrap_or(0);
+            let (low, high) = (at(f64::from(after) - 1.0), at(f64::from(after)));
+            let heard = hop * (f64::from(after) - 1.0 + (0.5 - low) / (high - low));
+            assert!((heard - step as f64).abs() < 0.01, "{step}: {heard}");
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! The host's side of a stream: everything that runs on the audio thread.
 
 mod dry;
+mod lane;
 mod mixer;
 mod pace;
 
@@ -13,13 +14,14 @@ use ringbuf::{HeapCons, HeapProd};
 use serde::{Deserialize, Serialize};
 
 use crate::board::{Board, PortCounters, add};
-use crate::controls::{ControlFrame, Controls, GRID_SAMPLES, Tier};
+use crate::controls::{Controls, Tier};
 use crate::denormals::FlushDenormals;
 use crate::latency::LatencyPlan;
 use crate::ring::{Event, PortEnds};
 use dry::{ControlDelay, DryDelay};
+use lane::Sampler;
 use mixer::Mixer;
-use pace::Pace;
+use pace::{Block, Pace};
 
 /// Time between two looks while waiting for the worker.
 const LOOK: Duration = Duration::from_micros(100);
@@ -76,14 +78,15 @@ pub struct AudioPort {
     controls: ControlDelay,
     mixer: Mixer,
     pace: Pace,
+    block: Block,
     /// The clock on the wall begins here.
     epoch: Instant,
     /// Position of the next sample.
     position: u64,
     /// Position at which the stream began, or began again.
     base: u64,
-    /// Position at which controls are sampled next.
-    next_grid: u64,
+    /// Where the worker is told of the controls.
+    told: Sampler<Controls>,
     /// Input from this position on was lost because the ring was full.
     lost_from: Option<u64>,
     /// A restart that the worker has to be told of.
@@ -100,6 +103,8 @@ pub struct AudioPort {
     last: Vec<f32>,
     fading: Vec<f32>,
     fade: f32,
+    /// The way up of what begins after a restart that cut something off.
+    rise: f32,
     tail_samples: u32,
     /// There is a worker on another thread that can be waited for.
     waits: bool,
@@ -128,13 +133,14 @@ impl AudioPort {
     ) -> Self {
         Self {
             dry: DryDelay::new(config.channels, plan.latency_samples),
-            controls: ControlDelay::new(plan.latency_samples, config.max_block_samples),
+            controls: ControlDelay::new(&config, plan.latency_samples),
             mixer: Mixer::new(config.host_rate_hz),
             pace: Pace::default(),
+            block: Block::default(),
             epoch: Instant::now(),
             position: 0,
             base: 0,
-            next_grid: 0,
+            told: Sampler::default(),
             lost_from: None,
             restart: true,
             in_gap: false,
@@ -146,6 +152,7 @@ impl AudioPort {
             last: vec![0.0; config.channels],
             fading: vec![0.0; config.channels],
             fade: 0.0,
+            rise: 1.0,
             tail_samples: plan.latency_samples + plan.tail_samples,
             waits: true,
             config,
@@ -187,8 +194,7 @@ impl AudioPort {
     /// Processes a block in place; every channel has the same number of samples, channels beyond those of the
     /// configuration are left alone.
     ///
-    /// `controls` holds for this block: the values are sampled at every multiple of [`GRID_SAMPLES`] of the stream
-    /// that lies in it, travel with the audio, and are heard `latency_samples` later.
+    /// `controls` holds for this block: changes travel with the audio and are heard `latency_samples` later.
     ///
     /// Real-time: no allocation, no lock, no system call. Only when the host renders faster than real time, the call
     /// may sleep until the worker has caught up.
@@ -201,25 +207,40 @@ impl AudioPort {
             .unwrap_or(0);
         let controls = controls.sane();
         let most = self.config.max_block_samples;
+        let place = channels
+            .first()
+            .map_or(0, |channel| channel.as_ptr() as usize);
+        if !self.block.goes_on(place, samples, most) {
+            self.block.came_s = self.epoch.elapsed().as_secs_f64();
+            self.pace.begin(self.block.came_s);
+        }
         let mut start = 0;
         while start < samples {
             let end = (start + most).min(samples);
             self.process_piece(channels, start, end, &controls);
             start = end;
         }
+        let audio_s = self.block.samples as f64 / f64::from(self.config.host_rate_hz);
+        self.pace.end(
+            self.block.came_s,
+            self.epoch.elapsed().as_secs_f64(),
+            audio_s,
+        );
     }
 
-    /// Starts over: silence lies behind the next sample. What was heard last fades out within 2 ms, unless the host
-    /// says it renders (then a bounce begins, and must begin the same every time).
+    /// Starts over: silence lies behind the next sample. What was heard last fades out within 2 ms and what comes then
+    /// fades in, unless the host says it renders (then a bounce begins, and must begin the same every time).
     ///
     /// Real-time: yes.
     pub fn reset(&mut self) {
         if !self.pace.is_offline() {
+            let cut_off = self.last.iter().any(|&sample| sample != 0.0);
             self.fading.copy_from_slice(&self.last);
             self.fade = 1.0;
+            self.rise = if cut_off { 0.0 } else { self.rise };
         }
         self.base = self.position;
-        self.next_grid = self.position;
+        self.told.clear();
         self.restart = true;
         self.in_gap = false;
         self.dry.reset();
@@ -246,8 +267,6 @@ impl AudioPort {
         end: usize,
         controls: &Controls,
     ) {
-        let came_s = self.epoch.elapsed().as_secs_f64();
-        self.pace.begin(came_s);
         self.counters
             .free_wheeling
             .store(self.pace.free_wheels(), Ordering::Relaxed);
@@ -269,9 +288,6 @@ impl AudioPort {
             .board()
             .played_until
             .store(self.position, Ordering::Release);
-        let audio_s = samples as f64 / f64::from(self.config.host_rate_hz);
-        self.pace
-            .end(came_s, self.epoch.elapsed().as_secs_f64(), audio_s);
     }
 
     /// Reads the input: the mono mix for the worker, and nothing that is not a number for anyone.
@@ -301,9 +317,8 @@ impl AudioPort {
     /// Sends the mono mix and the controls to the worker, and keeps the controls until they are heard.
     fn send(&mut self, samples: usize, controls: &Controls) {
         let end = self.position + samples as u64;
-        // One event per grid point, a restart, and the controls that go with it.
-        let events = samples / GRID_SAMPLES as usize + 4;
-        let room = self.ends.has_room(samples, events);
+        // A restart, and the controls that go with it.
+        let room = self.ends.has_room(samples, 2);
         if !room && self.lost_from.is_none() {
             self.lost_from = Some(self.position);
         }
@@ -318,24 +333,14 @@ impl AudioPort {
                         resume: self.position,
                     },
                 );
-                if broken_at.is_some() {
-                    self.ends
-                        .push_event(self.position, Event::Controls(*controls));
-                }
+                self.told.clear();
             }
         }
-        while self.next_grid < end {
-            self.controls.push(ControlFrame {
-                position: self.next_grid,
-                controls: *controls,
-            });
-            if room {
-                self.ends
-                    .push_event(self.next_grid, Event::Controls(*controls));
-            }
-            self.next_grid += GRID_SAMPLES;
-        }
+        self.controls.push(self.position, end, controls);
         if room {
+            if let Some(at) = self.told.take(self.position, end, *controls) {
+                self.ends.push_event(at, Event::Controls(*controls));
+            }
             self.ends.push_audio(&self.mono[..samples]);
         }
     }
@@ -449,6 +454,9 @@ impl AudioPort {
                 let sample = &mut channel[start + offset];
                 let dry = self.dry.push(index, *sample);
                 let mut out = gains.mix(dry);
+                if self.rise < 1.0 {
+                    out *= self.rise;
+                }
                 if self.fade > 0.0 {
                     out += self.fading[index] * self.fade;
                 }
@@ -457,6 +465,9 @@ impl AudioPort {
                 *sample = out;
             }
             self.fade = (self.fade - fade_step).max(0.0);
+            if heard.is_some() {
+                self.rise = (self.rise + fade_step).min(1.0);
+            }
         }
         self.counters.raise_peaks(0.0, peak);
         if missing > 0 {

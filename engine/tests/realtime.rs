@@ -1,4 +1,4 @@
-//! Claims about the audio thread: it does not allocate.
+//! Claims about the audio thread: it does not allocate, and denormal numbers do not slow it down.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -49,5 +49,41 @@ fn process_and_reset_do_not_allocate() {
                 assert_no_alloc(|| joined.port.reset());
             }
         }
+    }
+}
+
+#[test]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+fn denormals_are_flushed_inside_process_and_the_host_keeps_its_own_mode() {
+    use std::hint::black_box;
+    if !support::runtime_is_there() {
+        return;
+    }
+    let config = StreamConfig {
+        host_rate_hz: 48_000,
+        max_block_samples: 64,
+        channels: 1,
+        tier: Tier::Live,
+    };
+    let voice = support::identity("denormals", 3, 0);
+    let mut joined = Joined::new(&voice, config).unwrap();
+    let keeps_denormals = || black_box(black_box(f32::MIN_POSITIVE) * 0.5) > 0.0;
+    assert!(keeps_denormals());
+    let halfway = Controls {
+        dry_wet: 0.5,
+        output_gain_db: -6.0,
+        ..Controls::default()
+    };
+    for round in 0..200 {
+        // Numbers that are denormal, and such as become it.
+        let tiny = if round % 2 == 0 {
+            1e-40
+        } else {
+            f32::MIN_POSITIVE
+        };
+        let mut block = [tiny; 64];
+        joined.process(&mut [&mut block], &halfway).unwrap();
+        assert!(keeps_denormals(), "the host's mode was changed");
+        assert!(block.iter().all(|sample| !sample.is_subnormal()));
     }
 }

@@ -176,14 +176,14 @@ fn a_step_of_gain_or_mix_is_heard_at_its_sample_plus_latency() {
                 if start < step_at { before } else { after }
             });
             let lands = step_at + latency;
-            // The ramp fills the 64 samples before the step.
-            assert!((output[lands - 65] - 0.5).abs() < 1e-4);
+            // The ramp takes 64 samples, and its middle is the step.
+            assert!((output[lands - 33] - 0.5).abs() < 1e-4);
             assert!(
-                (output[lands] - 0.05).abs() < 1e-4,
+                (output[lands + 32] - 0.05).abs() < 1e-4,
                 "blocks of {block_samples}: {}",
-                output[lands]
+                output[lands + 32]
             );
-            let middle = output[lands - 32];
+            let middle = output[lands];
             assert!((middle - 0.275).abs() < 0.01, "half way: {middle}");
         }
     }

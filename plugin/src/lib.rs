@@ -14,7 +14,8 @@ pub mod steward;
 pub mod voices;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
+use std::time::{Duration, Instant};
 
 use nice_plug::context::gui::AsyncExecutor;
 use nice_plug::prelude::*;
@@ -28,6 +29,8 @@ use crate::steward::{OpenStream, Session, Steward};
 const REALTIME_WAIT: Duration = Duration::from_secs(3);
 /// The same for a bounce, where a gap is worse than a wait.
 const OFFLINE_WAIT: Duration = Duration::from_secs(60);
+/// Longest wait for the framework's thread when the host deactivates the plugin.
+const DRAIN_WAIT: Duration = Duration::from_secs(1);
 
 /// The plugin.
 pub struct Timbra {
@@ -38,6 +41,8 @@ pub struct Timbra {
     tier: Tier,
     /// The host was asked to restart because the tier has changed.
     tier_restart_asked: bool,
+    /// The framework's thread.
+    executor: Option<AsyncExecutor<Self>>,
 }
 
 impl Default for Timbra {
@@ -49,6 +54,7 @@ impl Default for Timbra {
             params,
             port: None,
             tier_restart_asked: false,
+            executor: None,
         }
     }
 }
@@ -57,6 +63,31 @@ impl Timbra {
     /// What the instance's parts share.
     pub fn session(&self) -> &Session {
         self.steward.session()
+    }
+
+    /// Waits until the framework's thread has done what it was given while the plugin was playing.
+    ///
+    /// In VST3 on Linux it is given every automated value. One of them left when the instance goes ends that thread for
+    /// all instances, and the last to go then aborts the host.
+    fn drain(&self) {
+        let Some(executor) = &self.executor else {
+            return;
+        };
+        let started = Instant::now();
+        while started.elapsed() < DRAIN_WAIT {
+            let (done, wait) = sync_channel(1);
+            executor.execute_background(done);
+            match wait.recv_timeout(DRAIN_WAIT) {
+                // The thread has more to do than it can be given.
+                Err(RecvTimeoutError::Disconnected) => std::thread::sleep(Duration::from_millis(1)),
+                Err(RecvTimeoutError::Timeout) => return,
+                Ok(()) => {
+                    // It holds the instance a moment longer, and must not be the last to let go.
+                    std::thread::sleep(Duration::from_millis(2));
+                    return;
+                }
+            }
+        }
     }
 }
 
@@ -83,13 +114,22 @@ impl Plugin for Timbra {
 
     type Editor = TimbraEditor;
     type SysExMessage = ();
-    type BackgroundTask = ();
+    /// Is told when everything before it was done.
+    type BackgroundTask = SyncSender<()>;
 
     fn params(&self) -> Arc<dyn Params> {
         self.params.clone()
     }
 
-    fn editor(&mut self, _async_executor: AsyncExecutor<Self>) -> Option<TimbraEditor> {
+    fn task_executor(&mut self) -> TaskExecutor<Self> {
+        Box::new(|done| {
+            // Nobody may be waiting any more.
+            let _ = done.try_send(());
+        })
+    }
+
+    fn editor(&mut self, executor: AsyncExecutor<Self>) -> Option<TimbraEditor> {
+        self.executor = Some(executor);
         Some(TimbraEditor::new(self.steward.clone()))
     }
 
@@ -176,6 +216,7 @@ impl Plugin for Timbra {
 
     fn deactivate(&mut self) {
         self.port = None;
+        self.drain();
         self.steward.session().closed(String::new());
     }
 }

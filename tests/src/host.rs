@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
+use crate::syscalls::Watch;
+
 pub mod clap;
 pub mod vst3;
 mod vst3_objects;
@@ -139,6 +141,9 @@ pub enum Pace {
     Free,
     /// As a sound card asks for them: one that was not served in time goes on without what it missed.
     RealTime,
+    /// As [`Self::RealTime`], to the microsecond and without asking the kernel: never early, and what was late is not
+    /// made up for.
+    Strict,
 }
 
 /// One stretch of audio to send through an active plugin.
@@ -156,6 +161,10 @@ pub struct Job<'a> {
     pub calls: Option<&'a Calls>,
     /// Called with the position before each block, on the audio thread: a stall, a kill.
     pub before: Option<&'a (dyn Fn(usize) + Sync)>,
+    /// Notes what the audio thread asks of the kernel inside the plugin.
+    pub watch: Option<&'a Watch>,
+    /// Input and output are the same memory.
+    pub in_place: bool,
 }
 
 /// What each call of `process` cost, in the order of the calls.
@@ -203,6 +212,8 @@ impl<'a> Job<'a> {
             pace: Pace::Free,
             calls: None,
             before: None,
+            watch: None,
+            in_place: false,
         }
     }
 }
@@ -237,12 +248,26 @@ pub trait Host {
     ///
     /// # Errors
     /// When the plugin refuses.
-    fn save(&mut self) -> Result<Vec<u8>>;
+    fn save(&mut self) -> Result<Vec<u8>> {
+        self.save_in_pieces(usize::MAX)
+    }
     /// Restores a state.
     ///
     /// # Errors
     /// When the plugin refuses.
-    fn load(&mut self, state: &[u8]) -> Result<()>;
+    fn load(&mut self, state: &[u8]) -> Result<()> {
+        self.load_in_pieces(state, usize::MAX)
+    }
+    /// As [`Self::save`], through a stream that takes at most `piece` bytes at a time.
+    ///
+    /// # Errors
+    /// When the plugin refuses.
+    fn save_in_pieces(&mut self, piece: usize) -> Result<Vec<u8>>;
+    /// As [`Self::load`], from a stream that gives at most `piece` bytes at a time.
+    ///
+    /// # Errors
+    /// When the plugin refuses.
+    fn load_in_pieces(&mut self, state: &[u8], piece: usize) -> Result<()>;
     /// Prepares for processing.
     ///
     /// # Errors
@@ -353,6 +378,8 @@ struct Block<'a> {
     output: &'a mut [Vec<f32>],
     /// Positions relative to the block.
     changes: &'a [Change],
+    /// The plugin reads its input from the output's memory.
+    in_place: bool,
 }
 
 /// Cuts a job into blocks and checks what comes back.
@@ -381,7 +408,11 @@ fn drive(
     let mut changes = Vec::new();
     let mut next_change = 0;
     let mut position = 0;
+    if let Some(watch) = job.watch {
+        watch.this_thread()?;
+    }
     let mut start = Instant::now();
+    let mut strictly_due = start;
     for &wanted in job.blocks.iter().cycle() {
         if position == total {
             break;
@@ -403,6 +434,12 @@ fn drive(
                 start += late;
             }
         }
+        if job.pace == Pace::Strict {
+            while Instant::now() < strictly_due {
+                std::hint::spin_loop();
+            }
+            strictly_due = Instant::now() + Duration::from_secs_f64(length as f64 / setup.rate_hz);
+        }
         for (channel, source) in block_in.iter_mut().zip(job.input) {
             channel.clear();
             channel.extend_from_slice(&source[position..position + length]);
@@ -410,6 +447,11 @@ fn drive(
         for channel in &mut block_out {
             channel.clear();
             channel.resize(length, f32::NAN);
+        }
+        if job.in_place {
+            for (output, input) in block_out.iter_mut().zip(&block_in) {
+                output.copy_from_slice(input);
+            }
         }
         changes.clear();
         while let Some(change) = job.changes.get(next_change) {
@@ -432,6 +474,7 @@ fn drive(
             input: &mut block_in,
             output: &mut block_out,
             changes: &changes,
+            in_place: job.in_place,
         })?;
         if let Some(calls) = job.calls {
             let call = Call {

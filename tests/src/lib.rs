@@ -11,6 +11,7 @@ pub mod singer;
 #[cfg(target_os = "linux")]
 pub mod soak;
 pub mod state;
+pub mod syscalls;
 pub mod voices;
 pub mod wav;
 #[cfg(target_os = "linux")]

@@ -20,6 +20,14 @@ pub fn peak(signal: &[f32]) -> f32 {
     signal.iter().fold(0.0, |peak, s| peak.max(s.abs()))
 }
 
+/// Largest step from one sample to the next.
+#[must_use]
+pub fn steepest(signal: &[f32]) -> f32 {
+    signal
+        .windows(2)
+        .fold(0.0, |most, pair| most.max((pair[1] - pair[0]).abs()))
+}
+
 /// Root mean square.
 #[must_use]
 pub fn rms(signal: &[f32]) -> f32 {
@@ -93,6 +101,48 @@ pub fn first_difference(a: &[f32], b: &[f32], tolerance: f32) -> Option<usize> {
         .zip(b)
         .position(|(a, b)| (a - b).abs() > tolerance || a.is_nan() != b.is_nan());
     common.or((a.len() != b.len()).then_some(a.len().min(b.len())))
+}
+
+/// Where a signal first passes `level`, between samples.
+#[must_use]
+pub fn crossing(signal: &[f32], level: f32) -> Option<f64> {
+    let at = signal
+        .windows(2)
+        .position(|pair| (pair[0] < level) != (pair[1] < level))?;
+    let (before, after) = (f64::from(signal[at]), f64::from(signal[at + 1]));
+    Some(at as f64 + (f64::from(level) - before) / (after - before))
+}
+
+/// Power of `signal` further than `aside_hz` from `tone_hz`, in dB of all of it.
+#[must_use]
+pub fn splatter_db(signal: &[f32], rate_hz: f32, tone_hz: f32, aside_hz: f32) -> f32 {
+    // Side lobes of this window lie below -92 dB (F. J. Harris, "On the use of windows", 1978).
+    let window = |way: f64| {
+        let harmonics = [0.35875, -0.48829, 0.14128, -0.01168];
+        (0..4)
+            .map(|k| harmonics[k] * (std::f64::consts::TAU * way * k as f64).cos())
+            .sum::<f64>()
+    };
+    let length = signal.len() as f64;
+    let mut windowed: Vec<f32> = signal
+        .iter()
+        .enumerate()
+        .map(|(n, sample)| sample * window(n as f64 / length) as f32)
+        .collect();
+    let forward = RealFftPlanner::<f32>::new().plan_fft_forward(signal.len());
+    let mut spectrum = forward.make_output_vec();
+    forward
+        .process(&mut windowed, &mut spectrum)
+        .expect("lengths come from the plan");
+    let (mut aside, mut all) = (0.0f64, 0.0f64);
+    for (bin, value) in spectrum.iter().enumerate() {
+        let power = f64::from(value.norm_sqr());
+        all += power;
+        if (bin as f32 * rate_hz / signal.len() as f32 - tone_hz).abs() > aside_hz {
+            aside += power;
+        }
+    }
+    (10.0 * (aside / all).log10()) as f32
 }
 
 #[cfg(test)]

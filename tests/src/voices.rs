@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use timbra_voice::identity::IdentityVoice;
-use timbra_voice::manifest::Manifest;
+use timbra_voice::manifest::{Manifest, StateTensor};
 use timbra_voice::onnx_writer::{Attr, Dim, GraphBuilder};
 use timbra_voice::package::{Form, write_voice};
+use timbra_voice::tables::{self, Table};
 
 const HOP_SAMPLES: usize = 160;
 
@@ -22,33 +23,96 @@ pub fn identity(folder: &Path, name: &str) -> PathBuf {
     write(folder, &manifest, &files)
 }
 
-/// A voice that sounds a constant F0-steered level: its audio is the F0 input
-/// in kilohertz, held over the hop. It makes pitch automation visible sample by
-/// sample: a shift by s semitones multiplies the output by 2^(s/12).
+/// What a voice of [`control_as_level`] makes visible.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shows {
+    /// F0 in kilohertz: a shift by s semitones multiplies the output by 2^(s/12).
+    F0,
+    /// The weight of the second of two speakers.
+    SpeakerMix,
+    /// How far the content was pulled to the only centre there is: 0.5 when it is there, the input's mean when not.
+    ClusterRatio,
+}
+
+/// A voice whose output is a level, steered by one control and nothing else. Between frames it moves on straight lines,
+/// as the F0 of every family does.
 ///
 /// # Panics
 /// When the package cannot be written.
-pub fn f0_as_level(folder: &Path, name: &str) -> PathBuf {
-    let mut synthesis = GraphBuilder::new("f0_synthesis");
-    synthesis.input(
-        "content",
-        &[Dim::from(1), Dim::from("frames"), Dim::from(HOP_SAMPLES)],
+pub fn control_as_level(folder: &Path, shows: Shows) -> PathBuf {
+    let (mut manifest, mut files) = parts(&format!("level-of-{shows:?}"));
+    let mut graph = GraphBuilder::new("level");
+    let frames = Dim::from("frames");
+    let content = [Dim::from(1), frames.clone(), Dim::from(HOP_SAMPLES)];
+    graph.input("content", &content);
+    let mean = graph.op(
+        "ReduceMean",
+        &["content"],
+        vec![Attr::Ints("axes", vec![2])],
     );
-    synthesis.input("f0_hz", &[Dim::from(1), Dim::from("frames")]);
-    let scale = synthesis.f32s(&[1], &[0.001]);
-    let level = synthesis.op("Mul", &["f0_hz", &scale], vec![]);
-    let column = synthesis.i64s(&[1, -1, 1]);
-    let level = synthesis.op("Reshape", &[&level, &column], vec![]);
-    // The content takes part so that the graph uses all its inputs; it adds nothing.
-    let zero = synthesis.f32s(&[1], &[0.0]);
-    let silent = synthesis.op("Mul", &["content", &zero], vec![]);
-    let held = synthesis.op("Add", &[&silent, &level], vec![]);
-    let flat = synthesis.i64s(&[1, -1]);
-    synthesis.node("Reshape", &[&held, &flat], &["audio"], vec![]);
-    synthesis.output("audio", &[Dim::from(1), Dim::from("samples")]);
-    let (mut manifest, mut files) = parts(name);
-    manifest.synthesis.inputs.push("f0_hz".to_owned());
-    files.insert(manifest.synthesis.file.clone(), synthesis.finish());
+    let level = match shows {
+        Shows::F0 => {
+            graph.input("f0_hz", &[Dim::from(1), frames]);
+            manifest.synthesis.inputs.push("f0_hz".to_owned());
+            let (scale, column) = (graph.f32s(&[1], &[0.001]), graph.i64s(&[1, -1, 1]));
+            let level = graph.op("Mul", &["f0_hz", &scale], vec![]);
+            graph.op("Reshape", &[&level, &column], vec![])
+        }
+        Shows::SpeakerMix => {
+            let mut second = manifest.speakers[0].clone();
+            second.name = "somebody".to_owned();
+            manifest.speakers.push(second);
+            graph.input("speaker_mix", &[Dim::from(1), frames, Dim::from(2)]);
+            manifest.synthesis.inputs.push("speaker_mix".to_owned());
+            let (from, to, axis) = (graph.i64s(&[1]), graph.i64s(&[2]), graph.i64s(&[2]));
+            graph.op("Slice", &["speaker_mix", &from, &to, &axis], vec![])
+        }
+        Shows::ClusterRatio => {
+            let centre = Table {
+                rows: 1,
+                channels: HOP_SAMPLES,
+                data: vec![0.5; HOP_SAMPLES],
+            };
+            let speaker = manifest.speakers[0].name.clone();
+            let tables = tables::write(&BTreeMap::from([(speaker, centre)]));
+            manifest.clusters = Some("clusters.safetensors".to_owned());
+            files.insert("clusters.safetensors".to_owned(), tables.expect("tables"));
+            mean.clone()
+        }
+    };
+    // The content takes part so that the graph uses all its inputs; where another input is shown it adds nothing.
+    let share = graph.f32s(&[1], &[0.0]);
+    let silent = graph.op("Mul", &[&mean, &share], vec![]);
+    let now = graph.op("Add", &[&silent, &level], vec![]);
+    // One hop moves from the level of the frame before to its own.
+    let one = [Dim::from(1), Dim::from(1), Dim::from(1)];
+    graph.input("before", &one);
+    graph.output("before_next", &one);
+    let (start, last, end) = (graph.i64s(&[0]), graph.i64s(&[-1]), graph.i64s(&[i64::MAX]));
+    let axis = graph.i64s(&[1]);
+    graph.node(
+        "Slice",
+        &[&now, &last, &end, &axis],
+        &["before_next"],
+        vec![],
+    );
+    let joined = graph.op("Concat", &["before", &now], vec![Attr::Int("axis", 1)]);
+    let before = graph.op("Slice", &[&joined, &start, &last, &axis], vec![]);
+    let way = graph.op("Sub", &[&now, &before], vec![]);
+    let line: Vec<f32> = (0..HOP_SAMPLES)
+        .map(|i| i as f32 / HOP_SAMPLES as f32)
+        .collect();
+    let line = graph.f32s(&[1, 1, HOP_SAMPLES], &line);
+    let way = graph.op("Mul", &[&way, &line], vec![]);
+    let level = graph.op("Add", &[&before, &way], vec![]);
+    let flat = graph.i64s(&[1, -1]);
+    graph.node("Reshape", &[&level, &flat], &["audio"], vec![]);
+    graph.output("audio", &[Dim::from(1), Dim::from("samples")]);
+    manifest.synthesis.states = vec![StateTensor {
+        name: "before".to_owned(),
+        shape: vec![1, 1, 1],
+    }];
+    files.insert(manifest.synthesis.file.clone(), graph.finish());
     write(folder, &manifest, &files)
 }
 

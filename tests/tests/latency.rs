@@ -1,7 +1,7 @@
-//! The latency a host is told is the one that is heard.
+//! The latency a host is told is the one that is heard. Of controls: `alignment.rs`.
 
 use timbra_tests::bundles;
-use timbra_tests::host::{Change, FORMATS, Format, Host, Job, Setup};
+use timbra_tests::host::{FORMATS, Format, Host, Job, Setup};
 use timbra_tests::measure::{first_difference, peak, peak_position, rms};
 use timbra_tests::{singer, voices};
 
@@ -254,103 +254,4 @@ fn blocks_shorter_than_announced_change_nothing() {
         heard.abs_diff(latency) <= 1,
         "reported {latency}, heard {heard}"
     );
-}
-
-#[test]
-fn a_step_of_automation_is_heard_at_its_sample_plus_latency() {
-    // The input is a constant, so that the output shows the parameter itself.
-    for format in FORMATS {
-        for (key, before, after) in [
-            ("output_gain", "0 dB", "-20 dB"),
-            ("dry_wet", "0 %", "100 %"),
-        ] {
-            let mut host = bundles::open_with_voice(format, &identity());
-            host.set_text(key, before).expect("set");
-            // Wet is silent here, so that dry/wet shows as well.
-            host.set_text("gate", "off").expect("set");
-            if key == "output_gain" {
-                host.set_text("dry_wet", "0 %").expect("set");
-            }
-            host.activate(Setup::offline(48_000, 480))
-                .expect("activate");
-            let latency = host.latency_samples();
-            let parameter = host.find(key).expect("parameter");
-            let value = host.value_of(parameter.id, after).expect("value");
-            let at = 30_017;
-            let total = at + latency + 10_000;
-            // For dry/wet left and right cancel in the mono mix, and wet is silent.
-            let sign = if key == "dry_wet" { -1.0 } else { 1.0 };
-            let input = vec![vec![0.5; total], vec![0.5 * sign; total]];
-            let changes = [Change {
-                at_samples: at,
-                id: parameter.id,
-                value,
-            }];
-            let job = Job {
-                changes: &changes,
-                ..Job::new(&input, &[480])
-            };
-            let output = host.render(&job).expect("render");
-            let expected = at + latency;
-            // Values are sampled every 64 samples and move on a straight line
-            // between: the step is a ramp that begins less than 64 samples early
-            // and ends less than 128 late.
-            let before_step = output[0][expected - 65];
-            let after_step = output[0][expected + 128];
-            let settled = output[0][total - 1];
-            let case = format!("{key} in {}", format.name());
-            assert!(
-                (before_step - 0.5).abs() < 1e-4,
-                "{case}: {before_step} before the step"
-            );
-            assert!(
-                (after_step - settled).abs() < 1e-4,
-                "{case}: {after_step} is not {settled}"
-            );
-            assert!(
-                (settled - 0.5).abs() > 0.2,
-                "{case}: the step did not happen"
-            );
-        }
-    }
-}
-
-#[test]
-fn a_step_of_pitch_is_heard_within_a_frame_of_its_sample_plus_latency() {
-    // This voice's output is the F0 it is asked for, in kilohertz.
-    let voice = voices::f0_as_level(&bundles::folder().join("../test-voices"), "latency-f0");
-    for format in FORMATS {
-        let mut host = bundles::open_with_voice(format, &voice);
-        host.activate(Setup::offline(48_000, 512).mono())
-            .expect("activate");
-        let latency = host.latency_samples();
-        let pitch = host.find("pitch").expect("pitch");
-        let value = host.value_of(pitch.id, "+12").expect("value");
-        let at = 60_011;
-        let total = at + latency + 30_000;
-        // A tone of 220 Hz with a few harmonics.
-        let tone = |n: usize| -> f32 {
-            let phase = n as f32 * 220.0 / 48_000.0;
-            (1..=8)
-                .map(|h| (std::f32::consts::TAU * phase.fract() * h as f32).sin() / h as f32)
-                .sum()
-        };
-        let input = [(0..total).map(|n| 0.2 * tone(n)).collect::<Vec<_>>()];
-        let changes = [Change {
-            at_samples: at,
-            id: pitch.id,
-            value,
-        }];
-        let job = Job {
-            changes: &changes,
-            ..Job::new(&input, &[512])
-        };
-        let output = host.render(&job).expect("render").swap_remove(0);
-        let frame = 480;
-        let before = output[at + latency - 2 * frame];
-        let after = output[at + latency + 2 * frame];
-        let case = format!("{}: {before} before, {after} after", format.name());
-        assert!((before - 0.220).abs() < 0.002, "{case}");
-        assert!((after - 0.440).abs() < 0.004, "{case}");
-    }
 }

@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use timbra_tests::host::{FORMATS, Format};
+use timbra_tests::host::{Change, FORMATS, Format, Job, Setup};
 use timbra_tests::measure::rms;
 use timbra_tests::{bundles, singer, wav};
 
@@ -178,5 +178,30 @@ fn parameters_are_listed_before_anything_is_activated() {
         );
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         assert!(text.contains("Pitch") && text.contains("Bypass"), "{text}");
+    }
+}
+
+#[test]
+fn an_instance_may_go_with_its_automation_still_on_the_way() {
+    // Values reach the framework's thread later than the audio thread; it must not find the instance gone.
+    for format in FORMATS {
+        for _ in 0..20 {
+            let mut host = bundles::open(format);
+            host.activate(Setup::offline(48_000, 64)).expect("activate");
+            let id = host.find("pitch").expect("pitch").id;
+            let changes: Vec<Change> = (0..6_000)
+                .map(|at_samples| Change {
+                    at_samples,
+                    id,
+                    value: (at_samples % 7) as f64 / 7.0,
+                })
+                .collect();
+            let input = vec![vec![0.0; 6_000]; 2];
+            let job = Job {
+                changes: &changes,
+                ..Job::new(&input, &[64])
+            };
+            host.render(&job).expect("render");
+        }
     }
 }

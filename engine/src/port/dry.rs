@@ -3,8 +3,11 @@
 use std::collections::VecDeque;
 
 use timbra_dsp::delay::DelayLine;
+use timbra_dsp::level::db_to_linear;
 
-use crate::controls::{ControlFrame, Controls, GRID_SAMPLES};
+use super::StreamConfig;
+use super::lane::{Lane, Sampler};
+use crate::controls::{Controls, Fallback, GRID_SAMPLES};
 
 /// What the mixer needs of the controls at one sample.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -15,95 +18,76 @@ pub(crate) struct MixControls {
     pub fallback_dry: bool,
 }
 
-impl MixControls {
-    fn of(controls: &Controls) -> Self {
-        Self {
-            dry_wet: controls.dry_wet,
-            gain: timbra_dsp::level::db_to_linear(controls.output_gain_db),
-            bypass: controls.bypass,
-            fallback_dry: controls.fallback == crate::controls::Fallback::Dry,
-        }
-    }
+/// What is on or off.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Switches {
+    bypass: bool,
+    fallback_dry: bool,
 }
 
-/// Controls along the input that have not been heard yet. Bounded, and nothing allocates after construction.
+/// The mixer's controls along the input that have not been heard yet. Bounded, and nothing allocates after construction.
 #[derive(Debug)]
 pub(crate) struct ControlDelay {
-    frames: VecDeque<ControlFrame>,
+    dry_wet: Lane,
+    gain: Lane,
+    switched: Sampler<Switches>,
+    switches: VecDeque<(u64, Switches)>,
     capacity: usize,
-    /// The line the mixer is on: positions and values of its ends.
-    line: Option<(u64, u64, MixControls, MixControls)>,
 }
 
 impl ControlDelay {
-    /// For controls that wait `latency_samples` and come in blocks of at most `max_block_samples`.
-    pub fn new(latency_samples: u32, max_block_samples: usize) -> Self {
-        let capacity = (latency_samples as usize + max_block_samples) / GRID_SAMPLES as usize + 8;
+    /// For controls that wait `latency_samples`.
+    pub fn new(config: &StreamConfig, latency_samples: u32) -> Self {
+        let most = config.max_block_samples;
+        let lane = || Lane::new(config.host_rate_hz, latency_samples, most);
+        let capacity = (latency_samples as usize + most) / GRID_SAMPLES as usize + 8;
         Self {
-            frames: VecDeque::with_capacity(capacity),
+            dry_wet: lane(),
+            gain: lane(),
+            switched: Sampler::default(),
+            switches: VecDeque::with_capacity(capacity),
             capacity,
-            line: None,
         }
     }
 
     /// Forgets everything.
     pub fn clear(&mut self) {
-        self.frames.clear();
-        self.line = None;
+        self.dry_wet.clear();
+        self.gain.clear();
+        self.switched.clear();
+        self.switches.clear();
     }
 
-    /// Takes the controls at a grid point.
-    pub fn push(&mut self, frame: ControlFrame) {
-        if self.frames.len() == self.capacity {
-            self.frames.pop_front();
+    /// Takes note that `controls` hold from `start` to before `end`.
+    pub fn push(&mut self, start: u64, end: u64, controls: &Controls) {
+        self.dry_wet
+            .push(start, end, controls.dry_wet, |share| share);
+        self.gain
+            .push(start, end, controls.output_gain_db, db_to_linear);
+        let switches = Switches {
+            bypass: controls.bypass,
+            fallback_dry: controls.fallback == Fallback::Dry,
+        };
+        if let Some(at) = self.switched.take(start, end, switches) {
+            if self.switches.len() == self.capacity {
+                self.switches.pop_front();
+            }
+            self.switches.push_back((at, switches));
         }
-        self.frames.push_back(frame);
     }
 
     /// The controls at a position that is heard now. Positions are asked for in order.
     pub fn at(&mut self, position: u64) -> MixControls {
-        match self.line {
-            Some((from, to, start, end)) if (from..to).contains(&position) => {
-                between(start, end, (position - from) as f32 / (to - from) as f32)
-            }
-            _ => self.find(position),
+        while self.switches.get(1).is_some_and(|next| next.0 <= position) {
+            self.switches.pop_front();
         }
-    }
-
-    fn find(&mut self, position: u64) -> MixControls {
-        while self
-            .frames
-            .get(1)
-            .is_some_and(|next| next.position <= position)
-        {
-            self.frames.pop_front();
+        let switches = self.switches.front().map(|(_, switches)| *switches);
+        MixControls {
+            dry_wet: self.dry_wet.at(position).unwrap_or(1.0),
+            gain: self.gain.at(position).unwrap_or(1.0),
+            bypass: switches.is_some_and(|s| s.bypass),
+            fallback_dry: switches.is_some_and(|s| s.fallback_dry),
         }
-        let Some(before) = self.frames.front() else {
-            return MixControls::of(&Controls::default());
-        };
-        let start = MixControls::of(&before.controls);
-        let Some(after) = self.frames.get(1).filter(|_| position >= before.position) else {
-            return start;
-        };
-        let end = MixControls::of(&after.controls);
-        let (from, to) = (before.position, after.position);
-        self.line = Some((from, to, start, end));
-        between(start, end, (position - from) as f32 / (to - from) as f32)
-    }
-}
-
-fn between(start: MixControls, end: MixControls, way: f32) -> MixControls {
-    let line = |from: f32, to: f32| {
-        if from == to {
-            from
-        } else {
-            from + (to - from) * way
-        }
-    };
-    MixControls {
-        dry_wet: line(start.dry_wet, end.dry_wet),
-        gain: line(start.gain, end.gain),
-        ..start
     }
 }
 

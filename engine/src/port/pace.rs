@@ -7,6 +7,8 @@
 
 use std::time::Duration;
 
+/// What is less than this ahead is the jitter of a device, for which nothing waits.
+const JITTER_S: f64 = 0.020;
 /// Being so far ahead shows a host that renders: more than the block a device asks for at a time.
 const AHEAD_S: f64 = 0.040;
 /// Being so far ahead settles it.
@@ -98,9 +100,37 @@ impl Pace {
             LONGEST_WAIT
         } else if self.ahead_unhindered_s > AHEAD_S {
             FIRST_WAIT
-        } else {
+        } else if self.ahead_s > JITTER_S {
             Duration::from_secs_f64(self.ahead_s)
+        } else {
+            Duration::ZERO
         }
+    }
+}
+
+/// The block of the host that is being processed: at automation points it comes in pieces, and only the first says
+/// anything about the host's pace.
+#[derive(Debug, Default)]
+pub(crate) struct Block {
+    /// Where the next piece would lie in memory.
+    end: usize,
+    /// Samples so far.
+    pub samples: usize,
+    /// When its first piece came, in seconds of the wall.
+    pub came_s: f64,
+}
+
+impl Block {
+    /// Takes note of `samples` at the address `place`; says whether they go on with the block, of at most `most`.
+    pub fn goes_on(&mut self, place: usize, samples: usize, most: usize) -> bool {
+        let goes_on = place == self.end && self.samples + samples <= most;
+        self.samples = if goes_on {
+            self.samples + samples
+        } else {
+            samples
+        };
+        self.end = place + samples * size_of::<f32>();
+        goes_on
     }
 }
 
@@ -140,11 +170,20 @@ mod tests {
             |_| 0.0,
         );
         assert!(!pace.free_wheels());
-        assert!(
-            pace.longest_wait() < Duration::from_millis(8),
-            "{:?}",
-            pace.longest_wait()
-        );
+        assert_eq!(pace.longest_wait(), Duration::ZERO);
+    }
+
+    #[test]
+    fn pieces_of_a_block_are_one_block_and_blocks_beside_each_other_are_not() {
+        let mut block = Block::default();
+        assert!(!block.goes_on(4000, 100, 256));
+        assert!(block.goes_on(4400, 156, 256));
+        assert_eq!(block.samples, 256);
+        // A host that renders straight through a file in memory.
+        assert!(!block.goes_on(5024, 256, 256));
+        // One that uses the same memory again.
+        assert!(!block.goes_on(5024, 10, 256));
+        assert_eq!(block.samples, 10);
     }
 
     #[test]

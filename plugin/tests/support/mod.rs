@@ -25,7 +25,7 @@ impl ActivateContext<Timbra> for Activation<'_> {
     fn plugin_api(&self) -> PluginApi {
         PluginApi::Clap
     }
-    fn execute(&self, _task: ()) {}
+    fn execute(&self, _task: std::sync::mpsc::SyncSender<()>) {}
     fn set_latency_samples(&self, samples: u32) {
         self.0.latency_samples.set(Some(samples));
     }
@@ -38,8 +38,8 @@ impl ProcessContext<Timbra> for Processing<'_> {
     fn plugin_api(&self) -> PluginApi {
         PluginApi::Clap
     }
-    fn execute_background(&self, _task: ()) {}
-    fn execute_gui(&self, _task: ()) {}
+    fn execute_background(&self, _task: std::sync::mpsc::SyncSender<()>) {}
+    fn execute_gui(&self, _task: std::sync::mpsc::SyncSender<()>) {}
     fn transport(&self) -> &Transport {
         &self.1
     }

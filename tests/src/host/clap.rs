@@ -1,8 +1,11 @@
 //! The CLAP host, on clack-host.
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
+use std::io::{Read, Write};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{RecvTimeoutError, sync_channel};
+use std::thread::ThreadId;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, ensure};
@@ -15,17 +18,64 @@ use clack_extensions::params::{
 use clack_extensions::render::{PluginRender, RenderMode};
 use clack_extensions::state::{HostState, HostStateImpl, PluginState};
 use clack_extensions::tail::{PluginTail, TailLength};
+use clack_extensions::thread_check::{HostThreadCheck, HostThreadCheckImpl};
 use clack_host::events::event_types::ParamValueEvent;
 use clack_host::prelude::*;
 use clack_host::utils::ClapId;
 
+use crate::syscalls::inside;
+
 use super::{Block, Change, Format, Host, Job, Mode, Parameter, Setup, drive};
 
-/// Requests a plugin may raise from any thread.
-#[derive(Default)]
+/// A stream that takes or gives at most `piece` bytes at a time.
+struct Pieces<T> {
+    stream: T,
+    piece: usize,
+}
+
+impl Write for Pieces<Vec<u8>> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.stream.write(&bytes[..bytes.len().min(self.piece)])
+    }
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Read for Pieces<&[u8]> {
+    fn read(&mut self, bytes: &mut [u8]) -> std::io::Result<usize> {
+        let most = bytes.len().min(self.piece);
+        self.stream.read(&mut bytes[..most])
+    }
+}
+
+/// Requests a plugin may raise from any thread, and the thread it must not take for another.
 pub struct Shared {
     restart: AtomicBool,
     callback: AtomicBool,
+    main: ThreadId,
+    /// A function of the main thread was called on another one.
+    strayed: AtomicBool,
+}
+
+impl Shared {
+    fn new() -> Self {
+        Self {
+            restart: AtomicBool::new(false),
+            callback: AtomicBool::new(false),
+            main: std::thread::current().id(),
+            strayed: AtomicBool::new(false),
+        }
+    }
+}
+
+impl HostThreadCheckImpl for Shared {
+    fn is_main_thread(&self) -> bool {
+        std::thread::current().id() == self.main
+    }
+    fn is_audio_thread(&self) -> bool {
+        !self.is_main_thread()
+    }
 }
 
 impl SharedHandler<'_> for Shared {
@@ -43,22 +93,38 @@ impl HostParamsImplShared for Shared {
 }
 
 /// The main thread's side.
-pub struct MainThread;
+pub struct MainThread<'a>(&'a Shared);
 
-impl MainThreadHandler<'_> for MainThread {}
-
-impl HostParamsImplMainThread for MainThread {
-    fn rescan(&self, _flags: ParamRescanFlags) {}
-    fn clear(&self, _id: ClapId, _flags: ParamClearFlags) {}
+impl MainThread<'_> {
+    fn called(&self) {
+        if !self.0.is_main_thread() {
+            self.0.strayed.store(true, Ordering::Release);
+        }
+    }
 }
 
-impl HostLatencyImpl for MainThread {
+impl<'a> MainThreadHandler<'a> for MainThread<'a> {}
+
+impl HostParamsImplMainThread for MainThread<'_> {
+    fn rescan(&self, _flags: ParamRescanFlags) {
+        self.called();
+    }
+    fn clear(&self, _id: ClapId, _flags: ParamClearFlags) {
+        self.called();
+    }
+}
+
+impl HostLatencyImpl for MainThread<'_> {
     // CLAP lets it change during activation only, after which it is asked for.
-    fn changed(&self) {}
+    fn changed(&self) {
+        self.called();
+    }
 }
 
-impl HostStateImpl for MainThread {
-    fn mark_dirty(&self) {}
+impl HostStateImpl for MainThread<'_> {
+    fn mark_dirty(&self) {
+        self.called();
+    }
 }
 
 /// Names the handler types for clack.
@@ -66,14 +132,15 @@ pub struct Handlers;
 
 impl HostHandlers for Handlers {
     type Shared<'a> = Shared;
-    type MainThread<'a> = MainThread;
+    type MainThread<'a> = MainThread<'a>;
     type AudioProcessor<'a> = ();
 
     fn declare_extensions(builder: &mut HostExtensions<Self>, _shared: &Self::Shared<'_>) {
         builder
             .register::<HostParams>()
             .register::<HostLatency>()
-            .register::<HostState>();
+            .register::<HostState>()
+            .register::<HostThreadCheck>();
     }
 }
 
@@ -149,13 +216,22 @@ impl ClapHost {
     /// # Errors
     /// As [`Self::open`].
     pub fn open_unloading(path: &Path) -> Result<Self> {
-        let (entry, id, _) = scan(path)?;
+        let (.., id, _) = scan(path)?;
+        Self::open_id(path, &id)
+    }
+
+    /// As [`Self::open_unloading`], of the plugin with this id.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_id(path: &Path, id: &CStr) -> Result<Self> {
+        let (entry, ..) = scan(path)?;
         let about = HostInfo::new("Timbra test host", "Timbra", "", env!("CARGO_PKG_VERSION"))?;
         let mut instance = PluginInstance::<Handlers>::new(
-            |()| Shared::default(),
-            |_| MainThread,
+            |()| Shared::new(),
+            |shared| MainThread(shared),
             &entry,
-            &id,
+            id,
             &about,
         )
         .map_err(|e| anyhow!("cannot create {id:?}: {e}"))?;
@@ -328,22 +404,29 @@ impl Host for ClapHost {
         Ok(range.normalised(plain))
     }
 
-    fn save(&mut self) -> Result<Vec<u8>> {
+    fn save_in_pieces(&mut self, piece: usize) -> Result<Vec<u8>> {
         let handle = self.instance.plugin_handle();
         let state = handle
             .get_extension::<PluginState>()
             .context("no state extension")?;
-        let mut bytes = Vec::new();
-        state.save(&handle, &mut bytes)?;
-        Ok(bytes)
+        let mut stream = Pieces {
+            stream: Vec::new(),
+            piece,
+        };
+        state.save(&handle, &mut stream)?;
+        Ok(stream.stream)
     }
 
-    fn load(&mut self, bytes: &[u8]) -> Result<()> {
+    fn load_in_pieces(&mut self, bytes: &[u8], piece: usize) -> Result<()> {
         let handle = self.instance.plugin_handle();
         let state = handle
             .get_extension::<PluginState>()
             .context("no state extension")?;
-        state.load(&handle, &mut &*bytes)?;
+        let mut stream = Pieces {
+            stream: bytes,
+            piece,
+        };
+        state.load(&handle, &mut stream)?;
         Self::serve_callback(&mut self.instance);
         Ok(())
     }
@@ -430,7 +513,7 @@ impl Host for ClapHost {
         let ranges = &self.ranges;
         let processor = self.processor.as_mut().context("not active")?;
         let instance = &mut self.instance;
-        let audio = move || -> Result<Vec<Vec<f32>>> {
+        let mut audio = move || -> Result<Vec<Vec<f32>>> {
             let started = processor
                 .ensure_processing_started()
                 .map_err(|e| anyhow!("start refused: {e}"))?;
@@ -441,14 +524,26 @@ impl Host for ClapHost {
                     let index = ids.iter().position(|&id| id == change.id);
                     index.map_or(change.value, |i| ranges[i].plain(change.value))
                 });
+                let places: Vec<(*mut f32, usize)> = if block.in_place {
+                    block
+                        .output
+                        .iter_mut()
+                        .map(|c| (c.as_mut_ptr(), c.len()))
+                        .collect()
+                } else {
+                    block
+                        .input
+                        .iter_mut()
+                        .map(|c| (c.as_mut_ptr(), c.len()))
+                        .collect()
+                };
+                let channels = places.iter().map(|&(start, length)| {
+                    // SAFETY: only the addresses are handed on, and only the plugin follows them.
+                    InputChannel::variable(unsafe { std::slice::from_raw_parts_mut(start, length) })
+                });
                 let input = in_ports.with_input_buffers([AudioPortBuffer {
                     latency: 0,
-                    channels: AudioPortBufferType::f32_input_only(
-                        block
-                            .input
-                            .iter_mut()
-                            .map(|c| InputChannel::variable(c.as_mut_slice())),
-                    ),
+                    channels: AudioPortBufferType::f32_input_only(channels),
                 }]);
                 let mut output = out_ports.with_output_buffers([AudioPortBuffer {
                     latency: 0,
@@ -457,28 +552,35 @@ impl Host for ClapHost {
                     ),
                 }]);
                 let time = start + block.position_samples as u64;
-                started
-                    .process(
-                        &input,
-                        &mut output,
-                        &events.as_input(),
-                        &mut OutputEvents::void(),
-                        Some(time),
-                        None,
-                    )
-                    .map_err(|e| anyhow!("process failed at {}: {e}", block.position_samples))?;
+                let events = events.as_input();
+                inside(|| {
+                    let mut ignored = OutputEvents::void();
+                    started.process(&input, &mut output, &events, &mut ignored, Some(time), None)
+                })
+                .map_err(|e| anyhow!("process failed at {}: {e}", block.position_samples))?;
                 Ok(())
             })
         };
         let result = std::thread::scope(|scope| {
-            let thread = scope.spawn(audio);
-            while !thread.is_finished() {
+            // Dropped when the audio thread is done.
+            let (playing, done) = sync_channel::<()>(0);
+            let thread = scope.spawn(move || {
+                let _playing = playing;
+                audio()
+            });
+            while done.recv_timeout(Duration::from_millis(5)) == Err(RecvTimeoutError::Timeout) {
                 Self::serve_callback(instance);
-                std::thread::sleep(Duration::from_micros(500));
             }
             thread.join()
         });
         self.position_samples += job.input.first().map_or(0, Vec::len) as u64;
+        let strayed = self
+            .instance
+            .access_shared_handler(|shared| shared.strayed.load(Ordering::Acquire));
+        ensure!(
+            !strayed,
+            "a function of the main thread was called on another"
+        );
         result.map_err(|_| anyhow!("the audio thread panicked"))?
     }
 

@@ -22,6 +22,8 @@ use vst3::Steinberg::{
 };
 use vst3::{ComPtr, ComWrapper, Interface};
 
+use crate::syscalls::inside;
+
 use super::vst3_objects::{Application, Changes, Handler, Stream};
 use super::{Block, Format, Host, Job, Mode, Parameter, Setup, drive};
 
@@ -34,7 +36,7 @@ pub struct Vst3Host {
     handler: ComWrapper<Handler>,
     setup: Option<Setup>,
     position_samples: i64,
-    _application: ComWrapper<Application>,
+    application: ComWrapper<Application>,
     _module: Module,
 }
 
@@ -244,10 +246,35 @@ impl Vst3Host {
                 handler,
                 setup: None,
                 position_samples: 0,
-                _application: application,
+                application,
                 _module: module,
             })
         }
+    }
+
+    /// The component, for what a studio host does not do.
+    #[must_use]
+    pub fn component(&self) -> &ComPtr<IComponent> {
+        &self.component
+    }
+
+    /// The processor, likewise.
+    #[must_use]
+    pub fn processor(&self) -> &ComPtr<IAudioProcessor> {
+        &self.processor
+    }
+
+    /// The controller, likewise.
+    #[must_use]
+    pub fn controller(&self) -> &ComPtr<IEditController> {
+        &self.controller
+    }
+
+    /// The host, as `initialize` wants it; it lives as long as this.
+    #[must_use]
+    pub fn context(&self) -> *mut FUnknown {
+        let context = self.application.as_com_ref::<IHostApplication>();
+        context.map_or(null_mut(), |context| context.as_ptr().cast())
     }
 
     fn known(&self, id: u32) -> Result<()> {
@@ -283,15 +310,14 @@ impl Host for Vst3Host {
                 id,
                 value,
             }];
-            let empty = vec![Vec::new(); self.setup.map_or(2, |s| s.channels)];
-            let mut output = empty.clone();
-            let mut input = empty;
+            // Neither has it buses.
             let setup = self.setup.context("not active")?;
             let block = Block {
                 position_samples: 0,
-                input: &mut input,
-                output: &mut output,
+                input: &mut [],
+                output: &mut [],
                 changes: &changes,
+                in_place: false,
             };
             process(&self.processor, setup, self.position_samples, block)?;
         }
@@ -322,8 +348,8 @@ impl Host for Vst3Host {
         Ok(value)
     }
 
-    fn save(&mut self) -> Result<Vec<u8>> {
-        let stream = ComWrapper::new(Stream::default());
+    fn save_in_pieces(&mut self, piece: usize) -> Result<Vec<u8>> {
+        let stream = Stream::new(&[], piece);
         let pointer = stream.to_com_ptr::<IBStream>().context("stream")?;
         // SAFETY: the stream outlives the call.
         let result = unsafe { self.component.getState(pointer.as_ptr()) };
@@ -331,9 +357,9 @@ impl Host for Vst3Host {
         Ok(stream.bytes.borrow().clone())
     }
 
-    fn load(&mut self, state: &[u8]) -> Result<()> {
+    fn load_in_pieces(&mut self, state: &[u8], piece: usize) -> Result<()> {
         for component in [true, false] {
-            let stream = Stream::reading(state);
+            let stream = Stream::new(state, piece);
             let pointer = stream.to_com_ptr::<IBStream>().context("stream")?;
             // SAFETY: the stream outlives the call.
             let result = unsafe {
@@ -473,8 +499,13 @@ fn process(
     block: Block,
 ) -> Result<()> {
     let samples = block.input.first().map_or(0, Vec::len) as int32;
-    let mut in_channels: Vec<*mut f32> = block.input.iter_mut().map(|c| c.as_mut_ptr()).collect();
     let mut out_channels: Vec<*mut f32> = block.output.iter_mut().map(|c| c.as_mut_ptr()).collect();
+    let mut in_channels: Vec<*mut f32> = if block.in_place {
+        out_channels.clone()
+    } else {
+        block.input.iter_mut().map(|c| c.as_mut_ptr()).collect()
+    };
+    let buses = int32::from(!in_channels.is_empty());
     let bus = |channels: &mut Vec<*mut f32>| AudioBusBuffers {
         numChannels: channels.len() as int32,
         silenceFlags: 0,
@@ -505,8 +536,8 @@ fn process(
         processMode: process_mode(setup.mode),
         symbolicSampleSize: SymbolicSampleSizes_::kSample32 as int32,
         numSamples: samples,
-        numInputs: 1,
-        numOutputs: 1,
+        numInputs: buses,
+        numOutputs: buses,
         inputs: &mut input,
         outputs: &mut output,
         inputParameterChanges: changes_ptr.as_ptr(),
@@ -517,7 +548,10 @@ fn process(
     };
     // SAFETY: every pointer in `data` is valid for the length it announces and
     // outlives the call.
-    check(unsafe { processor.process(&mut data) }, "process")
+    check(
+        inside(|| unsafe { processor.process(&mut data) }),
+        "process",
+    )
 }
 
 /// Milliseconds a scanner spends on the library.

@@ -77,19 +77,21 @@ impl IComponentHandlerTrait for Handler {
 }
 
 /// A state stream in memory.
-#[derive(Default)]
 pub struct Stream {
     /// What was written or is to be read.
     pub bytes: RefCell<Vec<u8>>,
     position: Cell<usize>,
+    /// Most bytes at a time.
+    piece: usize,
 }
 
 impl Stream {
-    /// A stream to read from.
-    pub fn reading(bytes: &[u8]) -> ComWrapper<Self> {
+    /// A stream that holds `bytes` and takes or gives at most `piece` at a time.
+    pub fn new(bytes: &[u8], piece: usize) -> ComWrapper<Self> {
         ComWrapper::new(Self {
             bytes: RefCell::new(bytes.to_vec()),
             position: Cell::new(0),
+            piece,
         })
     }
 }
@@ -104,7 +106,8 @@ impl IBStreamTrait for Stream {
         let start = self.position.get().min(bytes.len());
         let count = usize::try_from(wanted)
             .unwrap_or(0)
-            .min(bytes.len() - start);
+            .min(bytes.len() - start)
+            .min(self.piece);
         // SAFETY: the plugin's buffer holds `wanted` bytes, `done` may be null.
         unsafe {
             std::ptr::copy_nonoverlapping(bytes[start..].as_ptr(), buffer.cast(), count);
@@ -120,6 +123,7 @@ impl IBStreamTrait for Stream {
         let Ok(length) = usize::try_from(count) else {
             return kInvalidArgument;
         };
+        let length = length.min(self.piece);
         // SAFETY: the plugin's buffer holds `count` bytes, `done` may be null.
         let new = unsafe { std::slice::from_raw_parts(buffer.cast::<u8>(), length) };
         let mut bytes = self.bytes.borrow_mut();
@@ -132,7 +136,7 @@ impl IBStreamTrait for Stream {
         self.position.set(end);
         if !done.is_null() {
             // SAFETY: checked above; points to the plugin's counter.
-            unsafe { *done = count };
+            unsafe { *done = length as int32 };
         }
         kResultOk
     }
