@@ -49,7 +49,8 @@ environment = dict(
 def run(*command, **extra):
     try:
         done = subprocess.run(
-            command, env=dict(environment, **extra), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=240
+            command, env=dict(environment, **extra), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            timeout=240 + 12 * source.shape[1] / rate_hz,
         )
     except subprocess.TimeoutExpired:
         # Ardour's tools wait for ever after a fatal message.

@@ -10,7 +10,7 @@ mod render;
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub use instances::{churn, many_instances};
+pub use instances::{churn, crowd_in_real_time, many_instances};
 pub use overload::{crashes, slow_voice_in_real_time, stalls};
 pub use real_time::real_time;
 pub use render::rendering_with_a_slow_voice;

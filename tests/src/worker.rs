@@ -98,3 +98,18 @@ pub fn proportional_bytes(process: u32) -> u64 {
         .unwrap_or(0)
         * 1024
 }
+
+/// Processor time a process has used.
+#[must_use]
+pub fn processor_time(process: u32) -> Duration {
+    let Ok(tasks) = fs::read_dir(format!("/proc/{process}/task")) else {
+        return Duration::ZERO;
+    };
+    tasks
+        .filter_map(|task| {
+            let spent = fs::read_to_string(task.ok()?.path().join("schedstat")).ok()?;
+            let nanoseconds = spent.split_whitespace().next()?.parse().ok()?;
+            Some(Duration::from_nanos(nanoseconds))
+        })
+        .sum()
+}

@@ -41,6 +41,14 @@ fn skip(host: &str) {
 
 /// Runs one script against the VST3 bundle and a voice that plays its input back.
 fn run(host: &str, script: &str, python: &Path) {
+    let song = singer::sing(48_000);
+    run_with(host, script, python, &song, |folder| {
+        voices::identity(folder, "trio");
+    });
+}
+
+/// Runs one script with a vocal and the voice that `write` puts into the folder under the name a fresh instance asks for.
+fn run_with(host: &str, script: &str, python: &Path, song: &[f32], write: impl Fn(&Path)) {
     // One at a time: these hosts render in real blocks on machines with few cores.
     static TURN: Mutex<()> = Mutex::new(());
     let _turn = TURN
@@ -53,13 +61,13 @@ fn run(host: &str, script: &str, python: &Path) {
         &vocal,
         &Sound {
             rate_hz: 48_000,
-            channels: vec![singer::sing(48_000)],
+            channels: vec![song.to_vec()],
         },
     )
     .expect("write");
-    // Under the name a fresh instance asks for, so that no editor is needed.
     let voices_folder = work.join("voices");
-    voices::identity(&voices_folder, "trio");
+    let _ = std::fs::remove_dir_all(&voices_folder);
+    write(&voices_folder);
     let scripts = bundles::root().join("tests").join("hosts");
     let output = Command::new(python)
         .arg("-B")
@@ -107,6 +115,37 @@ fn ardour_exports_a_session_without_gaps() {
         .is_ok_and(|o| o.status.success());
     match python().filter(|p| ardour && has_module(p, "pedalboard")) {
         Some(python) => run("Ardour", "ardour_host.py", &python),
+        None => skip("Ardour"),
+    }
+}
+
+/// A take of `TIMBRA_SLOW_SECONDS` (180 for the whole claim; else short) and a voice with a load of 3.
+fn run_slow(host: &str, script: &str, python: &Path, shortest_s: f64) {
+    let seconds = std::env::var("TIMBRA_SLOW_SECONDS")
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(shortest_s);
+    let song = singer::sing(48_000);
+    let samples = (seconds * 48_000.0) as usize;
+    let song: Vec<f32> = song.iter().copied().cycle().take(samples).collect();
+    run_with(host, script, python, &song, |folder| {
+        voices::slow(folder, "trio", 30.0);
+    });
+}
+
+#[test]
+fn a_voice_three_times_too_slow_has_no_gaps_in_hosts_that_render() {
+    match python().filter(|p| has_module(p, "pedalboard") && has_module(p, "dawdreamer")) {
+        Some(python) => run_slow("slow voice", "slow_voice.py", &python, 3.0),
+        None => skip("pedalboard and dawdreamer"),
+    }
+}
+
+#[test]
+#[ignore = "takes a minute and more: Ardour exports seven seconds at least, with TIMBRA_SLOW_SECONDS=180 three minutes"]
+fn a_voice_three_times_too_slow_has_no_gaps_in_ardour() {
+    match python().filter(|p| has_module(p, "pedalboard")) {
+        Some(python) => run_slow("Ardour", "ardour_host.py", &python, 7.0),
         None => skip("Ardour"),
     }
 }

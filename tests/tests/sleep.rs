@@ -1,28 +1,25 @@
-//! What an instance costs that has nothing to do. Alone in its binary: the time of the whole process is measured.
+//! What an instance costs that has nothing to do. Alone in its binary: the time of the whole process, and of the worker's,
+//! is measured.
+
+#![cfg(target_os = "linux")]
 
 use std::time::{Duration, Instant};
 
 use timbra_tests::host::{FORMATS, Host, Job, Mode, Pace, Setup};
-use timbra_tests::{bundles, singer};
+use timbra_tests::{bundles, singer, worker};
 
 const RATE_HZ: u32 = 48_000;
 const INSTANCES: usize = 4;
 /// Share of a core for all instances together, with the host that asks them for blocks.
 const MOST: f64 = 0.03;
 
-/// Processor time of this process so far.
-#[cfg(unix)]
+/// Processor time of this process and of the worker's so far.
 fn spent() -> Duration {
-    // SAFETY: a plain C structure of numbers, filled by the call.
-    let usage = unsafe {
-        let mut usage: libc::rusage = std::mem::zeroed();
-        libc::getrusage(libc::RUSAGE_SELF, &mut usage);
-        usage
-    };
-    let time = |t: libc::timeval| {
-        Duration::from_secs(t.tv_sec as u64) + Duration::from_micros(t.tv_usec as u64)
-    };
-    time(usage.ru_utime) + time(usage.ru_stime)
+    let workers = worker::processes(worker::keep_private());
+    std::iter::once(std::process::id())
+        .chain(workers)
+        .map(worker::processor_time)
+        .sum()
 }
 
 fn play(host: &mut dyn Host, input: &[f32]) {
@@ -34,9 +31,9 @@ fn play(host: &mut dyn Host, input: &[f32]) {
     host.render(&job).expect("render");
 }
 
-#[cfg(unix)]
 #[test]
 fn silence_costs_next_to_nothing() {
+    let program = worker::keep_private();
     let song = singer::sing(RATE_HZ);
     let silence = vec![0.0; 2 * RATE_HZ as usize];
     for format in FORMATS {
@@ -49,6 +46,7 @@ fn silence_costs_next_to_nothing() {
             let tail = host.tail_samples();
             play(host.as_mut(), &silence[..tail.min(silence.len())]);
         }
+        assert_eq!(worker::processes(program).len(), 1, "voices run in a process");
         let (began, before) = (Instant::now(), spent());
         // One of them is asked for blocks, as all would be by a host on one audio thread.
         play(hosts[0].as_mut(), &silence);

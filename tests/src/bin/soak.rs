@@ -13,7 +13,7 @@ fn main() -> std::process::ExitCode {
     let seconds = minutes * 60.0;
     type Section = Box<dyn Fn() -> Vec<Row>>;
     // A tenth is spent on rendering, which takes three times as long as its audio, four times over.
-    let sections: [(&str, Section); 7] = [
+    let sections: [(&str, Section); 8] = [
         (
             "rendering",
             Box::new(move || soak::rendering_with_a_slow_voice(seconds / 60.0)),
@@ -37,6 +37,10 @@ fn main() -> std::process::ExitCode {
             Box::new(move || soak::slow_voice_in_real_time(seconds / 10.0)),
         ),
         ("instances", Box::new(|| soak::many_instances(32))),
+        (
+            "crowd",
+            Box::new(move || soak::crowd_in_real_time((seconds / 20.0).max(5.0))),
+        ),
         (
             "coming and going",
             Box::new(move || soak::churn((seconds as usize).clamp(50, 500))),

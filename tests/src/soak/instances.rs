@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::{EXACT_RATE_HZ, Row, align, ready, song, test_voices};
 use crate::bundles;
-use crate::host::{FORMATS, Format, Host, Job, Mode, Setup};
-use crate::{voices, worker};
+use crate::host::{FORMATS, Format, Host, Job, Mode, Pace, Setup};
+use crate::{singer, voices, worker};
 
 fn mebibytes(bytes: f64) -> f64 {
     bytes / f64::from(1 << 20)
@@ -96,6 +96,72 @@ fn play_together(hosts: &mut [Box<dyn Host>]) -> usize {
             output.len() - latency - align(output, &song, latency).right
         })
         .sum()
+}
+
+/// As many instances of the shipped voice in true real time as the worker's threads carry by what one costs, with some
+/// room left; each must sound as the bounce does.
+///
+/// # Panics
+/// When the plugin cannot be loaded or refuses to play.
+#[must_use]
+pub fn crowd_in_real_time(seconds: f64) -> Vec<Row> {
+    let program = worker::keep_private();
+    let song: Vec<f32> = singer::sing(48_000)
+        .into_iter()
+        .cycle()
+        .take((seconds * 48_000.0) as usize)
+        .collect();
+    let play = |mode: Mode, pace: Pace| {
+        let mut host = bundles::open(Format::Clap);
+        host.activate(Setup::offline(48_000, 256).mono().mode(mode))
+            .expect("activate");
+        host.idle(Duration::from_millis(500)).expect("idle");
+        let input = vec![song.clone()];
+        let job = Job {
+            pace,
+            ..Job::new(&input, &[256])
+        };
+        host.render(&job).expect("render").swap_remove(0)
+    };
+    let bounced = play(Mode::Offline, Pace::Free);
+    let same = |live: &[f32]| {
+        let same = live.iter().zip(&bounced).filter(|(a, b)| a == b).count();
+        same as f64 / bounced.len() as f64
+    };
+    let spent = || {
+        let workers = worker::processes(program);
+        workers.into_iter().map(worker::processor_time).sum::<Duration>()
+    };
+    // One that stays, so that the worker does.
+    let mut first = bundles::open(Format::Clap);
+    first
+        .activate(Setup::offline(48_000, 256))
+        .expect("activate");
+    let before = spent();
+    let alone = same(&play(Mode::Realtime, Pace::RealTime));
+    let load = spent().saturating_sub(before).as_secs_f64() / seconds;
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let threads = cores.saturating_sub(1).clamp(1, 8);
+    let carried = ((0.7 * threads as f64 / load) as usize).max(1);
+    let shares: Vec<f64> = std::thread::scope(|scope| {
+        let players: Vec<_> = (0..carried)
+            .map(|_| scope.spawn(|| same(&play(Mode::Realtime, Pace::RealTime))))
+            .collect();
+        players
+            .into_iter()
+            .map(|player| player.join().expect("a player"))
+            .collect()
+    });
+    let worst = shares.iter().copied().fold(1.0, f64::min);
+    vec![Row::new(
+        format!(
+            "{carried} instances in real time on {threads} worker threads (one costs {load:.2} of a core): the worst \
+             is the bounce in"
+        ),
+        format!("{:.2} % of its samples (alone {:.2} %)", 100.0 * worst, 100.0 * alone),
+        "99 %",
+        worst >= 0.99,
+    )]
 }
 
 /// Loads, plays and drops instances in random order, `times` times; what stays behind is a leak.
