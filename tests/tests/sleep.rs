@@ -47,10 +47,15 @@ fn silence_costs_next_to_nothing() {
             play(host.as_mut(), &silence[..tail.min(silence.len())]);
         }
         assert_eq!(worker::processes(program).len(), 1, "voices run in a process");
-        let (began, before) = (Instant::now(), spent());
-        // One of them is asked for blocks, as all would be by a host on one audio thread.
-        play(hosts[0].as_mut(), &silence);
-        let share = (spent() - before).as_secs_f64() / began.elapsed().as_secs_f64();
+        // The best of three, since other programs on the machine make everything cost more.
+        let share = (0..3)
+            .map(|_| {
+                let (began, before) = (Instant::now(), spent());
+                // One of them is asked for blocks, as all would be by a host on one audio thread.
+                play(hosts[0].as_mut(), &silence[..RATE_HZ as usize]);
+                (spent() - before).as_secs_f64() / began.elapsed().as_secs_f64()
+            })
+            .fold(f64::INFINITY, f64::min);
         let case = format!(
             "{INSTANCES} silent instances in {}: {:.2} % of a core",
             format.name(),
