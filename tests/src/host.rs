@@ -13,8 +13,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 
 pub mod clap;
+mod clap_gui;
 pub mod vst3;
 mod vst3_objects;
+mod vst3_view;
 
 /// A plugin standard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -156,6 +158,8 @@ pub struct Job<'a> {
     pub calls: Option<&'a Calls>,
     /// Called with the position before each block, on the audio thread: a stall, a kill.
     pub before: Option<&'a (dyn Fn(usize) + Sync)>,
+    /// Called again and again on the main thread while the job is processed.
+    pub meanwhile: Option<&'a (dyn Fn(&mut dyn Editor) + Sync)>,
 }
 
 /// What each call of `process` cost, in the order of the calls.
@@ -203,7 +207,31 @@ impl<'a> Job<'a> {
             pace: Pace::Free,
             calls: None,
             before: None,
+            meanwhile: None,
         }
+    }
+}
+
+/// The plugin's window inside one of the host's, on the main thread (X11).
+pub trait Editor {
+    /// Makes it, puts it into the window `parent` and shows it; gives its width and height.
+    ///
+    /// # Errors
+    /// When the plugin has no editor, or refuses a step.
+    fn open(&mut self, parent: u32) -> Result<(u32, u32)>;
+    /// Hides it and makes an end of it.
+    ///
+    /// # Errors
+    /// When it closed by itself, or refuses a step.
+    fn close(&mut self) -> Result<()>;
+}
+
+impl<T: Editor> Editor for &mut T {
+    fn open(&mut self, parent: u32) -> Result<(u32, u32)> {
+        T::open(self, parent)
+    }
+    fn close(&mut self) -> Result<()> {
+        T::close(self)
     }
 }
 
@@ -266,6 +294,8 @@ pub trait Host {
     /// # Errors
     /// When the plugin is not active, reports an error or leaves samples unwritten.
     fn render(&mut self, job: &Job) -> Result<Vec<Vec<f32>>>;
+    /// The plugin's window.
+    fn editor(&mut self) -> Box<dyn Editor + '_>;
     /// Serves pending main-thread callbacks; true once per restart request.
     fn take_restart_request(&mut self) -> bool;
 

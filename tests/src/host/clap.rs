@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, ensure};
 use clack_extensions::audio_ports_config::{AudioPortsConfigBuffer, PluginAudioPortsConfig};
+use clack_extensions::gui::HostGui;
 use clack_extensions::latency::{HostLatency, HostLatencyImpl, PluginLatency};
 use clack_extensions::params::{
     HostParams, HostParamsImplMainThread, HostParamsImplShared, ParamClearFlags, ParamInfoBuffer,
@@ -19,13 +20,15 @@ use clack_host::events::event_types::ParamValueEvent;
 use clack_host::prelude::*;
 use clack_host::utils::ClapId;
 
-use super::{Block, Change, Format, Host, Job, Mode, Parameter, Setup, drive};
+use super::clap_gui::{ClapEditor, Gui};
+use super::{Block, Change, Editor, Format, Host, Job, Mode, Parameter, Setup, drive};
 
 /// Requests a plugin may raise from any thread.
 #[derive(Default)]
 pub struct Shared {
     restart: AtomicBool,
     callback: AtomicBool,
+    pub(super) gui: Gui,
 }
 
 impl SharedHandler<'_> for Shared {
@@ -71,6 +74,7 @@ impl HostHandlers for Handlers {
 
     fn declare_extensions(builder: &mut HostExtensions<Self>, _shared: &Self::Shared<'_>) {
         builder
+            .register::<HostGui>()
             .register::<HostParams>()
             .register::<HostLatency>()
             .register::<HostState>();
@@ -238,7 +242,7 @@ impl ClapHost {
         anyhow::bail!("the plugin has no layout with {channels} channels")
     }
 
-    fn serve_callback(instance: &mut PluginInstance<Handlers>) {
+    pub(super) fn serve_callback(instance: &mut PluginInstance<Handlers>) {
         if instance.access_shared_handler(|s| s.callback.swap(false, Ordering::AcqRel)) {
             instance.call_on_main_thread_callback();
         }
@@ -474,12 +478,19 @@ impl Host for ClapHost {
             let thread = scope.spawn(audio);
             while !thread.is_finished() {
                 Self::serve_callback(instance);
+                if let Some(meanwhile) = job.meanwhile {
+                    meanwhile(&mut ClapEditor(instance));
+                }
                 std::thread::sleep(Duration::from_micros(500));
             }
             thread.join()
         });
         self.position_samples += job.input.first().map_or(0, Vec::len) as u64;
         result.map_err(|_| anyhow!("the audio thread panicked"))?
+    }
+
+    fn editor(&mut self) -> Box<dyn Editor + '_> {
+        Box::new(ClapEditor(&mut self.instance))
     }
 
     fn take_restart_request(&mut self) -> bool {
