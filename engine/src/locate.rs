@@ -4,6 +4,9 @@ use std::path::{Path, PathBuf};
 
 /// Environment variable that names ONNX Runtime's library.
 pub const RUNTIME_VARIABLE: &str = "ORT_DYLIB_PATH";
+/// With it ONNX Runtime does not even prepare to report to its makers: asked later not to, it has already left a file
+/// with an identifier in the folder for temporary files.
+pub const NO_REPORTS_VARIABLE: &str = "ORT_DISABLE_TELEMETRY";
 /// Environment variable with folders of voices, separated as in `PATH`; they are searched first.
 pub const VOICES_VARIABLE: &str = "TIMBRA_VOICES";
 

@@ -225,3 +225,72 @@ fn a_worker_that_can_not_be_started_is_replaced_by_a_thread() {
         );
     }
 }
+
+#[test]
+fn a_worker_with_too_little_memory_says_so_and_is_not_started_for_ever() {
+    const NAME: &str = "a_worker_with_too_little_memory_says_so_and_is_not_started_for_ever";
+    const VARIABLE: &str = "TIMBRA_TEST_MEMORY_KIB";
+    if !support::runtime_is_there() || !cfg!(target_os = "linux") {
+        return;
+    }
+    // From too little for ONNX Runtime to what is just enough for the voice: whatever it is that does not fit.
+    let Ok(limit) = std::env::var(VARIABLE) else {
+        for limit in [60, 150, 250, 350].map(|thousand| thousand * 1000) {
+            // In a process of its own: the program is part of the environment.
+            let status = std::process::Command::new(std::env::current_exe().unwrap())
+                .args(["--exact", NAME, "--nocapture"])
+                .env(VARIABLE, limit.to_string())
+                .status()
+                .unwrap();
+            assert!(status.success(), "with {limit} KiB");
+        }
+        return;
+    };
+    let voice = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/trio.timbra");
+    let folder = support::folder(&format!("link-memory-{limit}"));
+    let (program, starts) = (folder.join("worker"), folder.join("starts"));
+    let script = format!(
+        "#!/bin/sh\necho >>'{}'\nulimit -v {limit}\nexec '{}' \"$@\"\n",
+        starts.display(),
+        env!("CARGO_BIN_EXE_timbra-worker")
+    );
+    let _ = std::fs::remove_file(&starts);
+    std::fs::write(&program, script).unwrap();
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(&program, mode).unwrap();
+    // SAFETY: this process runs this one test.
+    unsafe { std::env::set_var("TIMBRA_WORKER", &program) };
+    Service::global().set_isolation(Isolation::Process);
+    let config = StreamConfig {
+        host_rate_hz: RATE_HZ,
+        max_block_samples: BLOCK,
+        channels: 1,
+        tier: Tier::Live,
+    };
+    let (mut port, handle) = Service::global()
+        .open(config, VoiceRef::at(&voice))
+        .unwrap();
+    let ready = handle.wait_ready(PATIENCE);
+    // Words take their time, unlike the state.
+    let asked = Instant::now();
+    while !ready && handle.status().message.is_empty() && asked.elapsed() < PATIENCE {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let status = handle.status();
+    let times = std::fs::read_to_string(&starts).unwrap().lines().count();
+    let message: String = status.message.chars().take(150).collect();
+    println!(
+        "{limit} KiB: {:?}, started {times} times: {message}",
+        status.voice_state
+    );
+    // Two strikes and what a start that fails takes.
+    assert!(times <= 6, "started {times} times");
+    if !ready {
+        assert_eq!(status.voice_state, VoiceState::Failed);
+        assert!(!message.is_empty(), "the user is told");
+        let output = render(&mut port, &support::song(RATE_HZ, 1.0));
+        assert!(output.iter().all(|&sample| sample == 0.0), "silence");
+    }
+    let least: u32 = limit.parse().unwrap();
+    assert!(!ready || least > 250_000, "it has no memory for that");
+}

@@ -15,6 +15,7 @@ pub mod slider;
 pub mod status_bar;
 pub mod theme;
 pub mod voice_card;
+pub mod window;
 
 use std::cell::Cell;
 use std::error::Error;
@@ -31,8 +32,7 @@ use nice_plug::prelude::{Editor, ParentWindowHandle, ResizeHint};
 use nice_plug_egui::baseview::{HandlerError, WindowSize};
 use nice_plug_egui::resizable_window::ResizableWindow;
 use nice_plug_egui::{
-    EguiEditor, EguiEditorHandle, EguiEditorState, EguiNiceSettings, NiceEguiApp, RepaintNotifier,
-    create_egui_editor,
+    EguiEditor, EguiEditorState, EguiNiceSettings, NiceEguiApp, RepaintNotifier, create_egui_editor,
 };
 use parking_lot::Mutex;
 use timbra_engine::StatusSnapshot;
@@ -72,7 +72,7 @@ fn resize_hint(zoom: f32) -> ResizeHint {
 }
 
 impl Editor for TimbraEditor {
-    type Handle = EguiEditorHandle;
+    type Handle = window::Handle;
 
     fn spawn(
         &self,
@@ -92,20 +92,22 @@ impl Editor for TimbraEditor {
         let settings = EguiNiceSettings::new()
             .with_tile("Timbra")
             .with_resize_hint(resize_hint(size.zoom));
+        let (farewell, ended) = window::farewell();
         let window: EguiEditor<TimbraWindow> = create_egui_editor(
             state,
             RepaintNotifier::new(),
             settings,
-            TimbraWindow::new(self.steward.clone(), self.native_size.clone()),
+            TimbraWindow::new(self.steward.clone(), self.native_size.clone(), farewell),
         )
         .ok_or("the editor could not be built")?;
-        window.spawn(
+        let spawned = window.spawn(
             parent,
             wait_for_parent,
             fallback_scale_factor,
             gui_context,
             host,
-        )
+        )?;
+        Ok(window::adopt(spawned, ended))
     }
 
     fn size(&self) -> NativeSize<u32> {
@@ -139,6 +141,7 @@ pub struct TimbraWindow {
     failure: String,
     /// The engine's message that was read and put away.
     dismissed: String,
+    farewell: window::Farewell,
 }
 
 /// What every part of the window is given.
@@ -175,7 +178,11 @@ impl Scene<'_> {
 }
 
 impl TimbraWindow {
-    fn new(steward: Arc<Steward>, native_size: Arc<Mutex<Option<NativeSize<u32>>>>) -> Self {
+    fn new(
+        steward: Arc<Steward>,
+        native_size: Arc<Mutex<Option<NativeSize<u32>>>>,
+        farewell: window::Farewell,
+    ) -> Self {
         let size = steward.session().params.editor.get();
         Self {
             steward,
@@ -190,6 +197,7 @@ impl TimbraWindow {
             gesture: Cell::new(None),
             failure: String::new(),
             dismissed: String::new(),
+            farewell,
         }
     }
 
@@ -313,6 +321,7 @@ impl NiceEguiApp for TimbraWindow {
         host: GuiContext,
         _frame: &mut nice_plug_egui::Frame,
     ) -> Result<(), HandlerError> {
+        self.farewell.follow_this_thread();
         theme::apply(&context);
         self.host = Some(host);
         Ok(())

@@ -1,6 +1,7 @@
 #!/bin/sh
 # Installs the hosts the tests drive, on Debian: Ardour from the distribution,
-# pedalboard and dawdreamer into a virtual environment.
+# pedalboard and dawdreamer into a virtual environment. And what opens an editor
+# where there is no screen: Xvfb, Mesa's software renderer.
 #   install.sh FOLDER
 # Running it again costs a second.
 set -eu
@@ -8,6 +9,9 @@ folder=${1:?usage: install.sh FOLDER}
 
 wanted=""
 command -v ardour7-lua >/dev/null || command -v ardour8-lua >/dev/null || wanted="$wanted ardour"
+for library in xvfb libx11-xcb1 libgl1 libegl1 libgl1-mesa-dri libxkbcommon-x11-0; do
+	dpkg -s "$library" >/dev/null 2>&1 || wanted="$wanted $library"
+done
 python3 -c 'import venv, ensurepip' 2>/dev/null || wanted="$wanted python3-venv"
 if [ -n "$wanted" ]; then
 	command -v apt-get >/dev/null || { echo "install.sh: please install:$wanted" >&2; exit 1; }

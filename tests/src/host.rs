@@ -15,8 +15,10 @@ use anyhow::{Context, Result, bail, ensure};
 use crate::syscalls::Watch;
 
 pub mod clap;
+mod clap_gui;
 pub mod vst3;
 mod vst3_objects;
+mod vst3_view;
 
 /// A plugin standard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -146,6 +148,9 @@ pub enum Pace {
     Strict,
 }
 
+/// What the main thread does with an editor while a job is processed.
+pub type Meanwhile<'a> = dyn Fn(&mut dyn Editor) + Sync + 'a;
+
 /// One stretch of audio to send through an active plugin.
 #[derive(Clone, Copy)]
 pub struct Job<'a> {
@@ -165,6 +170,8 @@ pub struct Job<'a> {
     pub watch: Option<&'a Watch>,
     /// Input and output are the same memory.
     pub in_place: bool,
+    /// Called again and again on the main thread while the job is processed.
+    pub meanwhile: Option<&'a Meanwhile<'a>>,
 }
 
 /// What each call of `process` cost, in the order of the calls.
@@ -214,7 +221,31 @@ impl<'a> Job<'a> {
             before: None,
             watch: None,
             in_place: false,
+            meanwhile: None,
         }
+    }
+}
+
+/// The plugin's window inside one of the host's, on the main thread (X11).
+pub trait Editor {
+    /// Makes it, puts it into the window `parent` and shows it; gives its width and height.
+    ///
+    /// # Errors
+    /// When the plugin has no editor, or refuses a step.
+    fn open(&mut self, parent: u32) -> Result<(u32, u32)>;
+    /// Hides it and makes an end of it.
+    ///
+    /// # Errors
+    /// When it closed by itself, or refuses a step.
+    fn close(&mut self) -> Result<()>;
+}
+
+impl<T: Editor> Editor for &mut T {
+    fn open(&mut self, parent: u32) -> Result<(u32, u32)> {
+        T::open(self, parent)
+    }
+    fn close(&mut self) -> Result<()> {
+        T::close(self)
     }
 }
 
@@ -291,6 +322,8 @@ pub trait Host {
     /// # Errors
     /// When the plugin is not active, reports an error or leaves samples unwritten.
     fn render(&mut self, job: &Job) -> Result<Vec<Vec<f32>>>;
+    /// The plugin's window.
+    fn editor(&mut self) -> Box<dyn Editor + '_>;
     /// Serves pending main-thread callbacks; true once per restart request.
     fn take_restart_request(&mut self) -> bool;
 

@@ -7,6 +7,10 @@
 pub mod bundles;
 pub mod host;
 pub mod measure;
+#[cfg(target_os = "linux")]
+pub mod resources;
+#[cfg(target_os = "linux")]
+pub mod screen;
 pub mod singer;
 #[cfg(target_os = "linux")]
 pub mod soak;

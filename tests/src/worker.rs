@@ -33,7 +33,11 @@ pub fn keep_private() -> &'static Path {
     })
 }
 
-fn make_executable(program: &Path) {
+/// Lets a file be run.
+///
+/// # Panics
+/// When it cannot be.
+pub fn make_executable(program: &Path) {
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;

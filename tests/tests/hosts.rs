@@ -10,10 +10,6 @@ use std::sync::Mutex;
 use timbra_tests::wav::{self, Sound};
 use timbra_tests::{bundles, singer, voices};
 
-fn in_ci() -> bool {
-    std::env::var("CI").is_ok_and(|v| !v.is_empty() && v != "false" && v != "0")
-}
-
 /// Python of the hosts' environment, as install.sh made it.
 fn python() -> Option<PathBuf> {
     let set = |name: &str| {
@@ -32,11 +28,6 @@ fn has_module(python: &Path, module: &str) -> bool {
     let mut command = Command::new(python);
     let output = command.args(["-c", &format!("import {module}")]).output();
     output.is_ok_and(|o| o.status.success())
-}
-
-fn skip(host: &str) {
-    assert!(!in_ci(), "{host} is not installed, and in CI it must be");
-    println!("SKIP {host}: not installed (tests/hosts/install.sh installs it on Debian)");
 }
 
 /// Runs one script against the VST3 bundle and a voice that plays its input back.
@@ -95,7 +86,7 @@ fn run_with(host: &str, script: &str, python: &Path, song: &[f32], write: impl F
 fn pedalboard_converts_automates_saves_and_restores() {
     match python().filter(|p| has_module(p, "pedalboard")) {
         Some(python) => run("pedalboard", "pedalboard_host.py", &python),
-        None => skip("pedalboard"),
+        None => bundles::skip("pedalboard"),
     }
 }
 
@@ -103,7 +94,7 @@ fn pedalboard_converts_automates_saves_and_restores() {
 fn dawdreamer_converts_automates_saves_and_restores() {
     match python().filter(|p| has_module(p, "dawdreamer")) {
         Some(python) => run("dawdreamer", "dawdreamer_host.py", &python),
-        None => skip("dawdreamer"),
+        None => bundles::skip("dawdreamer"),
     }
 }
 
@@ -115,7 +106,7 @@ fn ardour_exports_a_session_without_gaps() {
         .is_ok_and(|o| o.status.success());
     match python().filter(|p| ardour && has_module(p, "pedalboard")) {
         Some(python) => run("Ardour", "ardour_host.py", &python),
-        None => skip("Ardour"),
+        None => bundles::skip("Ardour"),
     }
 }
 
@@ -137,7 +128,7 @@ fn run_slow(host: &str, script: &str, python: &Path, shortest_s: f64) {
 fn a_voice_three_times_too_slow_has_no_gaps_in_hosts_that_render() {
     match python().filter(|p| has_module(p, "pedalboard") && has_module(p, "dawdreamer")) {
         Some(python) => run_slow("slow voice", "slow_voice.py", &python, 3.0),
-        None => skip("pedalboard and dawdreamer"),
+        None => bundles::skip("pedalboard and dawdreamer"),
     }
 }
 
@@ -146,6 +137,6 @@ fn a_voice_three_times_too_slow_has_no_gaps_in_hosts_that_render() {
 fn a_voice_three_times_too_slow_has_no_gaps_in_ardour() {
     match python().filter(|p| has_module(p, "pedalboard")) {
         Some(python) => run_slow("Ardour", "ardour_host.py", &python, 7.0),
-        None => skip("Ardour"),
+        None => bundles::skip("Ardour"),
     }
 }

@@ -46,7 +46,11 @@ fn silence_costs_next_to_nothing() {
             let tail = host.tail_samples();
             play(host.as_mut(), &silence[..tail.min(silence.len())]);
         }
-        assert_eq!(worker::processes(program).len(), 1, "voices run in a process");
+        assert_eq!(
+            worker::processes(program).len(),
+            1,
+            "voices run in a process"
+        );
         // The best of three, since other programs on the machine make everything cost more.
         let share = (0..3)
             .map(|_| {

@@ -276,6 +276,7 @@ fn start(program: &Path, key: &str) -> io::Result<()> {
     command
         .args(["start", key])
         .current_dir("/")
+        .env(locate::NO_REPORTS_VARIABLE, "1")
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null());

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, ensure};
 use clack_extensions::audio_ports_config::{AudioPortsConfigBuffer, PluginAudioPortsConfig};
+use clack_extensions::gui::HostGui;
 use clack_extensions::latency::{HostLatency, HostLatencyImpl, PluginLatency};
 use clack_extensions::params::{
     HostParams, HostParamsImplMainThread, HostParamsImplShared, ParamClearFlags, ParamInfoBuffer,
@@ -25,7 +26,8 @@ use clack_host::utils::ClapId;
 
 use crate::syscalls::inside;
 
-use super::{Block, Change, Format, Host, Job, Mode, Parameter, Setup, drive};
+use super::clap_gui::{ClapEditor, Gui};
+use super::{Block, Change, Editor, Format, Host, Job, Mode, Parameter, Setup, drive};
 
 /// A stream that takes or gives at most `piece` bytes at a time.
 struct Pieces<T> {
@@ -56,6 +58,7 @@ pub struct Shared {
     main: ThreadId,
     /// A function of the main thread was called on another one.
     strayed: AtomicBool,
+    pub(super) gui: Gui,
 }
 
 impl Shared {
@@ -65,6 +68,7 @@ impl Shared {
             callback: AtomicBool::new(false),
             main: std::thread::current().id(),
             strayed: AtomicBool::new(false),
+            gui: Gui::default(),
         }
     }
 }
@@ -137,6 +141,7 @@ impl HostHandlers for Handlers {
 
     fn declare_extensions(builder: &mut HostExtensions<Self>, _shared: &Self::Shared<'_>) {
         builder
+            .register::<HostGui>()
             .register::<HostParams>()
             .register::<HostLatency>()
             .register::<HostState>()
@@ -314,7 +319,7 @@ impl ClapHost {
         anyhow::bail!("the plugin has no layout with {channels} channels")
     }
 
-    fn serve_callback(instance: &mut PluginInstance<Handlers>) {
+    pub(super) fn serve_callback(instance: &mut PluginInstance<Handlers>) {
         if instance.access_shared_handler(|s| s.callback.swap(false, Ordering::AcqRel)) {
             instance.call_on_main_thread_callback();
         }
@@ -570,6 +575,9 @@ impl Host for ClapHost {
             });
             while done.recv_timeout(Duration::from_millis(5)) == Err(RecvTimeoutError::Timeout) {
                 Self::serve_callback(instance);
+                if let Some(meanwhile) = job.meanwhile {
+                    meanwhile(&mut ClapEditor(instance));
+                }
             }
             thread.join()
         });
@@ -582,6 +590,10 @@ impl Host for ClapHost {
             "a function of the main thread was called on another"
         );
         result.map_err(|_| anyhow!("the audio thread panicked"))?
+    }
+
+    fn editor(&mut self) -> Box<dyn Editor + '_> {
+        Box::new(ClapEditor(&mut self.instance))
     }
 
     fn take_restart_request(&mut self) -> bool {

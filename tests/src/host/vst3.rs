@@ -5,7 +5,7 @@ use std::mem::ManuallyDrop;
 use std::path::{Path, PathBuf};
 use std::ptr::null_mut;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use libloading::Library;
@@ -25,7 +25,8 @@ use vst3::{ComPtr, ComWrapper, Interface};
 use crate::syscalls::inside;
 
 use super::vst3_objects::{Application, Changes, Handler, Stream};
-use super::{Block, Format, Host, Job, Mode, Parameter, Setup, drive};
+use super::vst3_view::View;
+use super::{Block, Editor, Format, Host, Job, Mode, Parameter, Setup, drive};
 
 /// One VST3 plugin instance.
 pub struct Vst3Host {
@@ -34,6 +35,7 @@ pub struct Vst3Host {
     controller: ComPtr<IEditController>,
     processor: ComPtr<IAudioProcessor>,
     handler: ComWrapper<Handler>,
+    view: View,
     setup: Option<Setup>,
     position_samples: i64,
     application: ComWrapper<Application>,
@@ -240,6 +242,7 @@ impl Vst3Host {
             }
             Ok(Self {
                 parameters,
+                view: View::new(controller.clone()),
                 component,
                 controller,
                 processor,
@@ -460,12 +463,24 @@ impl Host for Vst3Host {
         let setup = self.setup.context("not active")?;
         let start = self.position_samples;
         let processor = &self.processor;
+        let view = &mut self.view;
         let result = std::thread::scope(|scope| {
             let audio = || drive(job, setup, |block| process(processor, setup, start, block));
-            scope.spawn(audio).join()
+            let thread = scope.spawn(audio);
+            if let Some(meanwhile) = job.meanwhile {
+                while !thread.is_finished() {
+                    meanwhile(view);
+                    std::thread::sleep(Duration::from_micros(500));
+                }
+            }
+            thread.join()
         });
         self.position_samples += job.input.first().map_or(0, Vec::len) as i64;
         result.map_err(|_| anyhow!("the audio thread panicked"))?
+    }
+
+    fn editor(&mut self) -> Box<dyn Editor + '_> {
+        Box::new(&mut self.view)
     }
 
     fn take_restart_request(&mut self) -> bool {

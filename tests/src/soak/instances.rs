@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::{EXACT_RATE_HZ, Row, align, ready, song, test_voices};
 use crate::bundles;
 use crate::host::{FORMATS, Format, Host, Job, Mode, Pace, Setup};
+use crate::resources::Resources;
 use crate::{singer, voices, worker};
 
 fn mebibytes(bytes: f64) -> f64 {
@@ -14,7 +15,7 @@ fn mebibytes(bytes: f64) -> f64 {
 /// Memory of this process and the worker's together.
 fn memory_bytes() -> u64 {
     let program = worker::keep_private();
-    let own = worker::proportional_bytes(std::process::id());
+    let own = Resources::now().memory_bytes;
     let workers = worker::processes(program);
     own + workers
         .into_iter()
@@ -130,7 +131,10 @@ pub fn crowd_in_real_time(seconds: f64) -> Vec<Row> {
     };
     let spent = || {
         let workers = worker::processes(program);
-        workers.into_iter().map(worker::processor_time).sum::<Duration>()
+        workers
+            .into_iter()
+            .map(worker::processor_time)
+            .sum::<Duration>()
     };
     // One that stays, so that the worker does.
     let mut first = bundles::open(Format::Clap);
@@ -158,7 +162,11 @@ pub fn crowd_in_real_time(seconds: f64) -> Vec<Row> {
             "{carried} instances in real time on {threads} worker threads (one costs {load:.2} of a core): the worst \
              is the bounce in"
         ),
-        format!("{:.2} % of its samples (alone {:.2} %)", 100.0 * worst, 100.0 * alone),
+        format!(
+            "{:.2} % of its samples (alone {:.2} %)",
+            100.0 * worst,
+            100.0 * alone
+        ),
         "99 %",
         worst >= 0.99,
     )]
@@ -198,7 +206,7 @@ pub fn churn(times: usize) -> Vec<Row> {
         hosts.clear();
         // The worker frees and gives back when it has nothing else to do, and before it ends for want of hosts.
         std::thread::sleep(Duration::from_secs(2));
-        (memory_bytes(), files(), threads())
+        (memory_bytes(), Resources::now())
     };
     // By then what is loaded once and stays is there, and the allocators have seen the most there is at a time.
     let warm = 60;
@@ -218,17 +226,12 @@ pub fn churn(times: usize) -> Vec<Row> {
         ),
         Row::new(
             "open files, threads: before, after",
-            format!("{}, {} then {}, {}", before.1, before.2, after.1, after.2),
+            format!(
+                "{}, {} then {}, {}",
+                before.1.files, before.1.threads, after.1.files, after.1.threads
+            ),
             "no more than before",
-            after.1 <= before.1 && after.2 <= before.2,
+            after.1.files <= before.1.files && after.1.threads <= before.1.threads,
         ),
     ]
-}
-
-fn files() -> usize {
-    std::fs::read_dir("/proc/self/fd").map_or(0, Iterator::count)
-}
-
-fn threads() -> usize {
-    std::fs::read_dir("/proc/self/task").map_or(0, Iterator::count)
 }
