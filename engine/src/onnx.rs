@@ -520,6 +520,8 @@ fn zeros(slot: &Slot) -> ort::Result<DynValue> {
 }
 
 fn session(runtime: &Runtime, bytes: &[u8], provider: &str) -> Result<Session, String> {
+    // The runtime's first session changes how the calling thread treats denormals, and leaves it so.
+    let _restores = crate::denormals::FlushDenormals::scope();
     let configure = || -> ort::Result<SessionBuilder> {
         // One thread: frames are small, and streams are spread over worker threads of our own.
         Ok(Session::builder(&runtime.environment)?

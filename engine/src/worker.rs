@@ -51,8 +51,9 @@ pub struct Worker {
     load: f32,
     /// Hops for which it looks ahead yet.
     wary_hops: u32,
-    /// Seconds a frame that is sung takes.
+    /// Seconds a frame that is sung takes, and what the last one took.
     cost_s: f32,
+    last_s: f32,
     /// Lets a test see what becomes of a panic.
     #[cfg(test)]
     pub(crate) panics: bool,
@@ -76,6 +77,7 @@ impl Worker {
             load: 0.0,
             wary_hops: 0,
             cost_s: 0.0,
+            last_s: 0.0,
             #[cfg(test)]
             panics: false,
         }
@@ -305,7 +307,10 @@ impl Worker {
         let spent_s = started.elapsed().as_secs_f32();
         self.load += 0.01 * (spent_s * 100.0 - self.load);
         if !outcome.missing && !outcome.asleep {
-            self.cost_s += 0.1 * (spent_s - self.cost_s);
+            // One frame in which the whole process was held up says nothing about the next.
+            let usual_s = spent_s.min(self.last_s);
+            self.last_s = spent_s;
+            self.cost_s += 0.1 * (usual_s - self.cost_s);
         }
         counters
             .load_bits

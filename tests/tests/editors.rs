@@ -60,6 +60,14 @@ fn render(
     unreachable!("seconds do not end")
 }
 
+/// Memory and threads of the whole process are measured: one test at a time.
+fn alone() -> std::sync::MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
 /// Seconds that are compared.
 const HEARD_S: usize = 4;
 
@@ -70,6 +78,7 @@ fn undisturbed(format: Format) -> Vec<f32> {
 
 #[test]
 fn an_editor_opened_and_closed_200_times_under_load_leaves_no_trace() {
+    let _alone = alone();
     // By then the allocators have seen the most there is at a time.
     const WARM: usize = 30;
     let Some(screen) = screen() else { return };
@@ -125,6 +134,7 @@ fn an_editor_opened_and_closed_200_times_under_load_leaves_no_trace() {
 
 #[test]
 fn two_editors_open_at_once_both_draw_and_the_sound_is_the_same() {
+    let _alone = alone();
     let Some(screen) = screen() else { return };
     for format in FORMATS {
         let windows = [(0, 0), (900, 400)].map(|at| screen.window(at, SIZE).expect("window"));
@@ -162,6 +172,7 @@ fn two_editors_open_at_once_both_draw_and_the_sound_is_the_same() {
 
 #[test]
 fn a_host_that_closes_its_window_under_an_open_editor_lives() {
+    let _alone = alone();
     // In a process of its own: the graphics library does not forget a window that was taken from it.
     const NAME: &str = "a_host_that_closes_its_window_under_an_open_editor_lives";
     if std::env::var_os("TIMBRA_TEST_UNKIND").is_none() {
