@@ -35,6 +35,6 @@ pub use latency::{LatencyPlan, VoiceTiming};
 pub use model::{Encoder, LoadedVoice};
 pub use port::{AudioPort, StreamConfig};
 pub use service::{Isolation, Service, StreamHandle};
-pub use status::{F0Point, StatusSnapshot, VoiceState};
+pub use status::{Answer, F0Point, StatusSnapshot, VoiceState};
 pub use timbra_voice::library::VoiceRef;
 pub use worker::Worker;

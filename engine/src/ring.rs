@@ -24,7 +24,7 @@ use crate::controls::Controls;
 use crate::pipeline::Pipeline;
 use crate::port::StreamConfig;
 use crate::region::Region;
-use crate::status::{StatusSnapshot, VoiceState, Words};
+use crate::status::{Answer, StatusSnapshot, VoiceState, Words};
 use end::{Rx, Tx};
 pub(crate) use wire::{HopWords, PlacedWords};
 
@@ -142,11 +142,18 @@ impl Shared {
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let counters = &self.counters;
         let words = self.words();
+        let answer = match (words.answered, words.refused) {
+            (0, _) => Answer::Awaited,
+            (number, _) if number != self.asked.load(Ordering::Acquire) => Answer::Awaited,
+            (_, true) => Answer::Refused,
+            (_, false) => Answer::Granted,
+        };
         let (in_peak, out_peak) = port.take_peaks();
         StatusSnapshot {
             voice_state: counters.voice_state(),
             wanted: words.wanted,
             playing: words.playing,
+            answer,
             speakers: words.speakers,
             has_formant: words.has_formant,
             has_tables: words.has_tables,

@@ -48,6 +48,18 @@ pub struct F0Point {
     pub out_hz: f32,
 }
 
+/// What has become of a request for a voice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Answer {
+    /// It is still on its way, or nothing was asked for.
+    #[default]
+    Awaited,
+    /// It plays, or takes over with the next input.
+    Granted,
+    /// It can not be had; what played before goes on.
+    Refused,
+}
+
 /// Everything the editor shows about a stream, at one moment.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct StatusSnapshot {
@@ -57,6 +69,8 @@ pub struct StatusSnapshot {
     pub wanted: VoiceRef,
     /// The voice that is playing, with the path and hash it was found by.
     pub playing: Option<VoiceRef>,
+    /// What has become of the voice asked for last; `playing` is as of then.
+    pub answer: Answer,
     /// Names of the playing voice's speakers, in the order of `speaker_mix`.
     pub speakers: Vec<String>,
     /// Whether the playing voice has a formant input.
@@ -102,6 +116,10 @@ pub struct StatusSnapshot {
 pub(crate) struct Words {
     pub wanted: VoiceRef,
     pub playing: Option<VoiceRef>,
+    /// Number of the request that was answered last, and whether it was refused. They go with `playing`: a flag beside
+    /// the words could be ahead of them.
+    pub answered: u64,
+    pub refused: bool,
     pub speakers: Vec<String>,
     pub has_formant: bool,
     pub has_tables: (bool, bool),

@@ -12,7 +12,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use timbra_engine::{F0Point, Service, StatusSnapshot, StreamHandle, VoiceState};
+use timbra_engine::{Answer, F0Point, Service, StatusSnapshot, StreamHandle, VoiceState};
 use timbra_voice::VoiceRef;
 use timbra_voice::library::Listing;
 
@@ -173,7 +173,7 @@ impl Session {
             VoiceState::Loading | VoiceState::Replacing => LOADING_POLL,
             _ => SETTLED_POLL,
         };
-        if status.voice_state == VoiceState::Ready {
+        if status.voice_state == VoiceState::Ready && status.answer != Answer::Awaited {
             self.settle(generation, status);
         }
         Some(pause)
@@ -189,7 +189,8 @@ impl Session {
         if generation != voice.generation() || status.wanted != wanted || playing == wanted {
             return;
         }
-        if answers(&wanted, &playing) {
+        // What was granted is what was found for the wanted voice, perhaps in another version.
+        if status.answer == Answer::Granted {
             if wanted.sha256.is_empty() || wanted.sha256 == playing.sha256 {
                 // So that the project finds it again by its place and hash.
                 voice.complete(generation, playing);
@@ -216,13 +217,6 @@ impl Session {
             }
         }
     }
-}
-
-/// Whether `playing` is what was found for `wanted`, perhaps in another version.
-fn answers(wanted: &VoiceRef, playing: &VoiceRef) -> bool {
-    wanted.name == playing.name
-        || (!wanted.sha256.is_empty() && wanted.sha256 == playing.sha256)
-        || (!wanted.path.as_os_str().is_empty() && wanted.path == playing.path)
 }
 
 /// The steward of one instance. The thread starts with the first need and is

@@ -246,6 +246,7 @@ fn refuse(state: &State, message: &str) {
     shared.settled_well.store(false, Ordering::Release);
     shared.settled.store(asked, Ordering::Release);
     shared.tell(|words| {
+        (words.answered, words.refused) = (asked, true);
         words.playing = None;
         words.message = message.to_owned();
     });

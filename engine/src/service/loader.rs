@@ -80,17 +80,17 @@ fn load(slot: &Slot, wanted: &VoiceRef, asked: u64, folders: &[PathBuf]) {
         return;
     }
     let outcome = if wanted.is_empty() {
-        unload(slot);
+        unload(slot, asked);
         Ok(())
     } else {
-        catch_unwind(AssertUnwindSafe(|| ready(slot, wanted, folders)))
+        catch_unwind(AssertUnwindSafe(|| ready(slot, wanted, asked, folders)))
             .unwrap_or_else(|panic| Err(EngineError::Panic(panic_text(panic.as_ref()))))
     };
     if superseded() {
         return;
     }
     if let Err(error) = &outcome {
-        refuse(slot, error);
+        refuse(slot, asked, error);
     }
     let shared = &slot.shared;
     shared.loading.store(false, Ordering::Release);
@@ -101,7 +101,12 @@ fn load(slot: &Slot, wanted: &VoiceRef, asked: u64, folders: &[PathBuf]) {
 }
 
 /// Loads the voice and hands it to the worker.
-fn ready(slot: &Slot, wanted: &VoiceRef, folders: &[PathBuf]) -> Result<(), EngineError> {
+fn ready(
+    slot: &Slot,
+    wanted: &VoiceRef,
+    asked: u64,
+    folders: &[PathBuf],
+) -> Result<(), EngineError> {
     let shared = &slot.shared;
     let found = library::find(wanted, folders);
     let path = match &found {
@@ -121,6 +126,7 @@ fn ready(slot: &Slot, wanted: &VoiceRef, folders: &[PathBuf]) -> Result<(), Engi
     let pipeline = Pipeline::new(&voice, &shared.config, shared.latency_samples)?;
     let manifest = voice.manifest();
     shared.tell(|words| {
+        (words.answered, words.refused) = (asked, false);
         words.playing = Some(VoiceRef {
             name: manifest.name.clone(),
             path: path.clone(),
@@ -162,19 +168,23 @@ fn notice(wanted: &VoiceRef, voice: &Arc<LoadedVoice>) -> String {
     voice.provider_message()
 }
 
-fn refuse(slot: &Slot, error: &EngineError) {
+fn refuse(slot: &Slot, asked: u64, error: &EngineError) {
     tracing::warn!("{error}");
     let shared = &slot.shared;
-    shared.tell(|words| words.message = error.to_string());
     shared.counters.set_voice_state(match error {
         EngineError::NeedsRestart { .. } => VoiceState::NeedsRestart,
         // The old voice goes on playing.
         _ if shared.sounding.load(Ordering::Acquire) => VoiceState::Ready,
         _ => VoiceState::Failed,
     });
+    // After the state: whoever sees the answer sees what it means.
+    shared.tell(|words| {
+        (words.answered, words.refused) = (asked, true);
+        words.message = error.to_string();
+    });
 }
 
-fn unload(slot: &Slot) {
+fn unload(slot: &Slot, asked: u64) {
     let shared = &slot.shared;
     drop(shared.install(Change::Nothing));
     drop(slot.voice.lock().take());
@@ -182,6 +192,7 @@ fn unload(slot: &Slot) {
         *words = Words {
             wanted: std::mem::take(&mut words.wanted),
             message: std::mem::take(&mut words.message),
+            answered: asked,
             ..Words::default()
         };
     });
