@@ -14,6 +14,7 @@ pub mod data;
 pub mod encoder;
 pub mod evaluation;
 pub mod harmonic;
+pub mod import;
 pub mod model;
 pub mod plot;
 pub mod progress;

@@ -15,3 +15,4 @@ pub mod folded_dft;
 pub mod harmonic;
 pub mod harmonic_graph;
 pub mod mel;
+pub mod vits;

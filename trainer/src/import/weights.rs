@@ -1,0 +1,40 @@
+//! A state dictionary as the source of a network's weights.
+
+use super::StateDict;
+use crate::model::vits::weights::{Start, WeightError, WeightSource, checked};
+
+/// Reads tensors from a checkpoint when the network asks for them.
+#[derive(Debug)]
+pub struct CheckpointWeights<'a>(pub &'a StateDict);
+
+impl WeightSource for CheckpointWeights<'_> {
+    fn tensor(
+        &mut self,
+        name: &str,
+        shape: &[usize],
+        _start: Start,
+    ) -> Result<Vec<f32>, WeightError> {
+        let Some(tensor) = self.0.get(name) else {
+            return Err(WeightError::Missing {
+                name: name.to_owned(),
+                expected: shape.to_vec(),
+            });
+        };
+        if tensor.shape() != shape {
+            return Err(WeightError::Shape {
+                name: name.to_owned(),
+                expected: shape.to_vec(),
+                found: tensor.shape().to_vec(),
+            });
+        }
+        let values = tensor.to_f32().map_err(|error| WeightError::Unreadable {
+            name: name.to_owned(),
+            reason: error.to_string(),
+        })?;
+        checked(name, shape, tensor.shape(), values)
+    }
+
+    fn shape(&self, name: &str) -> Option<Vec<usize>> {
+        self.0.get(name).map(|tensor| tensor.shape().to_vec())
+    }
+}

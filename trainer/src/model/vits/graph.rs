@@ -1,0 +1,953 @@
+//! Writes the nodes of a graph for what [`super::eval`] describes, whole or streaming.
+//!
+//! A *whole* graph takes a clip and gives its audio. A *streaming* one takes T = N + L frames a step: N new ones, for
+//! which audio is made, and L of the future, with which the features of the N are better and which are seen again in the
+//! next step. Every value is either
+//!
+//! - *provisional*: it covers all T frames, what it says of the last L is preliminary, and layers carry what they need
+//!   of the past as it was at the end of the N frames; or
+//! - *settled*: it covers as many samples as N frames have, but `delay` samples earlier, so that layers which look ahead
+//!   find their future in what they already have. Nothing is computed twice there.
+//!
+//! At the end of a stream L is what is left, so that a clip may be streamed to its last frame. With L as long as what the
+//! provisional part sees of the future, streaming equals the whole graph; with less, it is what a voice has to sing with.
+
+use std::collections::HashMap;
+use std::marker::PhantomData;
+
+use burn::module::Param;
+use burn::tensor::Tensor;
+use burn::tensor::backend::Backend;
+use timbra_voice::onnx_writer::Attr;
+
+use super::eval::{
+    COARSE_ROWS, Eval, FORBIDDEN, Function, Look, NORM_EPSILON, SINE_LEVEL, SNAKE_EPSILON,
+    SNAKE_TAPS, SourceForm, VOICED_NOISE, coarse_line, snake_filter,
+};
+use super::layers::{Conv, LayerNorm, Upsample};
+use crate::model::causal::{StreamingGraph, to_vec};
+
+/// Where the count of frames stays, so that float32 holds it exactly. Long past every delay.
+const MOST_FRAMES: f32 = 1_048_576.0;
+/// Samples a snake sees to either side.
+const SNAKE_SIDE: usize = 5;
+
+/// A value in the graph: `[1, channels, samples]`.
+#[derive(Debug, Clone)]
+pub struct Node {
+    /// Its name.
+    pub name: String,
+    channels: usize,
+    /// Samples per frame.
+    unit: usize,
+    /// Samples it is late when it is settled; none while it is provisional.
+    delay: Option<usize>,
+}
+
+impl Node {
+    /// A provisional value of one sample a frame.
+    #[must_use]
+    pub fn frames(name: &str, channels: usize) -> Self {
+        Self {
+            name: name.to_owned(),
+            channels,
+            unit: 1,
+            delay: None,
+        }
+    }
+
+    /// A provisional value of `unit` samples a frame.
+    #[must_use]
+    pub fn samples(name: &str, channels: usize, unit: usize) -> Self {
+        Self {
+            unit,
+            ..Self::frames(name, channels)
+        }
+    }
+
+    /// Samples by which it is late.
+    #[must_use]
+    pub fn delay(&self) -> usize {
+        self.delay.unwrap_or(0)
+    }
+}
+
+/// How the frames of a streaming graph are counted.
+#[derive(Debug)]
+struct Counting {
+    /// N, `[1]`.
+    fresh: String,
+    /// Frames before this step, `[1]`.
+    position: String,
+    /// Frames of the past an attention sees.
+    past_frames: usize,
+}
+
+/// Writes nodes.
+#[derive(Debug)]
+pub struct WriteGraph<B: Backend> {
+    /// The graph.
+    pub graph: StreamingGraph,
+    /// T, `[1]`.
+    frames: String,
+    counting: Option<Counting>,
+    known: HashMap<String, String>,
+    backend: PhantomData<B>,
+}
+
+impl<B: Backend> WriteGraph<B> {
+    /// Begins a whole graph; `like` is the name of an input `[1, T, C]`.
+    #[must_use]
+    pub fn whole(mut graph: StreamingGraph, like: &str) -> Self {
+        let frames = count_of(&mut graph, like);
+        Self {
+            graph,
+            frames,
+            counting: None,
+            known: HashMap::new(),
+            backend: PhantomData,
+        }
+    }
+
+    /// Begins a streaming graph; `like` is the name of an input `[1, T, C]`, `lookahead` that of L as `[1, 1]`.
+    #[must_use]
+    pub fn streaming(
+        mut graph: StreamingGraph,
+        like: &str,
+        lookahead: &str,
+        past_frames: usize,
+    ) -> Self {
+        let frames = count_of(&mut graph, like);
+        let state = graph.state(&[1, 1]);
+        let g = &mut graph.builder;
+        let one = g.i64s(&[1]);
+        let lookahead = g.op("Reshape", &[lookahead, &one], vec![]);
+        let lookahead = g.op("Cast", &[&lookahead], vec![Attr::Int("to", 7)]);
+        let fresh = g.op("Sub", &[&frames, &lookahead], vec![]);
+        let fresh_f32 = g.op("Cast", &[&fresh], vec![Attr::Int("to", 1)]);
+        let next = g.op("Add", &[&state, &fresh_f32], vec![]);
+        let most = g.f32s(&[], &[MOST_FRAMES]);
+        let next = g.op("Min", &[&next, &most], vec![]);
+        let position = g.op("Reshape", &[&state, &one], vec![]);
+        let position = g.op("Cast", &[&position], vec![Attr::Int("to", 7)]);
+        graph.keep(&state, &next);
+        Self {
+            graph,
+            frames,
+            counting: Some(Counting {
+                fresh,
+                position,
+                past_frames,
+            }),
+            known: HashMap::new(),
+            backend: PhantomData,
+        }
+    }
+
+    fn op(&mut self, op: &str, inputs: &[&str], attrs: Vec<Attr>) -> String {
+        self.graph.builder.op(op, inputs, attrs)
+    }
+
+    fn scalar(&mut self, value: f32) -> String {
+        self.once(&format!("f32 {value:?}"), |this| {
+            this.graph.builder.f32s(&[], &[value])
+        })
+    }
+
+    fn ints(&mut self, values: &[i64]) -> String {
+        self.once(&format!("i64 {values:?}"), |this| {
+            this.graph.builder.i64s(values)
+        })
+    }
+
+    /// What `make` gives, made once under `key`.
+    fn once(&mut self, key: &str, make: impl FnOnce(&mut Self) -> String) -> String {
+        if let Some(name) = self.known.get(key) {
+            return name.clone();
+        }
+        let name = make(self);
+        self.known.insert(key.to_owned(), name.clone());
+        name
+    }
+
+    /// A number of frames (`all` of them or the new ones) times `unit`, plus `more`, `[1]`.
+    fn count(&mut self, all: bool, unit: usize, more: i64) -> String {
+        let frames = match (&self.counting, all) {
+            (Some(counting), false) => counting.fresh.clone(),
+            _ => self.frames.clone(),
+        };
+        self.once(&format!("count {all} {unit} {more}"), |this| {
+            let (unit, more) = (this.ints(&[unit as i64]), this.ints(&[more]));
+            let samples = this.op("Mul", &[&frames, &unit], vec![]);
+            this.op("Add", &[&samples, &more], vec![])
+        })
+    }
+
+    /// 0, 1, 2 … below a `count` of [`Self::count`], `[count]`.
+    fn numbers(&mut self, all: bool, unit: usize, more: i64) -> String {
+        let count = self.count(all, unit, more);
+        self.once(&format!("numbers {all} {unit} {more}"), |this| {
+            let zeroth = this.ints(&[0]);
+            let count = this.op("Squeeze", &[&count, &zeroth], vec![]);
+            let (from, step) = ("zero_index", "one_index");
+            this.once("index constants", |this| {
+                this.graph.builder.constant_i64(from, &[], &[0]);
+                this.graph.builder.constant_i64(step, &[], &[1]);
+                String::new()
+            });
+            this.op("Range", &[from, &count, step], vec![])
+        })
+    }
+
+    /// Samples before this step, at `unit` samples a frame, times −1, plus `more`, `[1]`; `None` in a whole graph.
+    fn before(&mut self, unit: usize, more: i64) -> Option<String> {
+        let position = self.counting.as_ref()?.position.clone();
+        Some(self.once(&format!("before {unit} {more}"), |this| {
+            let (unit, more) = (this.ints(&[-(unit as i64)]), this.ints(&[more]));
+            let samples = this.op("Mul", &[&position, &unit], vec![]);
+            this.op("Add", &[&samples, &more], vec![])
+        }))
+    }
+
+    fn slice(&mut self, input: &str, axis: i64, start: &str, end: &str) -> String {
+        let axis = self.ints(&[axis]);
+        self.op("Slice", &[input, start, end, &axis], vec![])
+    }
+
+    /// Puts the last `keep` samples of the past before a provisional value.
+    fn carry_provisional(&mut self, x: &Node, keep: usize) -> String {
+        if keep == 0 || self.counting.is_none() {
+            return x.name.clone();
+        }
+        let state = self.graph.state(&[1, x.channels, keep]);
+        let joined = self.op("Concat", &[&state, &x.name], vec![Attr::Int("axis", 2)]);
+        let start = self.count(false, x.unit, 0);
+        let end = self.count(false, x.unit, keep as i64);
+        let kept = self.slice(&joined, 2, &start, &end);
+        self.graph.keep(&state, &kept);
+        joined
+    }
+
+    /// Puts the last `keep` samples of the past before a settled value.
+    fn carry_settled(&mut self, x: &str, channels: usize, keep: usize) -> String {
+        if keep == 0 {
+            return x.to_owned();
+        }
+        let state = self.graph.state(&[1, channels, keep]);
+        let joined = self.op("Concat", &[&state, x], vec![Attr::Int("axis", 2)]);
+        let (start, end) = (self.ints(&[-(keep as i64)]), self.ints(&[i64::MAX]));
+        let kept = self.slice(&joined, 2, &start, &end);
+        self.graph.keep(&state, &kept);
+        joined
+    }
+
+    /// The value, settled and late by `delay`.
+    fn align(&mut self, x: &Node, delay: usize) -> Node {
+        if self.counting.is_none() || x.delay == Some(delay) {
+            return x.clone();
+        }
+        let joined = match x.delay {
+            None => self.carry_provisional(x, delay),
+            Some(own) => self.carry_settled(&x.name, x.channels, delay - own),
+        };
+        let (start, end) = (self.ints(&[0]), self.count(false, x.unit, 0));
+        let name = self.slice(&joined, 2, &start, &end);
+        Node {
+            name,
+            delay: Some(delay),
+            ..x.clone()
+        }
+    }
+
+    /// Two values at the same time.
+    fn together(&mut self, a: &Node, b: &Node) -> (Node, Node) {
+        match (a.delay, b.delay) {
+            (None, None) => (a.clone(), b.clone()),
+            (a_delay, b_delay) => {
+                let delay = a_delay.max(b_delay).unwrap_or(0);
+                (self.align(a, delay), self.align(b, delay))
+            }
+        }
+    }
+
+    fn pair(&mut self, op: &str, a: &Node, b: &Node) -> Node {
+        let (a, b) = self.together(a, b);
+        let name = self.op(op, &[&a.name, &b.name], vec![]);
+        Node {
+            name,
+            channels: a.channels.max(b.channels),
+            ..a
+        }
+    }
+
+    /// A settled value with nothing before the first sample of the stream.
+    fn begun(&mut self, x: &Node) -> String {
+        let delay = x.delay();
+        if delay == 0 {
+            return x.name.clone();
+        }
+        let Some(missing) = self.before(x.unit, delay as i64) else {
+            return x.name.clone();
+        };
+        let numbers = self.numbers(false, x.unit, 0);
+        let mask = self.once(&format!("begun {} {delay}", x.unit), |this| {
+            let there = this.op("GreaterOrEqual", &[&numbers, &missing], vec![]);
+            this.op("Cast", &[&there], vec![Attr::Int("to", 1)])
+        });
+        self.op("Mul", &[&x.name, &mask], vec![])
+    }
+
+    fn weights(&mut self, weight: Tensor<B, 3>) -> String {
+        let shape = weight.dims();
+        let values = to_vec(weight);
+        self.graph.builder.f32s(&shape, &values)
+    }
+
+    fn vector(&mut self, values: &Param<Tensor<B, 1>>) -> String {
+        let values = to_vec(values.val());
+        self.graph.builder.f32s(&[values.len()], &values)
+    }
+
+    /// Sample `i`, at least `first`; along the last axis.
+    fn from_first(&mut self, x: &str, numbers: &str, first: &str, last: &str) -> String {
+        let index = self.op("Max", &[numbers, first], vec![]);
+        let index = self.op("Min", &[&index, last], vec![]);
+        self.op("Gather", &[x, &index], vec![Attr::Int("axis", 2)])
+    }
+
+    /// What every place of an attention is added, `[T, P + T]`: nothing, or so much that it is not looked at.
+    fn shade(&mut self, causal: bool) -> Option<String> {
+        let past = self.past();
+        if !causal && self.counting.is_none() {
+            return None;
+        }
+        let queries = self.numbers(true, 1, 0);
+        let keys = self.numbers(true, 1, past as i64);
+        let unknown = self.before(1, past as i64);
+        Some(self.once(&format!("shade {causal}"), |this| {
+            let mut allowed = None;
+            if let Some(unknown) = unknown {
+                // The place j − P is in the past of the stream from P − position on.
+                let known = this.op("GreaterOrEqual", &[&keys, &unknown], vec![]);
+                let row = this.ints(&[0]);
+                allowed = Some(this.op("Unsqueeze", &[&known, &row], vec![]));
+            }
+            if causal {
+                let (column, past) = (this.ints(&[1]), this.ints(&[past as i64]));
+                let here = this.op("Add", &[&queries, &past], vec![]);
+                let here = this.op("Unsqueeze", &[&here, &column], vec![]);
+                let seen = this.op("LessOrEqual", &[&keys, &here], vec![]);
+                allowed = Some(match allowed {
+                    Some(other) => this.op("And", &[&seen, &other], vec![]),
+                    None => seen,
+                });
+            }
+            let (nothing, much) = (this.scalar(0.0), this.scalar(FORBIDDEN));
+            let allowed = allowed.unwrap_or_default();
+            this.op("Where", &[&allowed, &nothing, &much], vec![])
+        }))
+    }
+
+    fn past(&self) -> usize {
+        self.counting
+            .as_ref()
+            .map_or(0, |counting| counting.past_frames)
+    }
+
+    /// For each place of an attention the row of its distance, of a table with a zero row at either end, `[1, h, T, P + T]`.
+    fn rows_of_places(&mut self, heads: usize, window: usize) -> String {
+        let past = self.past() as i64;
+        let queries = self.numbers(true, 1, 0);
+        let keys = self.numbers(true, 1, past);
+        let shape = self.places_shape(heads);
+        self.once(&format!("rows of places {heads} {window}"), |this| {
+            let column = this.ints(&[1]);
+            let queries = this.op("Unsqueeze", &[&queries, &column], vec![]);
+            let distance = this.op("Sub", &[&keys, &queries], vec![]);
+            let shift = this.ints(&[window as i64 + 1 - past]);
+            let row = this.op("Add", &[&distance, &shift], vec![]);
+            let row = this.clip(&row, 0, 2 * window as i64 + 2);
+            this.op("Expand", &[&row, &shape], vec![])
+        })
+    }
+
+    /// For each row of a window the place at that distance, of places with one more at either end, `[1, h, T, 2w + 1]`.
+    fn places_of_rows(&mut self, heads: usize, window: usize) -> String {
+        let past = self.past() as i64;
+        let queries = self.numbers(true, 1, 0);
+        let last = self.count(true, 1, past + 1);
+        let frames = self.frames.clone();
+        self.once(&format!("places of rows {heads} {window}"), |this| {
+            let column = this.ints(&[1]);
+            let queries = this.op("Unsqueeze", &[&queries, &column], vec![]);
+            let rows: Vec<i64> = (0..2 * window as i64 + 1)
+                .map(|row| row - window as i64 + past + 1)
+                .collect();
+            let rows = this.ints(&rows);
+            let place = this.op("Add", &[&queries, &rows], vec![]);
+            let zero = this.ints(&[0]);
+            let place = this.op("Max", &[&place, &zero], vec![]);
+            let place = this.op("Min", &[&place, &last], vec![]);
+            let (one, heads) = (this.ints(&[1]), this.ints(&[heads as i64]));
+            let width = this.ints(&[2 * window as i64 + 1]);
+            let shape = this.op(
+                "Concat",
+                &[&one, &heads, &frames, &width],
+                vec![Attr::Int("axis", 0)],
+            );
+            this.op("Expand", &[&place, &shape], vec![])
+        })
+    }
+
+    fn places_shape(&mut self, heads: usize) -> String {
+        let past = self.past() as i64;
+        let keys = self.count(true, 1, past);
+        let frames = self.frames.clone();
+        self.once(&format!("places shape {heads}"), |this| {
+            let (one, heads) = (this.ints(&[1]), this.ints(&[heads as i64]));
+            this.op(
+                "Concat",
+                &[&one, &heads, &frames, &keys],
+                vec![Attr::Int("axis", 0)],
+            )
+        })
+    }
+
+    fn clip(&mut self, x: &str, low: i64, high: i64) -> String {
+        let (low, high) = (self.ints(&[low]), self.ints(&[high]));
+        let x = self.op("Max", &[x, &low], vec![]);
+        self.op("Min", &[&x, &high], vec![])
+    }
+
+    /// One more zero at either end of the last of four axes.
+    fn with_zero_ends(&mut self, x: &str) -> String {
+        let pads = self.ints(&[0, 0, 0, 1, 0, 0, 0, 1]);
+        self.op("Pad", &[x, &pads], vec![])
+    }
+
+    fn reshape(&mut self, x: &str, shape: &[i64]) -> String {
+        let shape = self.ints(shape);
+        self.op("Reshape", &[x, &shape], vec![])
+    }
+
+    fn transpose(&mut self, x: &str, order: &[i64]) -> String {
+        self.op("Transpose", &[x], vec![Attr::Ints("perm", order.to_vec())])
+    }
+
+    /// x − ⌊x⌋.
+    fn fraction(&mut self, x: &str) -> String {
+        let whole = self.op("Floor", &[x], vec![]);
+        self.op("Sub", &[x, &whole], vec![])
+    }
+
+    /// A snake itself, without the filters.
+    fn bend(
+        &mut self,
+        x: &str,
+        frequency: &Param<Tensor<B, 1>>,
+        magnitude: &Param<Tensor<B, 1>>,
+    ) -> String {
+        let channels = frequency.val().dims()[0];
+        let frequency = to_vec(frequency.val().exp());
+        let inverse = to_vec(magnitude.val().exp().add_scalar(SNAKE_EPSILON).recip());
+        let g = &mut self.graph.builder;
+        let frequency = g.f32s(&[1, channels, 1], &frequency);
+        let inverse = g.f32s(&[1, channels, 1], &inverse);
+        let angle = g.op("Mul", &[x, &frequency], vec![]);
+        let wave = g.op("Sin", &[&angle], vec![]);
+        let square = g.op("Mul", &[&wave, &wave], vec![]);
+        let more = g.op("Mul", &[&square, &inverse], vec![]);
+        g.op("Add", &[x, &more], vec![])
+    }
+
+    fn snake_weights(&mut self, channels: usize, gain: f32) -> String {
+        self.once(&format!("snake {channels} {gain:?}"), |this| {
+            let taps: Vec<f32> = (0..channels)
+                .flat_map(|_| snake_filter().map(|tap| tap * gain))
+                .collect();
+            this.graph.builder.f32s(&[channels, 1, SNAKE_TAPS], &taps)
+        })
+    }
+
+    /// The doubled rate, without `front` and `back` results at the ends.
+    fn doubled(&mut self, x: &str, channels: usize, front: usize, back: usize) -> String {
+        let weights = self.snake_weights(channels, 2.0);
+        self.op(
+            "ConvTranspose",
+            &[x, &weights],
+            vec![
+                Attr::Int("group", channels as i64),
+                Attr::Ints("strides", vec![2]),
+                Attr::Ints("pads", vec![front as i64, back as i64]),
+            ],
+        )
+    }
+
+    fn halved(&mut self, x: &str, channels: usize) -> String {
+        let weights = self.snake_weights(channels, 1.0);
+        self.op(
+            "Conv",
+            &[x, &weights],
+            vec![
+                Attr::Int("group", channels as i64),
+                Attr::Ints("strides", vec![2]),
+            ],
+        )
+    }
+
+    fn edge(&mut self, x: &str, left: usize, right: usize) -> String {
+        let pads = self.ints(&[0, 0, left as i64, 0, 0, right as i64]);
+        self.op("Pad", &[x, &pads], vec![Attr::Text("mode", "edge")])
+    }
+}
+
+/// T of an input `[1, T, C]`, as `[1]`.
+fn count_of(graph: &mut StreamingGraph, like: &str) -> String {
+    graph.builder.op(
+        "Shape",
+        &[like],
+        vec![Attr::Int("start", 1), Attr::Int("end", 2)],
+    )
+}
+
+impl<B: Backend> Eval<B> for WriteGraph<B> {
+    type Value = Node;
+
+    fn conv(&mut self, x: &Node, conv: &Conv<B>) -> Node {
+        let shape = conv.shape;
+        let (left, right) = (shape.left, shape.right);
+        let (input, pads, delay) = match (&self.counting, x.delay) {
+            (None, _) => (x.name.clone(), [left, right], None),
+            (Some(_), None) => (self.carry_provisional(x, left), [0, right], None),
+            (Some(_), Some(delay)) if left + right == 0 => (x.name.clone(), [0, 0], Some(delay)),
+            (Some(_), Some(delay)) => {
+                let begun = self.begun(x);
+                let joined = self.carry_settled(&begun, x.channels, left + right);
+                (joined, [0, 0], Some(delay + right))
+            }
+        };
+        let weight = self.weights(conv.kernel.weight());
+        let mut inputs = vec![input, weight];
+        if let Some(bias) = &conv.kernel.bias {
+            inputs.push(self.vector(bias));
+        }
+        let inputs: Vec<&str> = inputs.iter().map(String::as_str).collect();
+        let attrs = vec![
+            Attr::Ints("dilations", vec![shape.dilation as i64]),
+            Attr::Int("group", shape.groups as i64),
+            Attr::Ints("pads", pads.map(|pad| pad as i64).to_vec()),
+            Attr::Ints("strides", vec![shape.stride as i64]),
+        ];
+        let name = self.op("Conv", &inputs, attrs);
+        Node {
+            name,
+            channels: shape.outputs,
+            unit: x.unit / shape.stride,
+            delay,
+        }
+    }
+
+    fn upsample(&mut self, x: &Node, up: &Upsample<B>) -> Node {
+        let weight = up.kernel.weight();
+        let [inputs, per_group, kernel] = weight.dims();
+        let outputs = if up.groups > 1 { inputs } else { per_group };
+        let (stride, trim) = (up.stride, up.trim);
+        let rest = kernel - stride;
+        let carried = rest.div_ceil(stride);
+        let (input, pads, delay) = match (&self.counting, x.delay) {
+            (None, _) => (x.name.clone(), [trim, rest - trim], None),
+            (Some(_), None) => {
+                let joined = self.carry_provisional(x, carried);
+                (joined, [carried * stride + trim, rest - trim], None)
+            }
+            (Some(_), Some(delay)) => {
+                let begun = self.begun(x);
+                let joined = self.carry_settled(&begun, x.channels, carried);
+                let delay = delay * stride + trim;
+                (joined, [carried * stride, rest], Some(delay))
+            }
+        };
+        let weight = self.weights(weight);
+        let mut names = vec![input, weight];
+        if let Some(bias) = &up.kernel.bias {
+            names.push(self.vector(bias));
+        }
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let attrs = vec![
+            Attr::Int("group", up.groups as i64),
+            Attr::Ints("pads", pads.map(|pad| pad as i64).to_vec()),
+            Attr::Ints("strides", vec![stride as i64]),
+        ];
+        let name = self.op("ConvTranspose", &names, attrs);
+        let y = Node {
+            name,
+            channels: outputs,
+            unit: x.unit * stride,
+            delay,
+        };
+        match &up.point {
+            Some(point) => self.conv(&y, point),
+            None => y,
+        }
+    }
+
+    fn add(&mut self, a: &Node, b: &Node) -> Node {
+        self.pair("Add", a, b)
+    }
+
+    fn sub(&mut self, a: &Node, b: &Node) -> Node {
+        self.pair("Sub", a, b)
+    }
+
+    fn mul(&mut self, a: &Node, b: &Node) -> Node {
+        self.pair("Mul", a, b)
+    }
+
+    fn affine(&mut self, x: &Node, factor: f32, shift: f32) -> Node {
+        let mut name = x.name.clone();
+        if factor != 1.0 {
+            let factor = self.scalar(factor);
+            name = self.op("Mul", &[&name, &factor], vec![]);
+        }
+        if shift != 0.0 {
+            let shift = self.scalar(shift);
+            name = self.op("Add", &[&name, &shift], vec![]);
+        }
+        Node { name, ..x.clone() }
+    }
+
+    fn apply(&mut self, x: &Node, function: Function) -> Node {
+        let input = &x.name;
+        let name = match function {
+            Function::Relu => self.op("Relu", &[input], vec![]),
+            Function::Leaky(slope) => {
+                self.op("LeakyRelu", &[input], vec![Attr::Float("alpha", slope)])
+            }
+            Function::Tanh => self.op("Tanh", &[input], vec![]),
+            Function::Exp => self.op("Exp", &[input], vec![]),
+            Function::Log => self.op("Log", &[input], vec![]),
+            Function::Abs => self.op("Abs", &[input], vec![]),
+            Function::Positive => {
+                let zero = self.scalar(0.0);
+                let above = self.op("Greater", &[input, &zero], vec![]);
+                self.op("Cast", &[&above], vec![Attr::Int("to", 1)])
+            }
+            Function::Clamp(low, high) => {
+                let (low, high) = (self.scalar(low), self.scalar(high));
+                self.op("Clip", &[input, &low, &high], vec![])
+            }
+        };
+        Node { name, ..x.clone() }
+    }
+
+    fn gate(&mut self, x: &Node, channels: usize) -> Node {
+        let first = self.channels(x, 0, channels);
+        let second = self.channels(x, channels, 2 * channels);
+        let first = self.op("Tanh", &[&first.name], vec![]);
+        let second = self.op("Sigmoid", &[&second.name], vec![]);
+        let name = self.op("Mul", &[&first, &second], vec![]);
+        Node {
+            name,
+            channels,
+            ..x.clone()
+        }
+    }
+
+    fn norm(&mut self, x: &Node, norm: &LayerNorm<B>) -> Node {
+        let last = self.transpose(&x.name, &[0, 2, 1]);
+        let (gain, shift) = (self.vector(&norm.gain), self.vector(&norm.shift));
+        let attrs = vec![
+            Attr::Int("axis", -1),
+            Attr::Float("epsilon", NORM_EPSILON),
+        ];
+        let normal = self.op("LayerNormalization", &[&last, &gain, &shift], attrs);
+        let name = self.transpose(&normal, &[0, 2, 1]);
+        Node { name, ..x.clone() }
+    }
+
+    fn channels(&mut self, x: &Node, from: usize, to: usize) -> Node {
+        let (start, end) = (self.ints(&[from as i64]), self.ints(&[to as i64]));
+        let name = self.slice(&x.name, 1, &start, &end);
+        Node {
+            name,
+            channels: to - from,
+            ..x.clone()
+        }
+    }
+
+    fn join(&mut self, a: &Node, b: &Node) -> Node {
+        let (a, b) = self.together(a, b);
+        let name = self.op("Concat", &[&a.name, &b.name], vec![Attr::Int("axis", 1)]);
+        Node {
+            name,
+            channels: a.channels + b.channels,
+            ..a
+        }
+    }
+
+    fn flip(&mut self, x: &Node, channels: usize) -> Node {
+        let order: Vec<i64> = (0..channels as i64).rev().collect();
+        let order = self.ints(&order);
+        let name = self.op("Gather", &[&x.name, &order], vec![Attr::Int("axis", 1)]);
+        Node { name, ..x.clone() }
+    }
+
+    fn attend(&mut self, query: &Node, key: &Node, value: &Node, look: Look<'_, B>) -> Node {
+        let past = self.past();
+        let heads = look.heads;
+        let width = query.channels / heads;
+        let split = [1, heads as i64, width as i64, -1];
+        let keys = self.carry_provisional(key, past);
+        let values = self.carry_provisional(value, past);
+        let query_of = self.reshape(&query.name, &split);
+        let query_of = self.transpose(&query_of, &[0, 1, 3, 2]);
+        let scale = self.scalar(1.0 / (width as f32).sqrt());
+        let query_of = self.op("Mul", &[&query_of, &scale], vec![]);
+        let keys = self.reshape(&keys, &split);
+        let values = self.reshape(&values, &split);
+        let values = self.transpose(&values, &[0, 1, 3, 2]);
+        let mut scores = self.op("MatMul", &[&query_of, &keys], vec![]);
+        let window = look.relative.map(|[table, _]| table.val().dims()[1] / 2);
+        if let (Some([table, _]), Some(window)) = (look.relative, window) {
+            let table = table.val().swap_dims(1, 2);
+            let table = self.weights(table);
+            let logits = self.op("MatMul", &[&query_of, &table], vec![]);
+            let logits = self.with_zero_ends(&logits);
+            let rows = self.rows_of_places(heads, window);
+            let local = self.op(
+                "GatherElements",
+                &[&logits, &rows],
+                vec![Attr::Int("axis", 3)],
+            );
+            scores = self.op("Add", &[&scores, &local], vec![]);
+        }
+        if let Some(shade) = self.shade(look.causal) {
+            scores = self.op("Add", &[&scores, &shade], vec![]);
+        }
+        let weights = self.op("Softmax", &[&scores], vec![Attr::Int("axis", 3)]);
+        let mut out = self.op("MatMul", &[&weights, &values], vec![]);
+        if let (Some([_, table]), Some(window)) = (look.relative, window) {
+            let padded = self.with_zero_ends(&weights);
+            let places = self.places_of_rows(heads, window);
+            let near = self.op(
+                "GatherElements",
+                &[&padded, &places],
+                vec![Attr::Int("axis", 3)],
+            );
+            let table = self.weights(table.val());
+            let local = self.op("MatMul", &[&near, &table], vec![]);
+            out = self.op("Add", &[&out, &local], vec![]);
+        }
+        let out = self.transpose(&out, &[0, 1, 3, 2]);
+        let name = self.reshape(&out, &[1, query.channels as i64, -1]);
+        Node {
+            name,
+            ..query.clone()
+        }
+    }
+
+    fn embed(&mut self, index: &Node, table: &Param<Tensor<B, 2>>) -> Node {
+        let [rows, channels] = table.val().dims();
+        let values = to_vec(table.val());
+        let table = self.graph.builder.f32s(&[rows, channels], &values);
+        let line = self.reshape(&index.name, &[1, -1]);
+        let line = self.op("Cast", &[&line], vec![Attr::Int("to", 7)]);
+        let found = self.op("Gather", &[&table, &line], vec![Attr::Int("axis", 0)]);
+        let name = self.transpose(&found, &[0, 2, 1]);
+        Node {
+            name,
+            channels,
+            ..index.clone()
+        }
+    }
+
+    fn blend(&mut self, weights: &Node, table: &Param<Tensor<B, 2>>) -> Node {
+        let [rows, channels] = table.val().dims();
+        let values = to_vec(table.val().transpose());
+        let table = self.graph.builder.f32s(&[channels, rows], &values);
+        let name = self.op("MatMul", &[&table, &weights.name], vec![]);
+        Node {
+            name,
+            channels,
+            ..weights.clone()
+        }
+    }
+
+    fn coarse(&mut self, f0_hz: &Node) -> Node {
+        let (scale, shift) = coarse_line();
+        let x = self.affine(f0_hz, 1.0 / 700.0, 1.0);
+        let x = self.apply(&x, Function::Log);
+        let mel = self.affine(&x, 1127.0, 0.0);
+        let raised = self.affine(&mel, scale, shift);
+        let (zero, one) = (self.scalar(0.0), self.scalar(1.0));
+        let rows = self.scalar(COARSE_ROWS as f32);
+        let above = self.op("Greater", &[&mel.name, &zero], vec![]);
+        let row = self.op("Where", &[&above, &raised.name, &mel.name], vec![]);
+        let row = self.op("Round", &[&row], vec![]);
+        let row = self.op("Max", &[&row, &one], vec![]);
+        let within = self.op("Less", &[&row, &rows], vec![]);
+        let name = self.op("Where", &[&within, &row, &zero], vec![]);
+        Node {
+            name,
+            ..f0_hz.clone()
+        }
+    }
+
+    fn centre(&mut self, x: &Node, weight: &Node) -> Node {
+        let weighted = self.op("Mul", &[&x.name, &weight.name], vec![]);
+        let axis = self.ints(&[2]);
+        let mut sums = Vec::new();
+        for values in [&weighted, &weight.name] {
+            let all = self.op("ReduceSum", &[values, &axis], vec![]);
+            if self.counting.is_none() {
+                sums.push(all);
+                continue;
+            }
+            let state = self.graph.state(&[1, 1, 1]);
+            sums.push(self.op("Add", &[&state, &all], vec![]));
+            let (start, end) = (self.ints(&[0]), self.count(false, 1, 0));
+            let fresh = self.slice(values, 2, &start, &end);
+            let fresh = self.op("ReduceSum", &[&fresh, &axis], vec![]);
+            let next = self.op("Add", &[&state, &fresh], vec![]);
+            self.graph.keep(&state, &next);
+        }
+        let least = self.scalar(1e-4);
+        let count = self.op("Max", &[&sums[1], &least], vec![]);
+        let mean = self.op("Div", &[&sums[0], &count], vec![]);
+        let name = self.op("Sub", &[&x.name, &mean], vec![]);
+        Node { name, ..x.clone() }
+    }
+
+    fn mask(&mut self, x: &Node) -> Node {
+        x.clone()
+    }
+
+    fn snake(
+        &mut self,
+        x: &Node,
+        frequency: &Param<Tensor<B, 1>>,
+        magnitude: &Param<Tensor<B, 1>>,
+    ) -> Node {
+        let side = SNAKE_SIDE;
+        let (channels, unit) = (x.channels, x.unit);
+        // How far the doubled value reaches back before the first result, and the results it gives too many.
+        let (high, delay) = match x.delay {
+            None => {
+                let mut input = self.carry_provisional(x, side);
+                let mut front = 3 * side;
+                if let Some(first) = self.before(unit, side as i64) {
+                    let numbers = self.numbers(true, unit, side as i64);
+                    let last = self.count(true, unit, side as i64 - 1);
+                    input = self.from_first(&input, &numbers, &first, &last);
+                    input = self.edge(&input, 0, side);
+                    front = 2 * side;
+                } else {
+                    input = self.edge(&input, side, side);
+                }
+                let mut high = self.doubled(&input, channels, front, 3 * side);
+                if let Some(first) = self.before(2 * unit, side as i64) {
+                    let numbers = self.numbers(true, 2 * unit, side as i64);
+                    let last = self.count(true, 2 * unit, side as i64 - 1);
+                    high = self.from_first(&high, &numbers, &first, &last);
+                    high = self.edge(&high, 0, side + 1);
+                } else {
+                    high = self.edge(&high, side, side + 1);
+                }
+                (high, None)
+            }
+            Some(delay) => {
+                let mut input = self.carry_settled(&x.name, channels, 2 * side);
+                let late = (delay + 2 * side) as i64;
+                if let Some(first) = self.before(unit, late) {
+                    let numbers = self.numbers(false, unit, 2 * side as i64);
+                    let last = self.count(false, unit, 2 * side as i64 - 1);
+                    input = self.from_first(&input, &numbers, &first, &last);
+                }
+                let mut high = self.doubled(&input, channels, 2 * side, 2 * side);
+                let late = (2 * delay + 3 * side) as i64;
+                if let Some(first) = self.before(2 * unit, late) {
+                    let numbers = self.numbers(false, 2 * unit, 2 * side as i64);
+                    let last = self.count(false, 2 * unit, 2 * side as i64 - 1);
+                    high = self.from_first(&high, &numbers, &first, &last);
+                }
+                (high, Some(delay + side))
+            }
+        };
+        let high = self.bend(&high, frequency, magnitude);
+        let name = self.halved(&high, channels);
+        Node {
+            name,
+            delay,
+            ..x.clone()
+        }
+    }
+
+    fn source(&mut self, f0_hz: &Node, noise: &Node, merge: &Conv<B>, form: SourceForm) -> Node {
+        let hop = form.hop;
+        let step = self.affine(f0_hz, 1.0 / form.rate_hz, 0.0);
+        let whole = self.affine(&step, hop as f32, 0.0);
+        let whole = self.fraction(&whole.name);
+        self.once("time axis", |this| {
+            this.graph.builder.constant_i64("time_axis", &[], &[2]);
+            String::new()
+        });
+        let mut after = self.op("CumSum", &[&whole, "time_axis"], vec![]);
+        if self.counting.is_some() {
+            let state = self.graph.state(&[1, 1, 1]);
+            after = self.op("Add", &[&after, &state], vec![]);
+            let (start, end) = (self.count(false, 1, -1), self.count(false, 1, 0));
+            let last = self.slice(&after, 2, &start, &end);
+            let next = self.fraction(&last);
+            self.graph.keep(&state, &next);
+        }
+        let before = self.op("Sub", &[&after, &whole], vec![]);
+        let before = self.fraction(&before);
+        let column = [1, 1, -1, 1];
+        let before = self.reshape(&before, &column);
+        let fine_step = self.reshape(&step.name, &column);
+        let ramp: Vec<f32> = (1..=hop).map(|n| n as f32).collect();
+        let ramp = self.graph.builder.f32s(&[1, 1, 1, hop], &ramp);
+        let within = self.op("Mul", &[&fine_step, &ramp], vec![]);
+        let cycles = self.op("Add", &[&before, &within], vec![]);
+        let cycles = self.fraction(&cycles);
+        let line = [1, 1, -1];
+        let cycles = self.reshape(&cycles, &line);
+        let orders: Vec<f32> = (1..=form.sines)
+            .map(|order| order as f32 * std::f32::consts::TAU)
+            .collect();
+        let orders = self.graph.builder.f32s(&[1, form.sines, 1], &orders);
+        let angle = self.op("Mul", &[&cycles, &orders], vec![]);
+        let sines = self.op("Sin", &[&angle], vec![]);
+        let sines = Node {
+            name: sines,
+            channels: form.sines,
+            unit: hop,
+            delay: None,
+        };
+        let voiced = self.apply(f0_hz, Function::Positive);
+        let voiced = self.reshape(&voiced.name, &column);
+        let ones = self.graph.builder.f32s(&[1, 1, 1, hop], &vec![1.0; hop]);
+        let voiced = self.op("Mul", &[&voiced, &ones], vec![]);
+        let voiced = self.reshape(&voiced, &line);
+        let level = self.scalar(SINE_LEVEL);
+        let loud = self.op("Mul", &[&voiced, &level], vec![]);
+        let sung = self.op("Mul", &[&sines.name, &loud], vec![]);
+        let merged = self.conv(&Node { name: sung, ..sines }, merge);
+        let power: f32 = to_vec(merge.kernel.weight()).iter().map(|w| w * w).sum();
+        let power = power.sqrt();
+        let (slope, rest) = (
+            self.scalar((VOICED_NOISE - SINE_LEVEL / 3.0) * power),
+            self.scalar(SINE_LEVEL / 3.0 * power),
+        );
+        let noise_level = self.op("Mul", &[&voiced, &slope], vec![]);
+        let noise_level = self.op("Add", &[&noise_level, &rest], vec![]);
+        let hiss = self.op("Mul", &[&noise.name, &noise_level], vec![]);
+        let both = self.op("Add", &[&merged.name, &hiss], vec![]);
+        let name = self.op("Tanh", &[&both], vec![]);
+        Node { name, ..merged }
+    }
+
+    fn settle(&mut self, x: &Node) -> Node {
+        self.align(x, x.delay())
+    }
+}

@@ -1,0 +1,152 @@
+//! Where the weights of a network come from: a checkpoint, or a random start.
+
+use std::collections::BTreeMap;
+
+use crate::random::Random;
+
+/// How a tensor starts when there is no checkpoint.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Start {
+    /// All the same.
+    Constant(f32),
+    /// Normal with this standard deviation.
+    Normal(f32),
+    /// Uniform within ± this.
+    Uniform(f32),
+}
+
+/// Why weights can not be had.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum WeightError {
+    /// The checkpoint does not have the tensor.
+    #[error(
+        "no tensor \"{name}\" (expected shape {expected:?}); the configuration may belong to another checkpoint"
+    )]
+    Missing {
+        /// Its name.
+        name: String,
+        /// Its shape by the configuration.
+        expected: Vec<usize>,
+    },
+    /// It has another shape.
+    #[error(
+        "tensor \"{name}\" has shape {found:?}, expected {expected:?} by the configuration; the two do not belong together"
+    )]
+    Shape {
+        /// Its name.
+        name: String,
+        /// Its shape by the configuration.
+        expected: Vec<usize>,
+        /// Its shape in the checkpoint.
+        found: Vec<usize>,
+    },
+    /// It can not be read.
+    #[error("tensor \"{name}\" can not be read: {reason}")]
+    Unreadable {
+        /// Its name.
+        name: String,
+        /// Why.
+        reason: String,
+    },
+    /// It is not finite.
+    #[error(
+        "tensor \"{name}\" has values that are not numbers; the checkpoint is damaged or its training failed"
+    )]
+    NotFinite {
+        /// Its name.
+        name: String,
+    },
+}
+
+/// Gives tensors by the names of the original implementations.
+pub trait WeightSource {
+    /// The values of `name`, last axis fastest.
+    ///
+    /// # Errors
+    /// There is no such tensor of that shape.
+    fn tensor(
+        &mut self,
+        name: &str,
+        shape: &[usize],
+        start: Start,
+    ) -> Result<Vec<f32>, WeightError>;
+
+    /// The shape of `name`, when it is known to be there; `None` for a random start.
+    fn shape(&self, name: &str) -> Option<Vec<usize>>;
+}
+
+/// A random start, the same for the same seed.
+#[derive(Debug)]
+pub struct RandomStart(pub Random);
+
+impl WeightSource for RandomStart {
+    fn tensor(
+        &mut self,
+        _name: &str,
+        shape: &[usize],
+        start: Start,
+    ) -> Result<Vec<f32>, WeightError> {
+        let count = shape.iter().product();
+        Ok((0..count)
+            .map(|_| match start {
+                Start::Constant(value) => value,
+                Start::Normal(deviation) => deviation * self.0.normal(),
+                Start::Uniform(bound) => self.0.uniform(-bound, bound),
+            })
+            .collect())
+    }
+
+    fn shape(&self, _name: &str) -> Option<Vec<usize>> {
+        None
+    }
+}
+
+/// Tensors in memory, by name.
+#[derive(Debug, Default, Clone)]
+pub struct Tensors(pub BTreeMap<String, (Vec<usize>, Vec<f32>)>);
+
+impl WeightSource for Tensors {
+    fn tensor(
+        &mut self,
+        name: &str,
+        shape: &[usize],
+        _start: Start,
+    ) -> Result<Vec<f32>, WeightError> {
+        let Some((found, values)) = self.0.get(name) else {
+            return Err(WeightError::Missing {
+                name: name.to_owned(),
+                expected: shape.to_vec(),
+            });
+        };
+        checked(name, shape, found, values.clone())
+    }
+
+    fn shape(&self, name: &str) -> Option<Vec<usize>> {
+        self.0.get(name).map(|(shape, _)| shape.clone())
+    }
+}
+
+/// `values` when they have the expected shape and are finite.
+///
+/// # Errors
+/// They do not, or are not.
+pub fn checked(
+    name: &str,
+    expected: &[usize],
+    found: &[usize],
+    values: Vec<f32>,
+) -> Result<Vec<f32>, WeightError> {
+    if expected != found {
+        return Err(WeightError::Shape {
+            name: name.to_owned(),
+            expected: expected.to_vec(),
+            found: found.to_vec(),
+        });
+    }
+    if values.iter().any(|value| !value.is_finite()) {
+        return Err(WeightError::NotFinite {
+            name: name.to_owned(),
+        });
+    }
+    Ok(values)
+}
