@@ -10,7 +10,7 @@ use std::sync::{Arc, Weak};
 use parking_lot::Mutex;
 use timbra_voice::library::{self, ENCODER_FOLDER};
 use timbra_voice::manifest::{EncoderSpec, Manifest};
-use timbra_voice::package::{self, EncoderPackage, VoicePackage, sha256_hex};
+use timbra_voice::package::{self, ANY_ENCODER, EncoderPackage, VoicePackage, sha256_hex};
 use timbra_voice::tables::SpeakerTables;
 
 use crate::error::EngineError;
@@ -115,25 +115,40 @@ impl LoadedVoice {
         })
     }
 
-    fn from_package(package: VoicePackage, folders: &[PathBuf]) -> Result<Self, EngineError> {
+    fn from_package(mut package: VoicePackage, folders: &[PathBuf]) -> Result<Self, EngineError> {
         let encoder = encoder_of(&package, folders)?;
+        // The one that was found says how far it looks ahead; the voice may not have known.
+        package.manifest.encoder = encoder.spec().clone();
         let manifest = &package.manifest;
+        // Frames in, and samples in and out.
+        let (frames, samples, made) = match &manifest.step {
+            None => (1, manifest.hop_samples, manifest.hop_samples),
+            Some(step) => {
+                let frames = step.frames + step.lookahead_frames;
+                let samples = step.frame_samples;
+                (frames, frames * samples, step.frames * samples)
+            }
+        };
         let inputs = manifest
             .synthesis
             .inputs
             .iter()
-            .map(|name| match name.as_str() {
-                "content" => Slot::new(name, &[1, 1, manifest.encoder.channels]),
-                "speaker_mix" => Slot::new(name, &[1, 1, manifest.speakers.len()]),
-                "noise" => Slot::new(name, &[1, manifest.hop_samples]),
-                _ => Slot::new(name, &[1, 1]),
+            .map(|name| match (name.as_str(), &manifest.step) {
+                ("content", _) => Slot::new(name, &[1, frames, manifest.encoder.channels]),
+                ("speaker_mix", _) => Slot::new(name, &[1, frames, manifest.speakers.len()]),
+                ("noise", _) => Slot::new(name, &[1, samples]),
+                ("prior_noise", Some(step)) => Slot::new(name, &[1, frames, step.noise_channels]),
+                ("lookahead_frames", Some(step)) => {
+                    Slot::fixed(name, &[1, 1], step.lookahead_frames as f32)
+                }
+                _ => Slot::new(name, &[1, frames]),
             })
             .collect();
         let shape = GraphShape {
             owner: format!("voice {}", manifest.name),
             file: manifest.synthesis.file.clone(),
             inputs,
-            output: Slot::new("audio", &[1, manifest.hop_samples]),
+            output: Slot::new("audio", &[1, made]),
             states: manifest.synthesis.states.clone(),
         };
         let synthesis = Graph::load(shape, package.synthesis_graph())?;
@@ -211,7 +226,9 @@ impl LoadedVoice {
 /// The encoder a voice was trained on: in memory, in its package, or in a folder.
 fn encoder_of(voice: &VoicePackage, folders: &[PathBuf]) -> Result<Arc<Encoder>, EngineError> {
     let spec = &voice.manifest.encoder;
-    shared(&ENCODERS, &spec.sha256, || {
+    let any = spec.sha256 == ANY_ENCODER;
+    let known_as = if any { &spec.id } else { &spec.sha256 };
+    shared(&ENCODERS, known_as, || {
         if let Some(graph) = voice.encoder_graph() {
             return Encoder::from_graph(spec, graph);
         }
@@ -226,12 +243,12 @@ fn encoder_of(voice: &VoicePackage, folders: &[PathBuf]) -> Result<Arc<Encoder>,
             sha256: spec.sha256.clone(),
             searched: searched.clone(),
         };
-        let path = library::find_encoder(&spec.sha256, &searched).ok_or_else(missing)?;
+        let path = library::find_encoder(spec, &searched).ok_or_else(missing)?;
         let package = EncoderPackage::read(&path)?;
-        if sha256_hex(package.graph()) != spec.sha256 {
+        if !any && sha256_hex(package.graph()) != spec.sha256 {
             return Err(missing());
         }
-        Encoder::from_graph(spec, package.graph())
+        Encoder::from_graph(&package.manifest.encoder, package.graph())
     })
 }
 

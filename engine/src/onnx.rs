@@ -94,12 +94,14 @@ fn open_runtime(library: &Path) -> Result<Runtime, String> {
 }
 
 /// A tensor of a graph as it is used for one frame.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Slot {
     /// Name in the graph.
     pub name: String,
-    /// Shape for one frame.
+    /// Shape for one step.
     pub shape: Vec<usize>,
+    /// What it always is, when that is known.
+    pub fixed: Option<f32>,
 }
 
 impl Slot {
@@ -108,6 +110,15 @@ impl Slot {
         Self {
             name: name.to_owned(),
             shape: shape.to_vec(),
+            fixed: None,
+        }
+    }
+
+    /// A slot that always has this value.
+    pub fn fixed(name: &str, shape: &[usize], value: f32) -> Self {
+        Self {
+            fixed: Some(value),
+            ..Self::new(name, shape)
         }
     }
 
@@ -334,6 +345,9 @@ impl Graph {
         let mut results = Vec::new();
         for frame in 0..4u64 {
             for (index, slot) in self.shape.inputs.iter().enumerate() {
+                if slot.fixed.is_some() {
+                    continue;
+                }
                 let level = match slot.name.as_str() {
                     "f0_hz" => [0.0, 220.0, 221.0, 110.0][frame as usize],
                     "loudness" => -30.0,
@@ -342,7 +356,10 @@ impl Graph {
                 let input = stream.input(index);
                 input.fill(level);
                 match slot.name.as_str() {
-                    "speaker_mix" => input[0] = 1.0,
+                    "speaker_mix" => {
+                        let speakers = slot.shape.last().copied().unwrap_or(1).max(1);
+                        input.iter_mut().step_by(speakers).for_each(|w| *w = 1.0);
+                    }
                     "audio" | "content" | "noise" => {
                         timbra_dsp::noise::fill(frame, 0, input);
                         input.iter_mut().for_each(|sample| *sample *= 0.1);
@@ -516,7 +533,8 @@ fn short(provider: &str) -> &str {
 }
 
 fn zeros(slot: &Slot) -> ort::Result<DynValue> {
-    Ok(Tensor::from_array((slot.shape.clone(), vec![0.0f32; slot.values()]))?.into_dyn())
+    let value = slot.fixed.unwrap_or(0.0);
+    Ok(Tensor::from_array((slot.shape.clone(), vec![value; slot.values()]))?.into_dyn())
 }
 
 fn session(runtime: &Runtime, bytes: &[u8], provider: &str) -> Result<Session, String> {

@@ -1,4 +1,9 @@
 //! One frame of features and controls to one hop of audio.
+//!
+//! A graph either takes a frame of 10 ms at a time, or several frames of its own length with some of the future; see
+//! [`steps`].
+
+mod steps;
 
 use std::sync::Arc;
 
@@ -8,6 +13,8 @@ use timbra_voice::manifest::MAX_SPEAKERS;
 use crate::error::EngineError;
 use crate::model::LoadedVoice;
 use crate::onnx::GraphStream;
+
+pub use steps::Steps;
 
 /// What the synthesis of a frame is steered by.
 #[derive(Debug, Clone, Copy)]
@@ -40,10 +47,11 @@ enum Meaning {
 }
 
 /// A voice's synthesis graph in one stream.
-pub struct Synthesis {
-    stream: GraphStream,
-    meanings: Vec<Meaning>,
-    hop_samples: u64,
+pub enum Synthesis {
+    /// One that takes a frame at a time.
+    Frames(Frames),
+    /// One that takes several.
+    Steps(Box<Steps>),
 }
 
 impl Synthesis {
@@ -52,6 +60,44 @@ impl Synthesis {
     /// # Errors
     /// The runtime has no memory for the states.
     pub fn new(voice: &Arc<LoadedVoice>) -> Result<Self, EngineError> {
+        Ok(match &voice.manifest().step {
+            None => Self::Frames(Frames::new(voice)?),
+            Some(step) => Self::Steps(Box::new(Steps::new(voice, step)?)),
+        })
+    }
+
+    /// Makes the hop of a frame.
+    ///
+    /// # Errors
+    /// The graph failed to run.
+    pub fn run(&mut self, frame: &SynthesisFrame<'_>) -> Result<&[f32], EngineError> {
+        match self {
+            Self::Frames(frames) => frames.run(frame),
+            Self::Steps(steps) => steps.run(frame),
+        }
+    }
+
+    /// Back to the start of a stream.
+    ///
+    /// # Errors
+    /// The runtime has no memory for the states.
+    pub fn reset(&mut self) -> Result<(), EngineError> {
+        match self {
+            Self::Frames(frames) => frames.stream.reset(),
+            Self::Steps(steps) => steps.reset(),
+        }
+    }
+}
+
+/// A graph that takes a frame of 10 ms at a time.
+pub struct Frames {
+    stream: GraphStream,
+    meanings: Vec<Meaning>,
+    hop_samples: u64,
+}
+
+impl Frames {
+    fn new(voice: &Arc<LoadedVoice>) -> Result<Self, EngineError> {
         let meanings = voice
             .synthesis()
             .shape()
@@ -73,16 +119,7 @@ impl Synthesis {
         })
     }
 
-    /// Whether the graph can move formants.
-    pub fn has_formant(&self) -> bool {
-        self.meanings.contains(&Meaning::Formant)
-    }
-
-    /// Makes the hop of a frame.
-    ///
-    /// # Errors
-    /// The graph failed to run.
-    pub fn run(&mut self, frame: &SynthesisFrame<'_>) -> Result<&[f32], EngineError> {
+    fn run(&mut self, frame: &SynthesisFrame<'_>) -> Result<&[f32], EngineError> {
         for (index, meaning) in self.meanings.iter().enumerate() {
             let input = self.stream.input(index);
             match meaning {
@@ -97,13 +134,5 @@ impl Synthesis {
             }
         }
         self.stream.run()
-    }
-
-    /// Back to the start of a stream.
-    ///
-    /// # Errors
-    /// The runtime has no memory for the states.
-    pub fn reset(&mut self) -> Result<(), EngineError> {
-        self.stream.reset()
     }
 }

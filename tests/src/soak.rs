@@ -8,7 +8,7 @@ mod real_time;
 mod render;
 
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 pub use instances::{churn, crowd_in_real_time, many_instances};
 pub use overload::{crashes, slow_voice_in_real_time, stalls};
@@ -17,6 +17,7 @@ pub use render::rendering_with_a_slow_voice;
 
 use crate::bundles;
 use crate::host::{Format, Host, Mode, Setup};
+use crate::state::State;
 
 /// One line of the table.
 #[derive(Debug, Clone)]
@@ -47,6 +48,9 @@ impl Row {
     }
 }
 
+/// Longest a voice may take to load on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(20);
+
 /// Rate at which the identity voice is transparent to the bit: that of its content.
 const EXACT_RATE_HZ: u32 = 16_000;
 
@@ -66,7 +70,18 @@ fn ready(
     host.set_text("tier", tier).expect("tier");
     host.activate(Setup::offline(EXACT_RATE_HZ, block).mono().mode(mode))
         .expect("activate");
-    host.idle(Duration::from_millis(300)).expect("idle");
+    // What would be saved has the hash of the wanted voice once it is loaded.
+    let began = Instant::now();
+    let loaded = |host: &mut dyn Host| {
+        let saved = State::parse(&host.save().expect("save")).expect("ours");
+        let voice: serde_json::Value = saved.field("voice").expect("voice");
+        voice["sha256"].as_str().map(str::len) == Some(64)
+    };
+    host.idle(Duration::from_millis(100)).expect("idle");
+    while !loaded(host.as_mut()) {
+        assert!(began.elapsed() < PATIENCE, "the voice was not loaded");
+        host.idle(Duration::from_millis(50)).expect("idle");
+    }
     host
 }
 

@@ -54,6 +54,8 @@ pub enum Command {
     Evaluate(commands::evaluate::Args),
     /// Write a voice package from a training
     Export(commands::export::Args),
+    /// Bring a voice of so-vits-svc or RVC
+    Import(commands::import::Args),
     /// Convert a recording
     Convert(commands::convert::Args),
     /// Say what a voice, encoder, recording, dataset or checkpoint holds
@@ -78,6 +80,7 @@ impl Command {
             Self::Evaluate(args) => Some(&args.work),
             Self::Export(args) => Some(&args.work),
             Self::Slice(_)
+            | Self::Import(_)
             | Self::Convert(_)
             | Self::Inspect(_)
             | Self::Plot(_)
@@ -111,6 +114,7 @@ impl Cli {
             Command::Index(args) => commands::index::run(args),
             Command::Evaluate(args) => commands::evaluate::run(args),
             Command::Export(args) => commands::export::run(args),
+            Command::Import(args) => commands::import::run(args),
             Command::Convert(args) => commands::convert::run(args),
             Command::Inspect(args) => commands::inspect::run(args),
             Command::Plot(args) => commands::plot::run(args),

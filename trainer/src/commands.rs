@@ -7,6 +7,7 @@ pub mod doctor;
 pub mod encoder;
 pub mod evaluate;
 pub mod export;
+pub mod import;
 pub mod index;
 pub mod inspect;
 pub mod plot;

@@ -231,10 +231,7 @@ fn graph_inputs(
                 "speaker_mix" => (vec![1, frames, spec.speakers], rows(mix, spec.speakers)),
                 "f0_hz" => (vec![1, frames], case.f0_hz[from..to].to_vec()),
                 "voiced" => (vec![1, frames], case.voiced[from..to].to_vec()),
-                "loudness" => (
-                    vec![1, frames],
-                    loudness(case.loudness.as_deref().unwrap()),
-                ),
+                "loudness" => (vec![1, frames], loudness(case.loudness.as_deref().unwrap())),
                 "auto_f0" => (vec![1, frames], vec![f32::from(auto_f0); frames]),
                 "prior_noise" => {
                     let size = frames * spec.inter_channels;

@@ -26,14 +26,20 @@ const MAX_STATES: usize = 512;
 const MAX_STATE_VALUES: usize = 16 << 20;
 
 /// Inputs a synthesis graph may have besides its states.
-pub const SYNTHESIS_INPUTS: [&str; 6] = [
+pub const SYNTHESIS_INPUTS: [&str; 10] = [
     "content",
     "f0_hz",
+    "voiced",
     "loudness",
     "speaker_mix",
     "formant_semitones",
+    "auto_f0",
+    "prior_noise",
     "noise",
+    "lookahead_frames",
 ];
+/// Most frames a step may take.
+const MAX_STEP_FRAMES: usize = 256;
 
 /// Checks with the package they speak of.
 struct Checker<'a> {
@@ -128,6 +134,60 @@ impl Checker<'_> {
             }
         }
         Ok(())
+    }
+
+    fn step(&self, manifest: &Manifest) -> Result<(), VoiceError> {
+        let takes = |name: &str| manifest.synthesis.inputs.iter().any(|input| input == name);
+        let Some(step) = &manifest.step else {
+            let several = ["lookahead_frames", "prior_noise", "auto_f0", "voiced"];
+            let found = several.into_iter().find(|name| takes(name));
+            return self.that(
+                found.is_none(),
+                "step",
+                "there, since the graph takes several frames at a time",
+                "nothing",
+            );
+        };
+        let rate_hz = manifest.model_rate_hz as usize;
+        self.within(step.frame_samples, 1, rate_hz / 10, "step.frame_samples")?;
+        self.within(step.frames, 1, MAX_STEP_FRAMES, "step.frames")?;
+        self.within(
+            step.lookahead_frames,
+            0,
+            MAX_STEP_FRAMES,
+            "step.lookahead_frames",
+        )?;
+        self.within(step.delay_samples, 0, rate_hz, "step.delay_samples")?;
+        self.within(
+            step.noise_channels,
+            0,
+            MAX_CONTENT_CHANNELS,
+            "step.noise_channels",
+        )?;
+        self.that(
+            (0.0..=2.0).contains(&step.noise_scale),
+            "step.noise_scale",
+            "0 to 2",
+            step.noise_scale,
+        )?;
+        self.that(
+            takes("lookahead_frames"),
+            "synthesis.inputs",
+            "with lookahead_frames, since there is a step",
+            manifest.synthesis.inputs.join(", "),
+        )?;
+        self.that(
+            takes("prior_noise") == (step.noise_channels > 0),
+            "step.noise_channels",
+            "above 0 exactly when the graph takes prior_noise",
+            step.noise_channels,
+        )?;
+        self.that(
+            manifest.delay_samples == step.lag_samples(),
+            "delay_samples",
+            &format!("{}, as the step says", step.lag_samples()),
+            manifest.delay_samples,
+        )
     }
 
     fn graph(
@@ -312,6 +372,7 @@ pub fn voice(manifest: &Manifest, path: &Path) -> Result<(), VoiceError> {
         3000,
         "receptive_field_frames",
     )?;
+    check.step(manifest)?;
     check.hertz(manifest.f0_min_hz, "f0_min_hz")?;
     check.hertz(manifest.f0_max_hz, "f0_max_hz")?;
     check.that(

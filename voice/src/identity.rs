@@ -117,6 +117,7 @@ impl IdentityVoice {
                 outputs: vec!["audio".to_owned()],
                 states: states("tail", self.delay_samples),
             },
+            step: None,
             clusters: None,
             retrieval: None,
             files: BTreeMap::new(),

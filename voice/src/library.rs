@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::manifest::Manifest;
+use crate::manifest::{EncoderSpec, Manifest};
 use crate::package::{self, EXTENSION, VOICE_MANIFEST};
 
 /// Name of the folder, beside voices, that holds encoder packages.
@@ -130,14 +130,22 @@ pub fn find(wanted: &VoiceRef, folders: &[PathBuf]) -> Option<VoiceRef> {
         .cloned()
 }
 
-/// Finds the encoder package whose graph has the given SHA-256, in `folders`.
-pub fn find_encoder(sha256: &str, folders: &[PathBuf]) -> Option<PathBuf> {
+/// Finds the encoder package a voice wants, in `folders`: that whose graph has the SHA-256 it names, or, when it names
+/// [`package::ANY_ENCODER`], one of the same name and width.
+pub fn find_encoder(wanted: &EncoderSpec, folders: &[PathBuf]) -> Option<PathBuf> {
+    let any = wanted.sha256 == package::ANY_ENCODER;
     folders
         .iter()
         .flat_map(|folder| packages(folder, package::ENCODER_MANIFEST))
         .find(|path| {
-            package::read_encoder_manifest(path)
-                .is_ok_and(|manifest| manifest.encoder.sha256 == sha256)
+            package::read_encoder_manifest(path).is_ok_and(|manifest| {
+                let found = &manifest.encoder;
+                if any {
+                    found.id == wanted.id && found.channels == wanted.channels
+                } else {
+                    found.sha256 == wanted.sha256
+                }
+            })
         })
 }
 

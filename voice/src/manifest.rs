@@ -53,6 +53,39 @@ pub struct GraphSpec {
     pub states: Vec<StateTensor>,
 }
 
+/// How a synthesis graph is stepped that makes several frames at a time and sees some of the future.
+///
+/// A step takes `frames + lookahead_frames` frames and gives the audio of the first `frames`; the next step begins with
+/// those that follow.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StepSpec {
+    /// Samples at the model rate per frame of the graph.
+    pub frame_samples: usize,
+    /// Frames a step makes audio for.
+    pub frames: usize,
+    /// Frames of the future it sees beside them.
+    pub lookahead_frames: usize,
+    /// Samples at the model rate by which its audio is late beside that.
+    pub delay_samples: usize,
+    /// Channels of the prior's noise; 0 when it takes none.
+    pub noise_channels: usize,
+    /// Deviation of the prior's noise where the user says nothing.
+    pub noise_scale: f32,
+    /// Whether F0 goes on between voiced stretches, and voicing is an input of its own.
+    pub continuous_f0: bool,
+}
+
+impl StepSpec {
+    /// Samples at the model rate by which the graph's audio lags its controls in all.
+    #[must_use]
+    pub fn lag_samples(&self) -> usize {
+        (self.frames + self.lookahead_frames)
+            .saturating_sub(1)
+            .saturating_mul(self.frame_samples)
+            .saturating_add(self.delay_samples)
+    }
+}
+
 /// A content encoder: audio at `rate_hz` to `channels` features every `hop_samples`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EncoderSpec {
@@ -192,6 +225,9 @@ pub struct Manifest {
     pub encoder: EncoderSpec,
     /// The synthesis graph.
     pub synthesis: GraphSpec,
+    /// How it is stepped, when not one frame of 10 ms at a time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub step: Option<StepSpec>,
     /// `clusters.safetensors`: one `[K, C]` table per speaker, named as the speaker.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clusters: Option<String>,

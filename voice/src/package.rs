@@ -24,6 +24,8 @@ use crate::tables::{self, SpeakerTables};
 
 /// Name of a voice's manifest.
 pub const VOICE_MANIFEST: &str = "voice.json";
+/// In place of an encoder's SHA-256 in an imported voice: any encoder of that name will do.
+pub const ANY_ENCODER: &str = "0000000000000000000000000000000000000000000000000000000000000000";
 /// Name of an encoder's manifest.
 pub const ENCODER_MANIFEST: &str = "encoder.json";
 /// Extension of a package in one file.

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use timbra_voice::VoiceError;
 use timbra_voice::identity::IdentityVoice;
 use timbra_voice::library::{self, VoiceRef};
-use timbra_voice::manifest::FORMAT_VERSION;
+use timbra_voice::manifest::{EncoderSpec, FORMAT_VERSION};
 use timbra_voice::package::{self, EncoderPackage, Form, VoicePackage};
 use timbra_voice::tables::{self, Table};
 use zip::CompressionMethod;
@@ -462,10 +462,22 @@ fn encoders_are_written_read_and_found_by_the_hash_of_their_graph() {
     let read = EncoderPackage::read(&path).unwrap();
     assert_eq!(read.graph(), voice().content_graph());
     assert_eq!(
-        library::find_encoder(&manifest.encoder.sha256, std::slice::from_ref(&folder)),
+        library::find_encoder(&manifest.encoder, std::slice::from_ref(&folder)),
         Some(path.clone())
     );
-    assert_eq!(library::find_encoder(&"0".repeat(64), &[folder]), None);
+    let with_hash = |sha256: String| EncoderSpec {
+        sha256,
+        ..manifest.encoder.clone()
+    };
+    let folders = [folder];
+    let find = |sha256| library::find_encoder(&with_hash(sha256), &folders);
+    assert_eq!(find("1".repeat(64)), None);
+    assert_eq!(find(package::ANY_ENCODER.to_owned()), Some(path.clone()));
+    let narrower = EncoderSpec {
+        channels: manifest.encoder.channels - 1,
+        ..with_hash(package::ANY_ENCODER.to_owned())
+    };
+    assert_eq!(library::find_encoder(&narrower, &folders), None);
     assert!(matches!(
         VoicePackage::read(&path).unwrap_err(),
         VoiceError::NotAPackage { .. }

@@ -13,6 +13,9 @@ const JITTER_S: f64 = 0.020;
 const AHEAD_S: f64 = 0.040;
 /// Being so far ahead settles it.
 const CLEARLY_AHEAD_S: f64 = 0.250;
+/// No device asks for so much at once: a host that did so goes on rendering after a pause, as one does that renders many
+/// tracks in turn.
+const BURST_S: f64 = 0.150;
 /// What is ahead of that is not counted: a host that returns to real time is believed soon.
 const MOST_AHEAD_S: f64 = 3.0;
 /// Share of audio time that is taken off, so that two clocks that differ by a little never add up.
@@ -40,6 +43,10 @@ pub(crate) struct Pace {
     owed_s: f64,
     /// Seconds the audio is ahead of the wall.
     ahead_s: f64,
+    /// The host rendered when it called last, and has not come with the gaps of real time twice since.
+    rendered: bool,
+    /// The last call came with the gap of real time.
+    real_time_gap: bool,
     /// The same as if our own waiting had taken no time. Only this shows what the host does while it waits for us.
     ahead_unhindered_s: f64,
 }
@@ -63,7 +70,11 @@ impl Pace {
             let audio_s = self.last_audio_s * (1.0 - LEAK);
             // A host with a clock of its own leaves gaps about as long as its blocks: then what it gained before, or
             // while we waited, means nothing, and it is taken back quickly.
-            let taken_back_s = if gap_s > REAL_TIME_GAP * self.last_audio_s {
+            let real_time_gap = gap_s > REAL_TIME_GAP * self.last_audio_s;
+            self.rendered |= self.ahead_unhindered_s > BURST_S;
+            self.rendered &= !(real_time_gap && self.real_time_gap);
+            self.real_time_gap = real_time_gap;
+            let taken_back_s = if real_time_gap {
                 4.0 * gap_s
             } else {
                 gap_s
@@ -91,14 +102,14 @@ impl Pace {
 
     /// Whether the host renders faster than real time, or says so.
     pub fn free_wheels(&self) -> bool {
-        self.offline || self.ahead_unhindered_s > AHEAD_S
+        self.offline || self.rendered || self.ahead_unhindered_s > AHEAD_S
     }
 
     /// How long this call may wait in all.
     pub fn longest_wait(&self) -> Duration {
         if self.offline || self.ahead_unhindered_s > CLEARLY_AHEAD_S {
             LONGEST_WAIT
-        } else if self.ahead_unhindered_s > AHEAD_S {
+        } else if self.rendered || self.ahead_unhindered_s > AHEAD_S {
             FIRST_WAIT
         } else if self.ahead_s > JITTER_S {
             Duration::from_secs_f64(self.ahead_s)
@@ -242,6 +253,24 @@ mod tests {
         );
         assert!(pace.free_wheels());
         assert_eq!(pace.longest_wait(), LONGEST_WAIT);
+    }
+
+    #[test]
+    fn a_host_that_renders_many_tracks_in_turn_stays_recognised() {
+        let (mut pace, mut now_s) = (Pace::default(), 0.0);
+        // 256 ms of audio at once, then as long away as the other tracks take.
+        for turn in 0..20 {
+            for block in 0..8 {
+                let gap_s = if block == 0 { 0.1 } else { 0.000_1 };
+                run(&mut pace, &mut now_s, 1, 0.032, |_| gap_s, |_| 0.0);
+                assert!(
+                    turn == 0 || pace.free_wheels(),
+                    "turn {turn}, block {block}"
+                );
+            }
+        }
+        run(&mut pace, &mut now_s, 2, 0.032, |_| 0.033, |_| 0.0);
+        assert!(!pace.free_wheels(), "it plays in real time");
     }
 
     #[test]

@@ -1,4 +1,6 @@
 //! Plays, disturbs and measures the plugin for as long as asked, and prints what held.
+//!
+//! `soak [MINUTES] [SECTION…]`; all sections unless named.
 
 #[cfg(target_os = "linux")]
 fn main() -> std::process::ExitCode {
@@ -11,6 +13,7 @@ fn main() -> std::process::ExitCode {
         .and_then(|text| text.parse().ok())
         .unwrap_or(10.0);
     let seconds = minutes * 60.0;
+    let named: Vec<String> = std::env::args().skip(2).collect();
     type Section = Box<dyn Fn() -> Vec<Row>>;
     // A tenth is spent on rendering, which takes three times as long as its audio, four times over.
     let sections: [(&str, Section); 8] = [
@@ -48,6 +51,9 @@ fn main() -> std::process::ExitCode {
     ];
     let mut failed = 0;
     for (name, section) in sections {
+        if !named.is_empty() && !named.iter().any(|wanted| wanted == name) {
+            continue;
+        }
         println!("{name}");
         for row in section() {
             failed += usize::from(!row.holds);

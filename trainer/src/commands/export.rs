@@ -153,6 +153,7 @@ pub fn run(args: &Args) -> Result<()> {
         f0_max_hz: F0_MAX_HZ,
         encoder: dataset.encoder.clone(),
         synthesis,
+        step: None,
         clusters,
         retrieval,
         files: BTreeMap::new(),
@@ -181,7 +182,7 @@ pub fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
-fn about(path: Option<&Path>) -> Result<About> {
+pub(super) fn about(path: Option<&Path>) -> Result<About> {
     let Some(path) = path else {
         return Ok(About {
             licence: "LicenseRef-unknown".to_owned(),

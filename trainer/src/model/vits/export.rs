@@ -91,7 +91,9 @@ impl<B: Backend> VitsVoice<B> {
         graph
             .builder
             .node("Reshape", &[&audio.name, &line], &["audio"], vec![]);
-        graph.builder.output("audio", &[1.into(), "audio_samples".into()]);
+        graph
+            .builder
+            .output("audio", &[1.into(), "audio_samples".into()]);
         Exported {
             bytes: graph.builder.finish(),
             spec: GraphSpec {
@@ -109,10 +111,7 @@ impl<B: Backend> VitsVoice<B> {
 fn voice_inputs<B: Backend>(writer: &mut WriteGraph<B>, spec: &VitsSpec) -> VoiceInputs<Node> {
     let turned = |writer: &mut WriteGraph<B>, name: &str, channels: usize| {
         let order = Attr::Ints("perm", vec![0, 2, 1]);
-        let turned = writer
-            .graph
-            .builder
-            .op("Transpose", &[name], vec![order]);
+        let turned = writer.graph.builder.op("Transpose", &[name], vec![order]);
         Node::frames(&turned, channels)
     };
     let row = |writer: &mut WriteGraph<B>, name: &str| {

@@ -309,7 +309,7 @@ impl<B: Backend> WriteGraph<B> {
     }
 
     /// Sample `i`, at least `first`; along the last axis.
-    fn from_first(&mut self, x: &str, numbers: &str, first: &str, last: &str) -> String {
+    fn starting_at(&mut self, x: &str, numbers: &str, first: &str, last: &str) -> String {
         let index = self.op("Max", &[numbers, first], vec![]);
         let index = self.op("Min", &[&index, last], vec![]);
         self.op("Gather", &[x, &index], vec![Attr::Int("axis", 2)])
@@ -656,10 +656,7 @@ impl<B: Backend> Eval<B> for WriteGraph<B> {
     fn norm(&mut self, x: &Node, norm: &LayerNorm<B>) -> Node {
         let last = self.transpose(&x.name, &[0, 2, 1]);
         let (gain, shift) = (self.vector(&norm.gain), self.vector(&norm.shift));
-        let attrs = vec![
-            Attr::Int("axis", -1),
-            Attr::Float("epsilon", NORM_EPSILON),
-        ];
+        let attrs = vec![Attr::Int("axis", -1), Attr::Float("epsilon", NORM_EPSILON)];
         let normal = self.op("LayerNormalization", &[&last, &gain, &shift], attrs);
         let name = self.transpose(&normal, &[0, 2, 1]);
         Node { name, ..x.clone() }
@@ -838,7 +835,7 @@ impl<B: Backend> Eval<B> for WriteGraph<B> {
                 if let Some(first) = self.before(unit, side as i64) {
                     let numbers = self.numbers(true, unit, side as i64);
                     let last = self.count(true, unit, side as i64 - 1);
-                    input = self.from_first(&input, &numbers, &first, &last);
+                    input = self.starting_at(&input, &numbers, &first, &last);
                     input = self.edge(&input, 0, side);
                     front = 2 * side;
                 } else {
@@ -848,7 +845,7 @@ impl<B: Backend> Eval<B> for WriteGraph<B> {
                 if let Some(first) = self.before(2 * unit, side as i64) {
                     let numbers = self.numbers(true, 2 * unit, side as i64);
                     let last = self.count(true, 2 * unit, side as i64 - 1);
-                    high = self.from_first(&high, &numbers, &first, &last);
+                    high = self.starting_at(&high, &numbers, &first, &last);
                     high = self.edge(&high, 0, side + 1);
                 } else {
                     high = self.edge(&high, side, side + 1);
@@ -861,14 +858,14 @@ impl<B: Backend> Eval<B> for WriteGraph<B> {
                 if let Some(first) = self.before(unit, late) {
                     let numbers = self.numbers(false, unit, 2 * side as i64);
                     let last = self.count(false, unit, 2 * side as i64 - 1);
-                    input = self.from_first(&input, &numbers, &first, &last);
+                    input = self.starting_at(&input, &numbers, &first, &last);
                 }
                 let mut high = self.doubled(&input, channels, 2 * side, 2 * side);
                 let late = (2 * delay + 3 * side) as i64;
                 if let Some(first) = self.before(2 * unit, late) {
                     let numbers = self.numbers(false, 2 * unit, 2 * side as i64);
                     let last = self.count(false, 2 * unit, 2 * side as i64 - 1);
-                    high = self.from_first(&high, &numbers, &first, &last);
+                    high = self.starting_at(&high, &numbers, &first, &last);
                 }
                 (high, Some(delay + side))
             }
@@ -932,7 +929,13 @@ impl<B: Backend> Eval<B> for WriteGraph<B> {
         let level = self.scalar(SINE_LEVEL);
         let loud = self.op("Mul", &[&voiced, &level], vec![]);
         let sung = self.op("Mul", &[&sines.name, &loud], vec![]);
-        let merged = self.conv(&Node { name: sung, ..sines }, merge);
+        let merged = self.conv(
+            &Node {
+                name: sung,
+                ..sines
+            },
+            merge,
+        );
         let power: f32 = to_vec(merge.kernel.weight()).iter().map(|w| w * w).sum();
         let power = power.sqrt();
         let (slope, rest) = (

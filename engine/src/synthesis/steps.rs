@@ -1,0 +1,283 @@
+//! A graph that makes several frames at a time and sees some of the future.
+//!
+//! Features come every 10 ms; the graph's frames are as long as its own hop, so every feature is read at the times of
+//! those frames. Once a step's frames are there it is made, and its audio waits here to leave 10 ms at a time, late by
+//! [`StepSpec::lag_samples`] exactly.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use timbra_dsp::noise;
+use timbra_voice::manifest::{MAX_SPEAKERS, StepSpec};
+
+use super::SynthesisFrame;
+use crate::error::EngineError;
+use crate::model::LoadedVoice;
+use crate::onnx::GraphStream;
+
+/// Frames of 10 ms that may be missing without the graph starting over: they are bridged.
+const MOST_BRIDGED: u64 = 8;
+/// Sets the prior's noise apart from that of the source.
+const PRIOR_STREAM: u64 = 0x7072_696f_7200_0000;
+
+/// What an input of the graph means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Meaning {
+    Content,
+    F0,
+    Voiced,
+    Loudness,
+    SpeakerMix,
+    AutoF0,
+    Formant,
+    PriorNoise,
+    SourceNoise,
+    Fixed,
+}
+
+/// A frame of features that is kept.
+#[derive(Debug, Clone)]
+struct Kept {
+    content: Vec<f32>,
+    f0_hz: f32,
+    loudness_db: f32,
+    speaker_mix: [f32; MAX_SPEAKERS],
+    formant_semitones: f32,
+}
+
+impl Kept {
+    fn of(frame: &SynthesisFrame<'_>) -> Self {
+        Self {
+            content: frame.content.to_vec(),
+            f0_hz: frame.f0_hz,
+            loudness_db: frame.loudness_db,
+            speaker_mix: frame.speaker_mix,
+            formant_semitones: frame.formant_semitones,
+        }
+    }
+
+    /// Between this frame (`share` 0) and the next (1).
+    fn towards(&self, next: &Self, share: f32) -> Self {
+        let line = |a: f32, b: f32| a + share * (b - a);
+        let nearer = if share < 0.5 { self } else { next };
+        let f0_hz = if self.f0_hz > 0.0 && next.f0_hz > 0.0 {
+            self.f0_hz * (next.f0_hz / self.f0_hz).powf(share)
+        } else {
+            nearer.f0_hz
+        };
+        let content = self.content.iter().zip(&next.content);
+        Self {
+            content: content.map(|(&a, &b)| line(a, b)).collect(),
+            f0_hz,
+            loudness_db: line(self.loudness_db, next.loudness_db),
+            speaker_mix: std::array::from_fn(|n| line(self.speaker_mix[n], next.speaker_mix[n])),
+            formant_semitones: line(self.formant_semitones, next.formant_semitones),
+        }
+    }
+}
+
+/// A graph that takes several frames at a time, in one stream.
+pub struct Steps {
+    stream: GraphStream,
+    meanings: Vec<Meaning>,
+    step: StepSpec,
+    /// Samples per 10 ms.
+    hop_samples: usize,
+    /// The last frame of features and its index.
+    last: Option<(u64, Kept)>,
+    /// Frames of the graph that wait for their step, the first with this index.
+    frames: VecDeque<Kept>,
+    first: u64,
+    /// F0 of the last voiced frame of an earlier step, 0 when there was none.
+    held_f0_hz: f32,
+    /// Audio that was made and has not left.
+    made: VecDeque<f32>,
+    hop: Vec<f32>,
+}
+
+impl Steps {
+    pub(super) fn new(voice: &Arc<LoadedVoice>, step: &StepSpec) -> Result<Self, EngineError> {
+        let graph = voice.synthesis();
+        let meanings = graph
+            .shape()
+            .inputs
+            .iter()
+            .map(|slot| match slot.name.as_str() {
+                "f0_hz" => Meaning::F0,
+                "voiced" => Meaning::Voiced,
+                "loudness" => Meaning::Loudness,
+                "speaker_mix" => Meaning::SpeakerMix,
+                "formant_semitones" => Meaning::Formant,
+                "auto_f0" => Meaning::AutoF0,
+                "prior_noise" => Meaning::PriorNoise,
+                "noise" => Meaning::SourceNoise,
+                "lookahead_frames" => Meaning::Fixed,
+                _ => Meaning::Content,
+            })
+            .collect();
+        let hop_samples = voice.manifest().hop_samples;
+        Ok(Self {
+            stream: GraphStream::new(graph)?,
+            meanings,
+            step: step.clone(),
+            hop_samples,
+            last: None,
+            frames: VecDeque::new(),
+            first: 0,
+            held_f0_hz: 0.0,
+            made: VecDeque::new(),
+            hop: vec![0.0; hop_samples],
+        })
+    }
+
+    /// Takes a frame of features and gives the next 10 ms.
+    pub(super) fn run(&mut self, frame: &SynthesisFrame<'_>) -> Result<&[f32], EngineError> {
+        let kept = Kept::of(frame);
+        match self.last.take() {
+            Some((index, last))
+                if frame.index > index && frame.index - index <= MOST_BRIDGED + 1 =>
+            {
+                for between in index + 1..frame.index {
+                    let share = (between - index) as f32 / (frame.index - index) as f32;
+                    let bridge = last.towards(&kept, share);
+                    self.take(between, bridge, frame.seed)?;
+                    self.leave();
+                }
+            }
+            Some(_) => {
+                self.reset()?;
+                self.begin(frame.index);
+            }
+            None => self.begin(frame.index),
+        }
+        self.take(frame.index, kept, frame.seed)?;
+        self.leave();
+        Ok(&self.hop)
+    }
+
+    /// Back to the start of a stream.
+    pub(super) fn reset(&mut self) -> Result<(), EngineError> {
+        self.last = None;
+        self.frames.clear();
+        self.made.clear();
+        self.held_f0_hz = 0.0;
+        self.stream.reset()
+    }
+
+    /// Begins with the first frame of the graph that is not before frame `index` of the features.
+    fn begin(&mut self, index: u64) {
+        let (hop, frame) = (self.hop_samples as u64, self.step.frame_samples as u64);
+        self.first = (index * hop).div_ceil(frame);
+        // Up to the audio of that frame there is silence.
+        let silence = self.first * frame - index * hop + hop + self.step.lag_samples() as u64
+            - self.step.delay_samples as u64;
+        self.made.clear();
+        self.made.resize(silence as usize, 0.0);
+    }
+
+    /// Reads the features at the graph's frames up to frame `index` of the features, and makes the step that is complete.
+    fn take(&mut self, index: u64, kept: Kept, seed: u32) -> Result<(), EngineError> {
+        let (hop, frame) = (self.hop_samples as u64, self.step.frame_samples as u64);
+        loop {
+            let at = (self.first + self.frames.len() as u64) * frame;
+            if at > index * hop {
+                break;
+            }
+            let read = match &self.last {
+                Some((before, last)) => {
+                    let from = before * hop;
+                    let share = at.saturating_sub(from) as f32 / (index * hop - from) as f32;
+                    last.towards(&kept, share)
+                }
+                None => kept.clone(),
+            };
+            self.frames.push_back(read);
+            if self.frames.len() == self.step.frames + self.step.lookahead_frames {
+                self.make(seed)?;
+            }
+        }
+        self.last = Some((index, kept));
+        Ok(())
+    }
+
+    /// F0 of every frame that waits, going on where there is no voice, when the graph wants it so.
+    fn f0(&self) -> Vec<f32> {
+        let mut line: Vec<f32> = self.frames.iter().map(|frame| frame.f0_hz).collect();
+        if !self.step.continuous_f0 {
+            return line;
+        }
+        let mut before = (-1i64, self.held_f0_hz);
+        let mut n = 0;
+        while n < line.len() {
+            if line[n] > 0.0 {
+                before = (n as i64, line[n]);
+                n += 1;
+                continue;
+            }
+            let next = (n..line.len()).find(|&m| line[m] > 0.0);
+            let end = next.unwrap_or(line.len());
+            let after = next.map_or(before.1, |m| line[m]);
+            let from = if before.1 > 0.0 { before.1 } else { after };
+            let span = (end as i64 - before.0) as f32;
+            for (place, value) in line.iter_mut().enumerate().take(end).skip(n) {
+                let share = (place as i64 - before.0) as f32 / span;
+                *value = from + share * (after - from);
+            }
+            n = end;
+        }
+        line
+    }
+
+    /// Makes a step.
+    fn make(&mut self, seed: u32) -> Result<(), EngineError> {
+        let f0_hz = self.f0();
+        let step = &self.step;
+        for (index, meaning) in self.meanings.iter().enumerate() {
+            if *meaning == Meaning::Fixed {
+                continue;
+            }
+            let input = self.stream.input(index);
+            let width = input.len() / self.frames.len().max(1);
+            let rows = input.chunks_mut(width.max(1)).zip(&self.frames);
+            match meaning {
+                Meaning::Content => rows.for_each(|(row, f)| row.copy_from_slice(&f.content)),
+                Meaning::SpeakerMix => {
+                    rows.for_each(|(row, f)| row.copy_from_slice(&f.speaker_mix[..width]));
+                }
+                Meaning::Loudness => rows.for_each(|(row, f)| row.fill(f.loudness_db)),
+                Meaning::Formant => rows.for_each(|(row, f)| row.fill(f.formant_semitones)),
+                Meaning::Voiced => {
+                    rows.for_each(|(row, f)| row.fill(f32::from(f.f0_hz > 0.0)));
+                }
+                Meaning::F0 => input.copy_from_slice(&f0_hz),
+                Meaning::AutoF0 | Meaning::Fixed => input.fill(0.0),
+                Meaning::PriorNoise => {
+                    let stream = u64::from(seed) ^ PRIOR_STREAM;
+                    noise::fill_normal(stream, self.first * width as u64, input);
+                    input.iter_mut().for_each(|v| *v *= step.noise_scale);
+                }
+                Meaning::SourceNoise => {
+                    let from = self.first * step.frame_samples as u64;
+                    noise::fill_normal(u64::from(seed), from, input);
+                }
+            }
+        }
+        let audio = self.stream.run()?;
+        self.made.extend(audio);
+        for frame in self.frames.drain(..step.frames) {
+            if frame.f0_hz > 0.0 {
+                self.held_f0_hz = frame.f0_hz;
+            }
+        }
+        self.first += step.frames as u64;
+        Ok(())
+    }
+
+    /// The next 10 ms leave.
+    fn leave(&mut self) {
+        debug_assert!(self.made.len() >= self.hop.len(), "the lag is too short");
+        for sample in &mut self.hop {
+            *sample = self.made.pop_front().unwrap_or(0.0);
+        }
+    }
+}

@@ -1,0 +1,428 @@
+//! `trainer import`: voices of so-vits-svc and RVC as packages.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, anyhow, bail};
+use burn::backend::Flex;
+use burn::module::Param;
+use burn::tensor::{Int, Tensor};
+use timbra_voice::manifest::{
+    EncoderSpec, FORMAT_VERSION, Family, GraphSpec, MAX_SPEAKERS, Manifest, Speaker, StepSpec,
+    TrainingSummary,
+};
+use timbra_voice::package::{ANY_ENCODER, EncoderPackage, Form, write_voice};
+use timbra_voice::tables::{self, Table};
+
+use super::export::{About, about};
+use crate::import::retrieval::Retrieval;
+use crate::import::weights::CheckpointWeights;
+use crate::import::{
+    Matrix, Speaker as Whose, StateDict, TorchFile, clusters, rvc_config, sovits_config, state_dict,
+};
+use crate::model::vits::spec::{Prenet, VitsSpec};
+use crate::model::vits::voice::VitsVoice;
+
+/// Deviation of the prior's noise in so-vits-svc and in RVC.
+const NOISE_SCALE: (f32, f32) = (0.4, 0.666_66);
+/// F0 the embedding distinguishes, in Hz.
+const F0_HZ: (f32, f32) = (50.0, 1100.0);
+/// Highest F0 the sine source is asked for, in Hz.
+const MOST_F0_HZ: f32 = 1_600.0;
+/// What is said of a speaker nothing is known about: F0 in Hz and loudness in dBFS.
+const UNKNOWN_SPEAKER: (f32, f32, f32, f32) = (220.0, 110.0, 440.0, -23.0);
+/// Frames of 10 ms after which the past can no longer be heard: what the attention remembers.
+const RECEPTIVE_FIELD_FRAMES: usize = 300;
+
+/// Arguments of `trainer import`.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Args {
+    /// so-vits-svc G_*.pth or RVC *.pth
+    #[arg(value_name = "CHECKPOINT")]
+    pub checkpoint: PathBuf,
+
+    /// so-vits-svc's config.json; the one beside the checkpoint unless given
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+
+    /// The voice package to write
+    #[arg(short, long, value_name = "FILE")]
+    pub output: PathBuf,
+
+    /// Name of the voice; the output's name unless given
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
+
+    /// so-vits-svc's kmeans_*.pt, for the cluster ratio
+    #[arg(long, value_name = "FILE")]
+    pub clusters: Option<PathBuf>,
+
+    /// so-vits-svc's feature_and_index.pkl, or RVC's added_*.index or total_fea.npy
+    #[arg(long, value_name = "FILE")]
+    pub retrieval: Option<PathBuf>,
+
+    /// The content encoder's package, to be put into the voice; without it the encoder is looked for where it is played
+    #[arg(long, value_name = "FILE")]
+    pub encoder: Option<PathBuf>,
+
+    /// Speakers to take, by name, where there are more than eight
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    pub speakers: Vec<String>,
+
+    /// JSON with licence, attribution and the speakers' languages, licences and consent
+    #[arg(long, value_name = "FILE")]
+    pub about: Option<PathBuf>,
+
+    /// Frames a step makes: more are cheaper and later
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    pub step_frames: usize,
+
+    /// Frames of the future a step sees: more sound better and are later
+    #[arg(long, value_name = "L", default_value_t = 3)]
+    pub lookahead_frames: usize,
+}
+
+/// A checkpoint that is understood.
+#[derive(Debug)]
+pub struct Found {
+    /// What it is, in words.
+    pub kind: String,
+    /// The network.
+    pub spec: VitsSpec,
+    /// Names of the speakers by row.
+    pub speakers: Vec<(usize, String)>,
+    /// The content encoder it wants, as its community calls it.
+    pub encoder: String,
+    /// What it says of its training.
+    pub training: String,
+    /// Its tensors.
+    pub weights: StateDict,
+}
+
+/// Looks at a checkpoint.
+///
+/// # Errors
+/// It is none that is known, or damaged.
+pub fn look(checkpoint: &Path, config: Option<&Path>) -> Result<Found> {
+    let file = TorchFile::open(checkpoint)?;
+    let weights = state_dict(&file)?;
+    if rvc_config::is_rvc(&file) {
+        let config = rvc_config::read(checkpoint, &file, &weights)?;
+        let name = checkpoint.file_stem().map_or_else(
+            || "speaker".to_owned(),
+            |stem| stem.to_string_lossy().into_owned(),
+        );
+        let encoder = match config.spec.content_channels {
+            256 => "vec256l9",
+            _ => "vec768l12",
+        };
+        let f0 = if config.spec.decoder.overtones.is_some() {
+            "with F0"
+        } else {
+            "without F0"
+        };
+        return Ok(Found {
+            kind: format!("RVC {}, {f0}", config.version),
+            speakers: vec![(0, name)],
+            encoder: encoder.to_owned(),
+            training: config.info,
+            spec: config.spec,
+            weights,
+        });
+    }
+    if !weights.contains_key("enc_p.f0_emb.weight") {
+        bail!(
+            "{}: expected the generator of a so-vits-svc 4.0 or 4.1 voice (G_*.pth) or an RVC voice (config and weight), \
+             found {} other tensors{}; discriminators (D_*.pth) and RVC's training checkpoints are not voices",
+            checkpoint.display(),
+            weights.len(),
+            weights
+                .keys()
+                .next()
+                .map_or_else(String::new, |name| format!(", the first \"{name}\""))
+        );
+    }
+    let beside = checkpoint.with_file_name("config.json");
+    let config = sovits_config::read(config.unwrap_or(&beside))?;
+    let named = config
+        .speakers
+        .iter()
+        .cloned()
+        .enumerate()
+        .filter(|(number, name)| *name != format!("speaker-{number}"));
+    let mut speakers: Vec<_> = named.collect();
+    if speakers.is_empty() {
+        speakers = config.speakers.iter().cloned().enumerate().collect();
+    }
+    let root = file.root();
+    let steps = root.get("iteration").and_then(|value| value.as_int());
+    Ok(Found {
+        kind: "so-vits-svc 4".to_owned(),
+        speakers,
+        encoder: config.encoder,
+        training: steps.map_or_else(String::new, |steps| format!("epoch {steps}")),
+        spec: config.spec,
+        weights,
+    })
+}
+
+/// Runs the verb.
+///
+/// # Errors
+/// The checkpoint is none, does not fit its configuration, or the package cannot be written.
+pub fn run(args: &Args) -> Result<()> {
+    let found = look(&args.checkpoint, args.config.as_deref())?;
+    let speakers = chosen(&found, &args.speakers)?;
+    let device = Default::default();
+    let mut voice =
+        VitsVoice::<Flex>::load(&mut CheckpointWeights(&found.weights), &found.spec, &device)
+            .with_context(|| args.checkpoint.display().to_string())?;
+    let rows: Vec<i64> = speakers.iter().map(|(row, _)| *row as i64).collect();
+    let rows: Tensor<Flex, 1, Int> = Tensor::from_data(rows.as_slice(), &device);
+    voice.speakers = Param::from_tensor(voice.speakers.val().select(0, rows));
+    let spec = VitsSpec {
+        speakers: speakers.len(),
+        ..found.spec.clone()
+    };
+
+    let exported = voice.export_streaming(&spec);
+    let mut files = BTreeMap::from([(exported.spec.file.clone(), exported.bytes)]);
+    let encoder = encoder(args, &found, &mut files)?;
+    let clusters = tables_of(args.clusters.as_deref(), &speakers, &spec, |path| {
+        let tables = clusters::read_clusters(path)?;
+        Ok(tables
+            .into_iter()
+            .map(|table| (table.speaker, table.centers))
+            .collect())
+    })?;
+    let retrieval = tables_of(args.retrieval.as_deref(), &speakers, &spec, |path| {
+        let index = Retrieval::open(path)?;
+        let mut tables = Vec::new();
+        for whose in index.speakers() {
+            if let Some(vectors) = index.vectors(whose)? {
+                tables.push((whose.clone(), vectors));
+            }
+        }
+        Ok(tables)
+    })?;
+    let mut add = |name: &str, bytes: Option<Vec<u8>>| {
+        bytes.map(|bytes| {
+            files.insert(name.to_owned(), bytes);
+            name.to_owned()
+        })
+    };
+    let clusters = add("clusters.safetensors", clusters);
+    let retrieval = add("retrieval.safetensors", retrieval);
+
+    let step = StepSpec {
+        frame_samples: spec.hop_samples(),
+        frames: args.step_frames,
+        lookahead_frames: args.lookahead_frames,
+        delay_samples: exported.delay_samples,
+        noise_channels: spec.inter_channels,
+        noise_scale: match spec.prenet {
+            Prenet::SoVits => NOISE_SCALE.0,
+            Prenet::Rvc => NOISE_SCALE.1,
+        },
+        continuous_f0: spec.prenet == Prenet::SoVits,
+    };
+    let said = about(args.about.as_deref())?;
+    let stem = args
+        .output
+        .file_stem()
+        .map_or_else(|| "voice".to_owned(), |s| s.to_string_lossy().into_owned());
+    let manifest = Manifest {
+        format_version: FORMAT_VERSION,
+        name: args.name.clone().unwrap_or(stem),
+        family: Family::Vits,
+        speakers: speakers
+            .iter()
+            .map(|(_, name)| unknown_speaker(name, &said))
+            .collect(),
+        licence: said.licence.clone(),
+        attribution: said.attribution.clone(),
+        model_rate_hz: spec.rate_hz,
+        hop_samples: spec.rate_hz as usize / 100,
+        delay_samples: step.lag_samples(),
+        receptive_field_frames: RECEPTIVE_FIELD_FRAMES,
+        f0_min_hz: F0_HZ.0,
+        f0_max_hz: MOST_F0_HZ,
+        encoder,
+        synthesis: exported.spec,
+        step: Some(step),
+        clusters,
+        retrieval,
+        files: BTreeMap::new(),
+        training: TrainingSummary {
+            trainer: format!(
+                "{}, imported by trainer {}",
+                found.kind,
+                env!("CARGO_PKG_VERSION")
+            ),
+            notes: found.training.clone(),
+            ..TrainingSummary::default()
+        },
+        certificate: None,
+    };
+    let identity = write_voice(&args.output, &manifest, &files, Form::File)?;
+    println!(
+        "{}: {}, {}, identity {}",
+        args.output.display(),
+        found.kind,
+        speakers
+            .iter()
+            .map(|(_, name)| name.as_str())
+            .collect::<Vec<_>>()
+            .join(", "),
+        &identity[..12]
+    );
+    if args.encoder.is_none() {
+        println!(
+            "  it needs the content encoder {} ({} channels) in an `encoders` folder beside it, or import it with --encoder",
+            found.encoder, spec.content_channels
+        );
+    }
+    Ok(())
+}
+
+/// The speakers to take, at most as many as can be mixed.
+fn chosen(found: &Found, wanted: &[String]) -> Result<Vec<(usize, String)>> {
+    let all = &found.speakers;
+    let names = || {
+        all.iter()
+            .map(|(_, name)| name.as_str())
+            .collect::<Vec<_>>()
+            .join(", ")
+    };
+    if wanted.is_empty() {
+        if all.len() > MAX_SPEAKERS {
+            bail!(
+                "the voice has {} speakers and {MAX_SPEAKERS} can be mixed; choose with --speakers from: {}",
+                all.len(),
+                names()
+            );
+        }
+        return Ok(all.clone());
+    }
+    if wanted.len() > MAX_SPEAKERS {
+        bail!(
+            "--speakers names {}, and {MAX_SPEAKERS} can be mixed",
+            wanted.len()
+        );
+    }
+    wanted
+        .iter()
+        .map(|name| {
+            all.iter()
+                .find(|(_, known)| known == name)
+                .cloned()
+                .ok_or_else(|| anyhow!("no speaker \"{name}\"; there are: {}", names()))
+        })
+        .collect()
+}
+
+/// The encoder the manifest names; its graph goes into `files` when it was given.
+fn encoder(
+    args: &Args,
+    found: &Found,
+    files: &mut BTreeMap<String, Vec<u8>>,
+) -> Result<EncoderSpec> {
+    let Some(path) = &args.encoder else {
+        return Ok(EncoderSpec {
+            id: found.encoder.clone(),
+            sha256: ANY_ENCODER.to_owned(),
+            rate_hz: 16_000,
+            hop_samples: 160,
+            channels: found.spec.content_channels,
+            lookahead_samples: 0,
+            graph: GraphSpec {
+                file: "content.onnx".to_owned(),
+                inputs: vec!["audio".to_owned()],
+                outputs: vec!["content".to_owned()],
+                states: Vec::new(),
+            },
+        });
+    };
+    let package = EncoderPackage::read(path)?;
+    let spec = package.manifest.encoder.clone();
+    if spec.channels != found.spec.content_channels {
+        bail!(
+            "{}: gives {} channels, and the voice was trained with {} of {}; give that encoder",
+            path.display(),
+            spec.channels,
+            found.spec.content_channels,
+            found.encoder
+        );
+    }
+    files.insert(spec.graph.file.clone(), package.graph().to_vec());
+    Ok(spec)
+}
+
+/// A table per speaker from a file, as a file of the package.
+fn tables_of(
+    path: Option<&Path>,
+    speakers: &[(usize, String)],
+    spec: &VitsSpec,
+    read: impl FnOnce(&Path) -> Result<Vec<(Whose, Matrix)>>,
+) -> Result<Option<Vec<u8>>> {
+    let Some(path) = path else {
+        return Ok(None);
+    };
+    let mut tables = BTreeMap::new();
+    for (whose, matrix) in read(path)? {
+        if matrix.columns() != spec.content_channels {
+            bail!(
+                "{}: its vectors have {} channels, and the voice's content has {}; the two do not belong together",
+                path.display(),
+                matrix.columns(),
+                spec.content_channels
+            );
+        }
+        let name = speakers.iter().find_map(|(row, name)| {
+            let this = match &whose {
+                Whose::Only => true,
+                Whose::Index(index) => *index == *row as i64,
+                Whose::Name(known) => known == name,
+            };
+            this.then_some(name)
+        });
+        if let Some(name) = name {
+            let table = Table {
+                rows: matrix.rows(),
+                channels: matrix.columns(),
+                data: matrix.into_values(),
+            };
+            tables.insert(name.clone(), table);
+        }
+    }
+    if tables.is_empty() {
+        bail!(
+            "{}: has no table for any speaker of the voice",
+            path.display()
+        );
+    }
+    Ok(Some(tables::write(&tables)?))
+}
+
+fn unknown_speaker(name: &str, said: &About) -> Speaker {
+    let (median, low, high, loudness) = UNKNOWN_SPEAKER;
+    let about = said.speakers.get(name).cloned().unwrap_or_default();
+    let or = |text: String, otherwise: &str| {
+        if text.is_empty() {
+            otherwise.to_owned()
+        } else {
+            text
+        }
+    };
+    Speaker {
+        name: name.to_owned(),
+        languages: about.languages,
+        licence: or(about.licence, "LicenseRef-unknown"),
+        attribution: about.attribution,
+        consent: or(about.consent, "not stated"),
+        f0_median_hz: median,
+        f0_low_hz: low,
+        f0_high_hz: high,
+        loudness_median_db: loudness,
+    }
+}
