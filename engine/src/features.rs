@@ -7,10 +7,10 @@ use timbra_dsp::CONTENT_HOP_SAMPLES;
 use timbra_dsp::f0::{F0Config, F0Frame, F0Tracker};
 use timbra_dsp::loudness::LoudnessMeter;
 
+use crate::content::ContentStream;
 use crate::error::EngineError;
 use crate::latency;
 use crate::model::Encoder;
-use crate::onnx::GraphStream;
 
 /// Every feature of one frame.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -33,7 +33,7 @@ pub struct FeatureFrame {
 /// finite.
 pub struct FeatureExtractor {
     encoder: Arc<Encoder>,
-    stream: GraphStream,
+    content: ContentStream,
     f0: F0Tracker,
     loudness: LoudnessMeter,
     hops: u64,
@@ -51,7 +51,7 @@ impl FeatureExtractor {
     /// The runtime has no memory for the encoder's states.
     pub fn new(encoder: Arc<Encoder>) -> Result<Self, EngineError> {
         let mut extractor = Self {
-            stream: GraphStream::new(encoder.graph())?,
+            content: ContentStream::new(&encoder)?,
             encoder,
             f0: F0Tracker::new(F0Config::default()),
             loudness: LoudnessMeter::new(),
@@ -78,17 +78,7 @@ impl FeatureExtractor {
         &mut self,
         hop: &[f32; CONTENT_HOP_SAMPLES],
     ) -> Result<Option<FeatureFrame>, EngineError> {
-        self.stream.input(0).copy_from_slice(hop);
-        let content = self.stream.run()?;
-        // Hop h brings samples up to 160·(h + 1), and so the content of frame h + 1 − look-ahead of the encoder.
-        let lag = self
-            .encoder
-            .spec()
-            .lookahead_samples
-            .div_ceil(CONTENT_HOP_SAMPLES) as u64;
-        if self.hops + 1 >= lag {
-            self.contents.push_back(content.to_vec());
-        }
+        self.content.push(hop, self.hops, &mut self.contents)?;
         self.hops += 1;
         self.f0s.extend(self.f0.push(hop));
         self.loudnesses.extend(self.loudness.push(hop));
@@ -118,7 +108,7 @@ impl FeatureExtractor {
     /// # Errors
     /// The runtime has no memory for the encoder's states.
     pub fn reset(&mut self) -> Result<(), EngineError> {
-        self.stream.reset()?;
+        self.content.reset()?;
         self.f0.reset();
         self.loudness.reset();
         self.hops = 0;
@@ -132,7 +122,7 @@ impl FeatureExtractor {
 
     /// An encoder without look-ahead gives frame 1 with the first hop; frame 0 then is silence.
     fn prime(&mut self) {
-        if self.encoder.spec().lookahead_samples == 0 {
+        if self.encoder.spec().lookahead_samples == 0 && self.encoder.spec().step.is_none() {
             self.contents
                 .push_back(vec![0.0; self.encoder.spec().channels]);
         }

@@ -25,6 +25,8 @@ pub struct VoiceTiming {
     pub synthesis_delay_samples: usize,
     /// Frames of the past that can still be heard.
     pub receptive_field_frames: usize,
+    /// Samples at the model rate that it makes at a time, when that is more than a frame of 10 ms.
+    pub step_samples: usize,
 }
 
 impl VoiceTiming {
@@ -35,6 +37,10 @@ impl VoiceTiming {
             model_rate_hz: manifest.model_rate_hz,
             synthesis_delay_samples: manifest.delay_samples,
             receptive_field_frames: manifest.receptive_field_frames,
+            step_samples: manifest
+                .step
+                .as_ref()
+                .map_or(0, |step| step.frames * step.frame_samples),
         }
     }
 }
@@ -48,6 +54,7 @@ impl Default for VoiceTiming {
             model_rate_hz: 48_000,
             synthesis_delay_samples: 240,
             receptive_field_frames: 100,
+            step_samples: 0,
         }
     }
 }
@@ -72,6 +79,9 @@ pub fn slack_s(tier: Tier) -> f64 {
         Tier::Render => 0.060,
     }
 }
+
+/// Share of the time of a step in which it may be made: its work comes all at once.
+const STEP_SHARE: f64 = 0.8;
 
 /// The delays of one voice in one stream, in host samples.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -111,10 +121,11 @@ impl LatencyPlan {
             + hop_s
             + graph_s
             + out_of.latency_input_samples() as f64 / model;
+        let step_s = STEP_SHARE * timing.step_samples as f64 / model;
         // The frame that is faded out is one later than the margin, and the chain's own delay is less than another.
         let tail_s = (timing.receptive_field_frames + SLEEP_MARGIN_FRAMES + 2) as f64 * hop_s;
         Ok(Self {
-            latency_samples: ((ready_s + slack_s(tier)) * host).ceil() as u32
+            latency_samples: ((ready_s + slack_s(tier) + step_s) * host).ceil() as u32
                 + max_block_samples as u32,
             chain_delay_samples: (chain_s * host).round() as u32,
             tail_samples: (tail_s * host).ceil() as u32,

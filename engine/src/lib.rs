@@ -7,6 +7,7 @@
 
 pub mod blend;
 mod board;
+mod content;
 pub mod controls;
 pub mod denormals;
 pub mod error;

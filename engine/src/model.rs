@@ -65,11 +65,25 @@ impl Encoder {
     /// # Errors
     /// The graph is not what `spec` says.
     pub fn from_graph(spec: &EncoderSpec, graph: &[u8]) -> Result<Arc<Self>, EngineError> {
+        let mut inputs = vec![Slot::new("audio", &[1, spec.hop_samples])];
+        let mut frames = 1;
+        if let Some(step) = &spec.step {
+            frames = step.frames;
+            let lookahead = step.lookahead_frames as f32;
+            inputs = vec![
+                Slot::new("audio", &[1, step.lag_samples()]),
+                Slot::fixed("lookahead_frames", &[1, 1], lookahead),
+            ];
+        }
         let shape = GraphShape {
+            frames: spec
+                .step
+                .as_ref()
+                .map_or(1, |step| (step.lag_samples() / spec.hop_samples) as u64),
             owner: format!("encoder {}", spec.id),
             file: spec.graph.file.clone(),
-            inputs: vec![Slot::new("audio", &[1, spec.hop_samples])],
-            output: Slot::new("content", &[1, 1, spec.channels]),
+            inputs,
+            output: Slot::new("content", &[1, frames, spec.channels]),
             states: spec.graph.states.clone(),
         };
         Ok(Arc::new(Self {
@@ -145,6 +159,7 @@ impl LoadedVoice {
             })
             .collect();
         let shape = GraphShape {
+            frames: samples.div_ceil(manifest.hop_samples) as u64,
             owner: format!("voice {}", manifest.name),
             file: manifest.synthesis.file.clone(),
             inputs,

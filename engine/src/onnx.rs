@@ -14,7 +14,7 @@ use ort::session::{Session, SessionInputValue, SessionInputs};
 use ort::value::{DynValue, Tensor, TensorElementType, ValueType};
 use parking_lot::Mutex;
 use timbra_voice::manifest::StateTensor;
-use timbra_voice::onnx_check;
+use timbra_voice::onnx_check::{self, Known};
 
 use crate::error::EngineError;
 use crate::locate;
@@ -127,9 +127,11 @@ impl Slot {
     }
 }
 
-/// What a graph must look like for one frame.
+/// What a graph must look like for one step.
 #[derive(Debug, Clone)]
 pub struct GraphShape {
+    /// Frames of 10 ms it computes in a step, those of the future among them.
+    pub frames: u64,
     /// Whose graph it is, for messages.
     pub owner: String,
     /// Its file name, for messages.
@@ -188,16 +190,18 @@ impl Graph {
     /// gives NaN.
     pub fn load(shape: GraphShape, bytes: &[u8]) -> Result<Arc<Self>, EngineError> {
         let runtime = runtime()?;
-        let states = shape
-            .states
-            .iter()
-            .map(|state| (state.name.as_str(), state.shape.as_slice()));
-        let inputs = shape
-            .inputs
-            .iter()
-            .map(|slot| (slot.name.as_str(), slot.shape.as_slice()));
+        let states = shape.states.iter().map(|state| Known {
+            name: &state.name,
+            shape: &state.shape,
+            fixed: None,
+        });
+        let inputs = shape.inputs.iter().map(|slot| Known {
+            name: &slot.name,
+            shape: &slot.shape,
+            fixed: slot.fixed.map(|value| value as i64),
+        });
         let known: Vec<_> = inputs.chain(states).collect();
-        onnx_check::check(bytes, &known)
+        onnx_check::check(bytes, &known, shape.frames)
             .map_err(|error| graph_error(&shape, "loaded", error.to_string()))?;
         let reference = Self::on_provider(&runtime, &shape, bytes, CPU)?;
         let expected = reference.trial()?;
@@ -490,19 +494,52 @@ pub struct NamedTensor {
     pub data: Vec<f32>,
 }
 
-/// Runs a graph once on the CPU with inputs of any shape: for comparing an export with the network it came from.
-///
-/// # Errors
-/// The runtime is missing or refuses the graph or the inputs.
-pub fn evaluate(bytes: &[u8], inputs: &[NamedTensor]) -> Result<Vec<NamedTensor>, EngineError> {
-    let failed = |reason: String| EngineError::Graph {
+/// A graph on the CPU that takes inputs of any shape: for comparing an export with the network it came from.
+pub struct Evaluation(Session);
+
+impl Evaluation {
+    /// Loads a graph.
+    ///
+    /// # Errors
+    /// The runtime is missing or refuses the graph.
+    pub fn new(bytes: &[u8]) -> Result<Self, EngineError> {
+        let runtime = runtime()?;
+        session(&runtime, bytes, CPU)
+            .map(Self)
+            .map_err(evaluation_failed)
+    }
+
+    /// Runs it once.
+    ///
+    /// # Errors
+    /// The runtime refuses the inputs.
+    pub fn run(&mut self, inputs: &[NamedTensor]) -> Result<Vec<NamedTensor>, EngineError> {
+        evaluate_in(&mut self.0, inputs)
+    }
+}
+
+fn evaluation_failed(reason: String) -> EngineError {
+    EngineError::Graph {
         owner: "evaluation".to_owned(),
         graph: "the graph".to_owned(),
         action: "run",
         reason,
-    };
-    let runtime = runtime()?;
-    let mut session = session(&runtime, bytes, CPU).map_err(failed)?;
+    }
+}
+
+/// Loads a graph and runs it once.
+///
+/// # Errors
+/// The runtime is missing or refuses the graph or the inputs.
+pub fn evaluate(bytes: &[u8], inputs: &[NamedTensor]) -> Result<Vec<NamedTensor>, EngineError> {
+    Evaluation::new(bytes)?.run(inputs)
+}
+
+fn evaluate_in(
+    session: &mut Session,
+    inputs: &[NamedTensor],
+) -> Result<Vec<NamedTensor>, EngineError> {
+    let failed = evaluation_failed;
     let mut values = Vec::with_capacity(inputs.len());
     for input in inputs {
         let tensor = Tensor::from_array((input.shape.clone(), input.data.clone()))

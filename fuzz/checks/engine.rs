@@ -96,6 +96,7 @@ pub fn graph(bytes: &[u8]) {
             ("noise", vec![1, 160]),
         ];
         GraphShape {
+            frames: 1,
             owner: "voice".to_owned(),
             file: "synthesis.onnx".to_owned(),
             inputs: inputs
@@ -108,6 +109,7 @@ pub fn graph(bytes: &[u8]) {
         }
     } else {
         GraphShape {
+            frames: 1,
             owner: "encoder".to_owned(),
             file: "content.onnx".to_owned(),
             inputs: vec![Slot::new("audio", &[1, 160])],
@@ -227,6 +229,7 @@ pub fn operators(bytes: &[u8]) {
     let top = graph.op("Reshape", &[&top, &line], vec![]);
     graph.node("Add", &[&flat, &top], &["audio"], vec![]);
     let shape = GraphShape {
+        frames: 1,
         owner: "voice".to_owned(),
         file: "synthesis.onnx".to_owned(),
         inputs: vec![Slot::new("content", &[1, 1, 160])],

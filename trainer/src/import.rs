@@ -22,6 +22,7 @@
 pub mod clusters;
 pub mod error;
 pub mod faiss;
+pub mod hubert_names;
 pub mod matrix;
 pub mod npy;
 pub mod number;

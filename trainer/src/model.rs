@@ -14,5 +14,6 @@ pub mod excitation;
 pub mod folded_dft;
 pub mod harmonic;
 pub mod harmonic_graph;
+pub mod hubert;
 pub mod mel;
 pub mod vits;

@@ -8,15 +8,24 @@ use std::path::{Path, PathBuf};
 
 use burn::backend::Flex;
 use burn::tensor::Tensor;
-use timbra_engine::onnx::{NamedTensor, evaluate};
+use timbra_engine::LoadedVoice;
+use timbra_engine::onnx::{Evaluation, NamedTensor, evaluate};
+use timbra_engine::synthesis::{Synthesis, SynthesisFrame};
+use timbra_trainer::commands::import;
 use timbra_trainer::import::weights::CheckpointWeights;
 use timbra_trainer::import::{TorchFile, npy, read_state_dict, rvc_config, sovits_config};
 use timbra_trainer::model::causal::{from_vec, to_vec};
 use timbra_trainer::model::vits::eval::Compute;
-use timbra_trainer::model::vits::export::Exported;
 use timbra_trainer::model::vits::prior::PriorInputs;
 use timbra_trainer::model::vits::spec::VitsSpec;
 use timbra_trainer::model::vits::voice::{VitsVoice, VoiceInputs};
+
+use timbra_voice::identity::IdentityVoice;
+use timbra_voice::manifest::StateTensor;
+use timbra_voice::onnx_writer::GraphBuilder;
+use timbra_voice::package::{
+    EncoderPackage, Form, VoicePackage, sha256_hex, write_encoder, write_voice,
+};
 
 type B = Flex;
 
@@ -286,8 +295,10 @@ fn exported_graphs_sing_as_where_they_come_from_whole_and_streamed() {
             println!("{name} {reference}: whole graph {error:.2e}");
             assert!(error < 1e-3, "{name} {reference}: {error}");
 
+            let mut graph = Evaluation::new(&streaming.bytes).unwrap();
             for step in [50, 10, 7, 3] {
-                let found = stream(&streaming, &case, &spec, &mix, auto_f0, step);
+                let states = &streaming.spec.states;
+                let found = stream(&mut graph, states, &case, &spec, &mix, auto_f0, step);
                 // What is late has not come out yet at the end.
                 let there = expected.len() - streaming.delay_samples;
                 let found = &found[streaming.delay_samples..];
@@ -301,16 +312,15 @@ fn exported_graphs_sing_as_where_they_come_from_whole_and_streamed() {
 
 /// Streams a case in steps, each with all of the future there is.
 fn stream(
-    graph: &Exported,
+    graph: &mut Evaluation,
+    states: &[StateTensor],
     case: &Case,
     spec: &VitsSpec,
     mix: &[f32],
     auto_f0: bool,
     step: usize,
 ) -> Vec<f32> {
-    let mut states: Vec<NamedTensor> = graph
-        .spec
-        .states
+    let mut states: Vec<NamedTensor> = states
         .iter()
         .map(|state| NamedTensor {
             name: state.name.clone(),
@@ -328,7 +338,7 @@ fn stream(
             data: vec![(case.frames - from - fresh) as f32],
         });
         inputs.extend(states.iter().cloned());
-        let results = evaluate(&graph.bytes, &inputs).unwrap();
+        let results = graph.run(&inputs).unwrap();
         for state in &mut states {
             state.data = output(&results, &format!("{}_next", state.name));
         }
@@ -337,4 +347,121 @@ fn stream(
         audio.extend(made);
     }
     audio
+}
+
+/// An encoder package by name and width; what it gives does not matter.
+fn write_some_encoder(path: &Path, channels: usize) {
+    let (mut encoder, mut files) = IdentityVoice::default().encoder_parts();
+    let mut graph = GraphBuilder::new("content");
+    graph.input("audio", &[1.into(), "samples".into()]);
+    graph.output("content", &[1.into(), "T".into(), channels.into()]);
+    let frames = graph.i64s(&[1, -1, 160]);
+    let frames = graph.op("Reshape", &["audio", &frames], vec![]);
+    let weights: Vec<f32> = (0..160 * channels)
+        .map(|n| timbra_dsp::noise::uniform(3, n as u64))
+        .collect();
+    let weights = graph.f32s(&[160, channels], &weights);
+    graph.node("MatMul", &[&frames, &weights], &["content"], vec![]);
+    let bytes = graph.finish();
+    encoder.encoder.id = if channels == 256 {
+        "vec256l9"
+    } else {
+        "vec768l12"
+    }
+    .to_owned();
+    encoder.encoder.channels = channels;
+    encoder.encoder.sha256 = sha256_hex(&bytes);
+    files.insert("content.onnx".to_owned(), bytes);
+    write_encoder(path, &encoder, &files, Form::File).unwrap();
+    EncoderPackage::read(path).unwrap();
+}
+
+fn import_args(folder: &Path, output: &Path) -> import::Args {
+    import::Args {
+        checkpoint: checkpoint(folder),
+        config: None,
+        output: output.to_path_buf(),
+        name: None,
+        clusters: None,
+        retrieval: None,
+        encoder: None,
+        speakers: Vec::new(),
+        about: None,
+        content: import::Content::Vec768l12,
+        step_frames: None,
+        lookahead_frames: None,
+    }
+}
+
+#[test]
+fn imported_packages_sing_through_the_engine_as_where_they_come_from() {
+    timbra_engine::onnx::ensure_runtime().expect("ONNX Runtime");
+    let temporary = std::env::temp_dir().join(format!("timbra-import-{}", std::process::id()));
+    for folder in folders() {
+        let name = folder.file_name().unwrap().to_string_lossy().into_owned();
+        let (spec, _) = load(&folder);
+        let case = Case::read(&folder);
+        let place = temporary.join(&name);
+        std::fs::create_dir_all(place.join("encoders")).unwrap();
+        write_some_encoder(
+            &place.join("encoders/encoder.timbra"),
+            spec.content_channels,
+        );
+        let path = place.join("voice.timbra");
+        import::run(&import_args(&folder, &path)).unwrap();
+        LoadedVoice::load(&path, &[]).expect("as it is imported");
+
+        // The whole clip in one step, without noise, and with a frame of the graph every 10 ms, so that what goes in is
+        // what the reference was made from.
+        let package = VoicePackage::read(&path).unwrap();
+        let mut manifest = package.manifest.clone();
+        let graph = manifest.synthesis.file.clone();
+        let files = [(graph.clone(), package.file(&graph).unwrap().to_vec())].into();
+        manifest.hop_samples = spec.hop_samples();
+        manifest.model_rate_hz = 100 * spec.hop_samples() as u32;
+        let step = manifest.step.as_mut().unwrap();
+        (step.frames, step.lookahead_frames) = (case.frames, 0);
+        (step.noise_scale, step.source_noise_scale) = (0.0, 0.0);
+        step.continuous_f0 = false;
+        let (lag, delay) = (step.lag_samples(), step.delay_samples);
+        manifest.delay_samples = lag;
+        let path = place.join("whole.timbra");
+        write_voice(&path, &manifest, &files, Form::File).unwrap();
+        let voice = LoadedVoice::load(&path, &[]).unwrap();
+
+        // RVC's packages have the one speaker they are used with.
+        let Some((_, expected)) = array(&folder, "audio_speaker0") else {
+            continue;
+        };
+        let mut synthesis = Synthesis::new(&voice).unwrap();
+        let mut found = Vec::new();
+        for k in 0..2 * case.frames + 40 {
+            let t = k.min(case.frames - 1);
+            let content: Vec<f32> = (0..spec.content_channels)
+                .map(|c| case.content[c * case.frames + t])
+                .collect();
+            let mut speaker_mix = [0.0; 8];
+            speaker_mix[0] = 1.0;
+            let frame = SynthesisFrame {
+                index: k as u64,
+                content: &content,
+                f0_hz: case.f0_hz[t],
+                loudness_db: case
+                    .loudness
+                    .as_ref()
+                    .map_or(-120.0, |loudness| 20.0 * loudness[t].log10()),
+                speaker_mix,
+                formant_semitones: 0.0,
+                seed: 0,
+            };
+            found.extend_from_slice(synthesis.run(&frame).unwrap());
+        }
+        let hop = spec.hop_samples();
+        let found = &found[hop + lag..];
+        let there = expected.len() - delay;
+        let error = relative(&expected[..there], &found[..there]);
+        println!("{name} through the engine: {error:.2e}");
+        assert!(error < 1e-3, "{name}: {error}");
+    }
+    let _ = std::fs::remove_dir_all(temporary);
 }

@@ -171,6 +171,12 @@ impl Checker<'_> {
             step.noise_scale,
         )?;
         self.that(
+            (0.0..=2.0).contains(&step.source_noise_scale),
+            "step.source_noise_scale",
+            "0 to 2",
+            step.source_noise_scale,
+        )?;
+        self.that(
             takes("lookahead_frames"),
             "synthesis.inputs",
             "with lookahead_frames, since there is a step",
@@ -298,13 +304,32 @@ impl Checker<'_> {
             2 * ENCODER_RATE_HZ as usize,
             "encoder.lookahead_samples",
         )?;
-        self.graph(
-            &encoder.graph,
-            "encoder.graph",
-            &["audio"],
-            "audio",
-            "content",
-        )
+        let mut inputs = vec!["audio"];
+        if let Some(step) = &encoder.step {
+            inputs.push("lookahead_frames");
+            let hop = ENCODER_HOP_SAMPLES;
+            self.that(
+                (hop..=10 * hop).contains(&step.frame_samples)
+                    && step.frame_samples.is_multiple_of(hop),
+                "encoder.step.frame_samples",
+                "a multiple of 160 up to 1600",
+                step.frame_samples,
+            )?;
+            self.within(step.frames, 1, MAX_STEP_FRAMES, "encoder.step.frames")?;
+            self.within(
+                step.lookahead_frames,
+                0,
+                MAX_STEP_FRAMES,
+                "encoder.step.lookahead_frames",
+            )?;
+            self.that(
+                encoder.lookahead_samples == step.lag_samples(),
+                "encoder.lookahead_samples",
+                &format!("{}, as the step says", step.lag_samples()),
+                encoder.lookahead_samples,
+            )?;
+        }
+        self.graph(&encoder.graph, "encoder.graph", &inputs, "audio", "content")
     }
 }
 

@@ -10,7 +10,7 @@ use crate::check::{ENCODER_HOP_SAMPLES, ENCODER_RATE_HZ};
 use crate::error::VoiceError;
 use crate::manifest::{
     EncoderManifest, EncoderSpec, FORMAT_VERSION, Family, GraphSpec, Manifest, Speaker,
-    StateTensor, TrainingSummary,
+    StateTensor, StepSpec, TrainingSummary,
 };
 use crate::onnx_writer::{Attr, Dim, GraphBuilder};
 use crate::package::{self, Form, sha256_hex};
@@ -24,6 +24,8 @@ pub struct IdentityVoice {
     pub lookahead_frames: usize,
     /// Samples at 16 kHz by which the synthesis lags its content.
     pub delay_samples: usize,
+    /// Frames that a step of the synthesis makes, and those of the future it sees beside them; a frame at a time without.
+    pub step: Option<(usize, usize)>,
 }
 
 impl Default for IdentityVoice {
@@ -32,6 +34,7 @@ impl Default for IdentityVoice {
             name: "identity".to_owned(),
             lookahead_frames: 0,
             delay_samples: 0,
+            step: None,
         }
     }
 }
@@ -64,8 +67,18 @@ impl IdentityVoice {
             &[1.into(), "T".into(), ENCODER_HOP_SAMPLES.into()],
         );
         graph.output("audio", &[1.into(), "samples".into()]);
+        let mut content = "content".to_owned();
+        if let Some((frames, _)) = self.step {
+            graph.input("lookahead_frames", &[1.into(), 1.into()]);
+            let (from, to, axis) = (
+                graph.i64s(&[0]),
+                graph.i64s(&[frames as i64]),
+                graph.i64s(&[1]),
+            );
+            content = graph.op("Slice", &[&content, &from, &to, &axis], vec![]);
+        }
         let shape = graph.i64s(&[1, -1]);
-        let flat = graph.op("Reshape", &["content", &shape], vec![]);
+        let flat = graph.op("Reshape", &[&content, &shape], vec![]);
         let audio = delayed(&mut graph, &flat, "tail", self.delay_samples);
         graph.node("Identity", &[&audio], &["audio"], vec![]);
         graph.finish()
@@ -74,6 +87,18 @@ impl IdentityVoice {
     /// The manifest and the files that belong to it.
     pub fn parts(&self) -> (Manifest, BTreeMap<String, Vec<u8>>) {
         let content = self.content_graph();
+        // What a frame of this content says was heard before the time it stands for.
+        let step = self.step.map(|(frames, lookahead_frames)| StepSpec {
+            frame_samples: ENCODER_HOP_SAMPLES,
+            frames,
+            lookahead_frames,
+            delay_samples: self.delay_samples + ENCODER_HOP_SAMPLES,
+            noise_channels: 0,
+            noise_scale: 0.0,
+            source_noise_scale: 0.0,
+            continuous_f0: false,
+        });
+        let lookahead = step.as_ref().map(|_| "lookahead_frames".to_owned());
         let manifest = Manifest {
             format_version: FORMAT_VERSION,
             name: self.name.clone(),
@@ -93,8 +118,10 @@ impl IdentityVoice {
             attribution: Vec::new(),
             model_rate_hz: ENCODER_RATE_HZ,
             hop_samples: ENCODER_HOP_SAMPLES,
-            delay_samples: self.delay_samples,
-            receptive_field_frames: 2,
+            delay_samples: step
+                .as_ref()
+                .map_or(self.delay_samples, StepSpec::lag_samples),
+            receptive_field_frames: 2 + self.step.map_or(0, |(frames, more)| frames + more),
             f0_min_hz: 50.0,
             f0_max_hz: 1400.0,
             encoder: EncoderSpec {
@@ -104,6 +131,7 @@ impl IdentityVoice {
                 hop_samples: ENCODER_HOP_SAMPLES,
                 channels: ENCODER_HOP_SAMPLES,
                 lookahead_samples: self.lookahead_frames * ENCODER_HOP_SAMPLES,
+                step: None,
                 graph: GraphSpec {
                     file: "content.onnx".to_owned(),
                     inputs: vec!["audio".to_owned()],
@@ -113,11 +141,13 @@ impl IdentityVoice {
             },
             synthesis: GraphSpec {
                 file: "synthesis.onnx".to_owned(),
-                inputs: vec!["content".to_owned()],
+                inputs: std::iter::once("content".to_owned())
+                    .chain(lookahead)
+                    .collect(),
                 outputs: vec!["audio".to_owned()],
                 states: states("tail", self.delay_samples),
             },
-            step: None,
+            step,
             clusters: None,
             retrieval: None,
             files: BTreeMap::new(),

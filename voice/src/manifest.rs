@@ -71,6 +71,8 @@ pub struct StepSpec {
     pub noise_channels: usize,
     /// Deviation of the prior's noise where the user says nothing.
     pub noise_scale: f32,
+    /// Deviation of the source's noise; 1 is what voices are trained with.
+    pub source_noise_scale: f32,
     /// Whether F0 goes on between voiced stretches, and voicing is an input of its own.
     pub continuous_f0: bool,
 }
@@ -83,6 +85,29 @@ impl StepSpec {
             .saturating_sub(1)
             .saturating_mul(self.frame_samples)
             .saturating_add(self.delay_samples)
+    }
+}
+
+/// How an encoder's graph is stepped that makes several frames of its own length at a time and sees some of the future.
+///
+/// A step takes the audio of `frames + lookahead_frames` frames and gives the content of the first `frames`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EncoderStep {
+    /// Input samples per frame of the graph: 320 for HuBERT and its kin.
+    pub frame_samples: usize,
+    /// Frames a step gives.
+    pub frames: usize,
+    /// Frames of the future it sees beside them.
+    pub lookahead_frames: usize,
+}
+
+impl EncoderStep {
+    /// Samples after a frame's beginning that must be in, at the worst, before it is there.
+    #[must_use]
+    pub fn lag_samples(&self) -> usize {
+        self.frames
+            .saturating_add(self.lookahead_frames)
+            .saturating_mul(self.frame_samples)
     }
 }
 
@@ -101,6 +126,10 @@ pub struct EncoderSpec {
     pub channels: usize,
     /// Samples after a frame's centre that must be in before it can be computed.
     pub lookahead_samples: usize,
+    /// How it is stepped, when not one frame of 10 ms at a time. Each of its frames then holds for as many of 10 ms as it
+    /// is long.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub step: Option<EncoderStep>,
     /// The graph; its `file` exists in the package only when the encoder is embedded.
     pub graph: GraphSpec,
 }

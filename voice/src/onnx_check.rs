@@ -107,14 +107,25 @@ struct Node<'a> {
     attributes: HashMap<&'a str, Attribute>,
 }
 
-/// Checks the graph in `bytes`; `inputs` are the shapes of its inputs for one frame, by name.
+/// An input of a graph, as it is when the graph runs.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Known<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// Its shape.
+    pub shape: &'a [usize],
+    /// The whole number it always is, when that is known.
+    pub fixed: Option<i64>,
+}
+
+/// Checks the graph in `bytes`, which runs with `inputs` once for `frames` frames of 10 ms.
 ///
 /// An input that is not among them, or has other extents, is for the caller to refuse: it counts as the graph declares
 /// it, with 1 for extents that it leaves open.
 ///
 /// # Errors
 /// The first thing a voice's graph does not have.
-pub fn check(bytes: &[u8], inputs: &[(&str, &[usize])]) -> Result<()> {
+pub fn check(bytes: &[u8], inputs: &[Known<'_>], frames: u64) -> Result<()> {
     let mut graph = None;
     let mut opset = None;
     let mut model = Fields::new(bytes, "the model", &[7, 8]);
@@ -145,8 +156,14 @@ pub fn check(bytes: &[u8], inputs: &[(&str, &[usize])]) -> Result<()> {
             (5, Field::Bytes(bytes)) => constant(bytes)?,
             (11, Field::Bytes(bytes)) => {
                 let (name, declared) = value_info(bytes)?;
-                let known = inputs.iter().find(|(known, _)| *known == name);
-                (name, input(declared, known.map(|(_, shape)| *shape)))
+                let known = inputs.iter().find(|known| known.name == name);
+                let mut tensor = input(declared, known.map(|known| known.shape));
+                if let Some(number) = known.and_then(|known| known.fixed)
+                    && tensor.shape.iter().all(|&extent| extent == 1)
+                {
+                    tensor.ints = Some(vec![number]);
+                }
+                (name, tensor)
             }
             (12, Field::Bytes(bytes)) => {
                 value_info(bytes)?;
@@ -159,7 +176,7 @@ pub fn check(bytes: &[u8], inputs: &[(&str, &[usize])]) -> Result<()> {
         }
         limited("constants", tensors.len() as u64, MAX_PARTS as u64)?;
     }
-    sizes::walk(&nodes, tensors)
+    sizes::walk(&nodes, tensors, frames.max(1))
 }
 
 fn unknown(what: &str, field: u64) -> GraphError {

@@ -16,6 +16,7 @@ use std::path::Path;
 use timbra_voice::identity::IdentityVoice;
 use timbra_voice::manifest::FileEntry;
 use timbra_voice::onnx_check;
+use timbra_voice::onnx_check::Known;
 use timbra_voice::onnx_writer::{Attr, GraphBuilder};
 use timbra_voice::package::{self, Form, VoicePackage};
 use timbra_voice::tables::{self, Table};
@@ -82,9 +83,17 @@ fn leaving(name: &str) -> Vec<u8> {
 
 /// Why a graph is refused; its one input has 160 numbers.
 fn graph_refusal(graph: &[u8]) -> String {
-    onnx_check::check(graph, &[("content", &[1, 160])])
-        .unwrap_err()
-        .to_string()
+    onnx_check::check(
+        graph,
+        &[Known {
+            name: "content",
+            shape: &[1, 160],
+            fixed: None,
+        }],
+        1,
+    )
+    .unwrap_err()
+    .to_string()
 }
 
 /// A message with these fields, all of which have a length.

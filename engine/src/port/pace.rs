@@ -74,11 +74,7 @@ impl Pace {
             self.rendered |= self.ahead_unhindered_s > BURST_S;
             self.rendered &= !(real_time_gap && self.real_time_gap);
             self.real_time_gap = real_time_gap;
-            let taken_back_s = if real_time_gap {
-                4.0 * gap_s
-            } else {
-                gap_s
-            };
+            let taken_back_s = if real_time_gap { 4.0 * gap_s } else { gap_s };
             let caught_up_s = (self.last_audio_s - gap_s).clamp(0.0, self.owed_s);
             self.owed_s = if gap_s < PAUSE_S {
                 // What was not caught up with within a second was lost.

@@ -58,6 +58,9 @@ impl Kept {
 
     /// Between this frame (`share` 0) and the next (1).
     fn towards(&self, next: &Self, share: f32) -> Self {
+        if share >= 1.0 {
+            return next.clone();
+        }
         let line = |a: f32, b: f32| a + share * (b - a);
         let nearer = if share < 0.5 { self } else { next };
         let f0_hz = if self.f0_hz > 0.0 && next.f0_hz > 0.0 {
@@ -259,6 +262,8 @@ impl Steps {
                 Meaning::SourceNoise => {
                     let from = self.first * step.frame_samples as u64;
                     noise::fill_normal(u64::from(seed), from, input);
+                    let scale = step.source_noise_scale;
+                    input.iter_mut().for_each(|v| *v *= scale);
                 }
             }
         }

@@ -45,6 +45,23 @@ pub fn identity(test: &str, lookahead_frames: usize, delay_samples: usize) -> Ar
     LoadedVoice::load(&path, &[]).unwrap()
 }
 
+/// Writes and loads an identity voice that makes `step.0` frames at a time and sees `step.1` of the future.
+pub fn identity_in_steps(
+    test: &str,
+    delay_samples: usize,
+    step: (usize, usize),
+) -> Arc<LoadedVoice> {
+    let path = folder(test).join("identity.timbra");
+    let voice = IdentityVoice {
+        name: "identity".to_owned(),
+        lookahead_frames: 3,
+        delay_samples,
+        step: Some(step),
+    };
+    voice.write(&path, Form::File).unwrap();
+    LoadedVoice::load(&path, &[]).unwrap()
+}
+
 /// Writes an identity voice.
 pub fn write_identity(path: &Path, lookahead_frames: usize, delay_samples: usize) -> String {
     let name = path.file_stem().unwrap().to_string_lossy().into_owned();
@@ -52,6 +69,7 @@ pub fn write_identity(path: &Path, lookahead_frames: usize, delay_samples: usize
         name,
         lookahead_frames,
         delay_samples,
+        step: None,
     }
     .write(path, Form::File)
     .unwrap()

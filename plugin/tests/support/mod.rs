@@ -172,6 +172,7 @@ pub fn write_identity(folder: &Path, name: &str, lookahead_frames: usize) -> Voi
         name: name.into(),
         lookahead_frames,
         delay_samples: 240,
+        step: None,
     };
     let sha256 = voice.write(&path, Form::File).unwrap();
     VoiceRef {

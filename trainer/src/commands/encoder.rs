@@ -123,6 +123,7 @@ fn export(args: &Args, folder: &Path) -> Result<()> {
             hop_samples: mel::HOP_SAMPLES,
             channels,
             lookahead_samples: LOOKAHEAD_SAMPLES,
+            step: None,
             graph: spec.clone(),
         },
         licence: args.licence.clone(),

@@ -1,4 +1,4 @@
-//! `trainer import`: voices of so-vits-svc and RVC as packages.
+//! `trainer import`: voices of so-vits-svc and RVC, and the content encoders they need, as packages.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -8,18 +8,22 @@ use burn::backend::Flex;
 use burn::module::Param;
 use burn::tensor::{Int, Tensor};
 use timbra_voice::manifest::{
-    EncoderSpec, FORMAT_VERSION, Family, GraphSpec, MAX_SPEAKERS, Manifest, Speaker, StepSpec,
-    TrainingSummary,
+    EncoderManifest, EncoderSpec, FORMAT_VERSION, Family, GraphSpec, MAX_SPEAKERS, Manifest,
+    Speaker, StepSpec, TrainingSummary,
 };
-use timbra_voice::package::{ANY_ENCODER, EncoderPackage, Form, write_voice};
+use timbra_voice::package::{
+    ANY_ENCODER, EncoderPackage, Form, sha256_hex, write_encoder, write_voice,
+};
 use timbra_voice::tables::{self, Table};
 
 use super::export::{About, about};
 use crate::import::retrieval::Retrieval;
 use crate::import::weights::CheckpointWeights;
 use crate::import::{
-    Matrix, Speaker as Whose, StateDict, TorchFile, clusters, rvc_config, sovits_config, state_dict,
+    Matrix, Speaker as Whose, StateDict, TorchFile, clusters, hubert_names, read_state_dict,
+    rvc_config, sovits_config, state_dict,
 };
+use crate::model::hubert::{self, Hubert, HubertSpec};
 use crate::model::vits::spec::{Prenet, VitsSpec};
 use crate::model::vits::voice::VitsVoice;
 
@@ -34,10 +38,14 @@ const UNKNOWN_SPEAKER: (f32, f32, f32, f32) = (220.0, 110.0, 440.0, -23.0);
 /// Frames of 10 ms after which the past can no longer be heard: what the attention remembers.
 const RECEPTIVE_FIELD_FRAMES: usize = 300;
 
+/// Frames a step of a voice and of an encoder makes, and sees of the future.
+const VOICE_STEP: (usize, usize) = (2, 2);
+const ENCODER_STEP: (usize, usize) = (1, 1);
+
 /// Arguments of `trainer import`.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Args {
-    /// so-vits-svc G_*.pth or RVC *.pth
+    /// so-vits-svc G_*.pth, RVC *.pth, or a HuBERT or ContentVec checkpoint (fairseq or Hugging Face)
     #[arg(value_name = "CHECKPOINT")]
     pub checkpoint: PathBuf,
 
@@ -45,9 +53,13 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
 
-    /// The voice package to write
+    /// The package to write
     #[arg(short, long, value_name = "FILE")]
     pub output: PathBuf,
+
+    /// For an encoder: what it is to give
+    #[arg(long = "as", value_name = "CONTENT", value_enum, default_value_t = Content::Vec768l12)]
+    pub content: Content,
 
     /// Name of the voice; the output's name unless given
     #[arg(long, value_name = "NAME")]
@@ -73,13 +85,32 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     pub about: Option<PathBuf>,
 
-    /// Frames a step makes: more are cheaper and later
-    #[arg(long, value_name = "N", default_value_t = 3)]
-    pub step_frames: usize,
+    /// Frames a step makes: more are cheaper and later [default: 2 of a voice, 1 of an encoder]
+    #[arg(long, value_name = "N")]
+    pub step_frames: Option<usize>,
 
-    /// Frames of the future a step sees: more sound better and are later
-    #[arg(long, value_name = "L", default_value_t = 3)]
-    pub lookahead_frames: usize,
+    /// Frames of the future a step sees: more sound better and are later [default: 2 of a voice, 1 of an encoder]
+    #[arg(long, value_name = "L")]
+    pub lookahead_frames: Option<usize>,
+}
+
+/// What a HuBERT or ContentVec gives, as the communities call it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Content {
+    /// Layer 12, 768 channels: so-vits-svc 4.1, RVC v2
+    Vec768l12,
+    /// Layer 9, projected to 256 channels: so-vits-svc 4.0, RVC v1
+    Vec256l9,
+}
+
+impl Content {
+    /// Name, layers, and whether it is projected.
+    fn parts(self) -> (&'static str, usize, bool) {
+        match self {
+            Self::Vec768l12 => ("vec768l12", 12, false),
+            Self::Vec256l9 => ("vec256l9", 9, true),
+        }
+    }
 }
 
 /// A checkpoint that is understood.
@@ -171,6 +202,9 @@ pub fn look(checkpoint: &Path, config: Option<&Path>) -> Result<Found> {
 /// # Errors
 /// The checkpoint is none, does not fit its configuration, or the package cannot be written.
 pub fn run(args: &Args) -> Result<()> {
+    if let Some(weights) = hubert_names::fairseq(&read_state_dict(&args.checkpoint)?) {
+        return import_encoder(args, &weights);
+    }
     let found = look(&args.checkpoint, args.config.as_deref())?;
     let speakers = chosen(&found, &args.speakers)?;
     let device = Default::default();
@@ -216,14 +250,15 @@ pub fn run(args: &Args) -> Result<()> {
 
     let step = StepSpec {
         frame_samples: spec.hop_samples(),
-        frames: args.step_frames,
-        lookahead_frames: args.lookahead_frames,
+        frames: args.step_frames.unwrap_or(VOICE_STEP.0),
+        lookahead_frames: args.lookahead_frames.unwrap_or(VOICE_STEP.1),
         delay_samples: exported.delay_samples,
         noise_channels: spec.inter_channels,
         noise_scale: match spec.prenet {
             Prenet::SoVits => NOISE_SCALE.0,
             Prenet::Rvc => NOISE_SCALE.1,
         },
+        source_noise_scale: 1.0,
         continuous_f0: spec.prenet == Prenet::SoVits,
     };
     let said = about(args.about.as_deref())?;
@@ -285,6 +320,66 @@ pub fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
+/// Writes the package of a content encoder.
+fn import_encoder(args: &Args, weights: &StateDict) -> Result<()> {
+    let path = args.checkpoint.display();
+    let (id, layers, projected) = args.content.parts();
+    let sizes = hubert_names::sizes(weights).map_err(|reason| anyhow!("{path}: {reason}"))?;
+    if sizes.layers < layers {
+        bail!(
+            "{path}: {id} is layer {layers}, and the checkpoint has {}; give HuBERT base or ContentVec",
+            sizes.layers
+        );
+    }
+    if projected && sizes.projection.is_none() {
+        bail!(
+            "{path}: {id} is projected, and there is no \"final_proj\"; give ContentVec's own checkpoint"
+        );
+    }
+    let spec = HubertSpec {
+        layers,
+        projection: sizes.projection.filter(|_| projected),
+        ..sizes
+    };
+    let encoder = Hubert::<Flex>::load(&mut CheckpointWeights(weights), &spec, &Default::default())
+        .with_context(|| path.to_string())?;
+    let (graph, graph_spec) = encoder.export_streaming(&spec);
+    let step = hubert::step(
+        args.step_frames.unwrap_or(ENCODER_STEP.0),
+        args.lookahead_frames.unwrap_or(ENCODER_STEP.1),
+    );
+    let said = about(args.about.as_deref())?;
+    let manifest = EncoderManifest {
+        format_version: FORMAT_VERSION,
+        encoder: EncoderSpec {
+            id: id.to_owned(),
+            sha256: sha256_hex(&graph),
+            rate_hz: 16_000,
+            hop_samples: 160,
+            channels: spec.content_channels(),
+            lookahead_samples: step.lag_samples(),
+            step: Some(step),
+            graph: graph_spec.clone(),
+        },
+        licence: said.licence,
+        attribution: said.attribution,
+        training: TrainingSummary {
+            trainer: format!("imported by trainer {}", env!("CARGO_PKG_VERSION")),
+            ..TrainingSummary::default()
+        },
+        files: BTreeMap::new(),
+    };
+    let files = BTreeMap::from([(graph_spec.file, graph)]);
+    write_encoder(&args.output, &manifest, &files, Form::File)?;
+    println!(
+        "{}: {id}, {} channels; put it into an `encoders` folder beside the voices that need it, or give it to their import \
+         with --encoder",
+        args.output.display(),
+        spec.content_channels()
+    );
+    Ok(())
+}
+
 /// The speakers to take, at most as many as can be mixed.
 fn chosen(found: &Found, wanted: &[String]) -> Result<Vec<(usize, String)>> {
     let all = &found.speakers;
@@ -335,6 +430,7 @@ fn encoder(
             hop_samples: 160,
             channels: found.spec.content_channels,
             lookahead_samples: 0,
+            step: None,
             graph: GraphSpec {
                 file: "content.onnx".to_owned(),
                 inputs: vec!["audio".to_owned()],

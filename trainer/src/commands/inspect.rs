@@ -15,10 +15,13 @@ use timbra_voice::tables::SpeakerTables;
 use crate::data::audio::{NonFinite, ReadOptions, scan};
 use crate::data::dataset::{DATASET_FILE, Dataset};
 
+/// Most speakers that are listed.
+const MAX_LISTED: usize = 32;
+
 /// Arguments of `trainer inspect`.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Args {
-    /// A voice, an encoder, a recording, a work folder, a checkpoint or a safetensors file
+    /// A voice, an encoder, a recording, a work folder, a checkpoint (also of so-vits-svc or RVC) or a safetensors file
     #[arg(required = true, value_name = "PATH")]
     pub paths: Vec<PathBuf>,
 }
@@ -44,6 +47,14 @@ fn inspect(path: &Path) -> Result<()> {
     let read = file
         .read(&mut start)
         .with_context(|| format!("cannot read {}", path.display()))?;
+    let is_checkpoint = path.extension().is_some_and(|e| {
+        ["pth", "pt"]
+            .iter()
+            .any(|known| e.eq_ignore_ascii_case(known))
+    });
+    if is_checkpoint {
+        return community(path);
+    }
     let is_package = start[..read] == *b"PK\x03\x04"
         || path
             .extension()
@@ -59,6 +70,61 @@ fn inspect(path: &Path) -> Result<()> {
         return tensors(path);
     }
     recording(path)
+}
+
+/// A checkpoint of another program.
+fn community(path: &Path) -> Result<()> {
+    let found = super::import::look(path, None)?;
+    let spec = &found.spec;
+    println!(
+        "  checkpoint   {}{}",
+        found.kind,
+        after(", ", &found.training)
+    );
+    for (row, name) in found.speakers.iter().take(MAX_LISTED) {
+        println!("  speaker      {name} ({row})");
+    }
+    if found.speakers.len() > MAX_LISTED {
+        println!(
+            "               and {} more",
+            found.speakers.len() - MAX_LISTED
+        );
+    }
+    println!(
+        "  sound        {} Hz, {} samples per frame",
+        spec.rate_hz,
+        spec.hop_samples()
+    );
+    println!(
+        "  network      {} latent, {} hidden, {} layers; {} couplings of {:?}; {} to 1 channels, {:?}",
+        spec.inter_channels,
+        spec.hidden_channels,
+        spec.layers,
+        spec.flow.couplings,
+        spec.flow.coupling,
+        spec.decoder.initial_channels,
+        spec.decoder.activation
+    );
+    let can: Vec<&str> = [
+        (spec.loudness, "loudness"),
+        (spec.auto_f0, "auto-F0"),
+        (spec.depthwise, "depth-wise"),
+    ]
+    .into_iter()
+    .filter_map(|(there, name)| there.then_some(name))
+    .collect();
+    if !can.is_empty() {
+        println!("  with         {}", can.join(", "));
+    }
+    println!(
+        "  needs        the content encoder {} ({} channels), in an `encoders` folder beside the voice or in a voice folder",
+        found.encoder, spec.content_channels
+    );
+    println!(
+        "  next         trainer import {} -o voice.timbra",
+        path.display()
+    );
+    Ok(())
 }
 
 fn inspect_folder(path: &Path) -> Result<()> {

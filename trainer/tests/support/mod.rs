@@ -223,5 +223,6 @@ fn identity() -> IdentityVoice {
         name: "identity".to_owned(),
         lookahead_frames: 2,
         delay_samples: 80,
+        step: None,
     }
 }

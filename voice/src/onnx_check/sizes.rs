@@ -4,8 +4,14 @@ use std::collections::HashMap;
 
 use super::{Attribute, MAX_NUMBERS, MAX_RANK, MAX_WORK, Node, Result, Tensor, limited, refused};
 
-/// Follows `nodes` in their order; every tensor is within the limits, or the graph is refused.
-pub fn walk<'a>(nodes: &[Node<'a>], mut tensors: HashMap<&'a str, Tensor>) -> Result<()> {
+/// Follows `nodes` in their order; every tensor is within the limits for so many frames, or the graph is refused.
+pub fn walk<'a>(
+    nodes: &[Node<'a>],
+    mut tensors: HashMap<&'a str, Tensor>,
+    frames: u64,
+) -> Result<()> {
+    let most_numbers = MAX_NUMBERS.saturating_mul(frames);
+    let most_work = MAX_WORK.saturating_mul(frames);
     let (mut numbers, mut work) = (0u64, 0u64);
     for node in nodes {
         let what = || format!("{} for {}", node.op, node.output);
@@ -37,9 +43,9 @@ pub fn walk<'a>(nodes: &[Node<'a>], mut tensors: HashMap<&'a str, Tensor>) -> Re
             MAX_RANK as u64,
         )?;
         numbers = numbers.saturating_add(count(&output.shape));
-        limited("numbers computed for a frame", numbers, MAX_NUMBERS)?;
+        limited("numbers computed for its frames", numbers, most_numbers)?;
         work = work.saturating_add(multiplications(node, &inputs, &output));
-        limited("multiplications for a frame", work, MAX_WORK)?;
+        limited("multiplications for its frames", work, most_work)?;
         if tensors.insert(node.output, output).is_some() {
             return Err(refused("tensors", "each name once", node.output));
         }
@@ -48,25 +54,34 @@ pub fn walk<'a>(nodes: &[Node<'a>], mut tensors: HashMap<&'a str, Tensor>) -> Re
 }
 
 /// The operators that graphs of voices use.
-pub const OPERATORS: [&str; 44] = [
+pub const OPERATORS: [&str; 56] = [
     "Abs",
     "Add",
+    "And",
     "Cast",
     "Ceil",
     "Clip",
     "Concat",
+    "Conv",
+    "ConvTranspose",
     "Cos",
     "CumSum",
     "Div",
     "Equal",
+    "Erf",
     "Exp",
     "Expand",
     "Floor",
     "Gather",
     "GatherElements",
     "Greater",
+    "GreaterOrEqual",
     "Identity",
+    "InstanceNormalization",
+    "LayerNormalization",
+    "LeakyRelu",
     "Less",
+    "LessOrEqual",
     "Log",
     "MatMul",
     "Max",
@@ -79,6 +94,7 @@ pub const OPERATORS: [&str; 44] = [
     "Range",
     "ReduceMax",
     "ReduceMean",
+    "ReduceSum",
     "Relu",
     "Reshape",
     "Round",
@@ -86,11 +102,13 @@ pub const OPERATORS: [&str; 44] = [
     "Sigmoid",
     "Sin",
     "Slice",
+    "Softmax",
     "Sqrt",
     "Squeeze",
     "Sub",
     "Sum",
     "Tanh",
+    "Transpose",
     "Unsqueeze",
     "Where",
 ];
@@ -103,11 +121,26 @@ fn count(shape: &[u64]) -> u64 {
 }
 
 fn multiplications(node: &Node<'_>, inputs: &[Option<&Tensor>], output: &Tensor) -> u64 {
-    let inner = match (node.op, inputs.first()) {
-        ("MatMul", Some(Some(left))) => left.shape.last().copied().unwrap_or(1),
-        _ => 1,
+    let shape_of = |index: usize| {
+        inputs
+            .get(index)
+            .copied()
+            .flatten()
+            .map_or(&[][..], |tensor| &tensor.shape[..])
     };
-    count(&output.shape).saturating_mul(inner.max(1))
+    let (numbers, inner) = match node.op {
+        "MatMul" => (count(&output.shape), shape_of(0).last().copied()),
+        "Conv" => (
+            count(&output.shape),
+            shape_of(1).get(1..).map(count),
+        ),
+        "ConvTranspose" => (
+            count(shape_of(0)),
+            shape_of(1).get(1..).map(count),
+        ),
+        _ => (count(&output.shape), None),
+    };
+    numbers.saturating_mul(inner.unwrap_or(1).max(1))
 }
 
 /// The output of a node; `None` when its inputs do not fit it or its size is not known before it runs.
@@ -118,18 +151,51 @@ fn output(node: &Node<'_>, inputs: &[Option<&Tensor>]) -> Option<Tensor> {
     let rank = first.shape.len();
     let shaped = |shape| Some(Tensor { shape, ints: None });
     match node.op {
-        "Abs" | "Cast" | "Ceil" | "Clip" | "Cos" | "CumSum" | "Exp" | "Floor" | "Log" | "Neg"
-        | "Relu" | "Round" | "Sigmoid" | "Sin" | "Sqrt" | "Tanh" => shaped(first.shape.clone()),
-        "Identity" => Some(first.clone()),
-        "Add" | "Div" | "Equal" | "Greater" | "Less" | "Max" | "Min" | "Mod" | "Mul" | "Pow"
-        | "Sub" | "Sum" | "Where" => inputs
-            .iter()
-            .try_fold(Vec::new(), |shape, input| {
+        "Abs"
+        | "Ceil"
+        | "Clip"
+        | "Cos"
+        | "CumSum"
+        | "Erf"
+        | "Exp"
+        | "Floor"
+        | "InstanceNormalization"
+        | "LayerNormalization"
+        | "LeakyRelu"
+        | "Log"
+        | "Neg"
+        | "Relu"
+        | "Round"
+        | "Sigmoid"
+        | "Sin"
+        | "Softmax"
+        | "Sqrt"
+        | "Tanh" => shaped(first.shape.clone()),
+        "Cast" | "Identity" => Some(first.clone()),
+        "Add" | "And" | "Div" | "Equal" | "Greater" | "GreaterOrEqual" | "Less" | "LessOrEqual"
+        | "Max" | "Min" | "Mod" | "Mul" | "Pow" | "Sub" | "Sum" | "Where" => {
+            let shape = inputs.iter().try_fold(Vec::new(), |shape, input| {
                 broadcast(&shape, &(*input)?.shape)
+            })?;
+            Some(Tensor {
+                shape,
+                ints: arithmetic(node.op, inputs),
             })
-            .and_then(shaped),
+        }
+        "Conv" | "ConvTranspose" => {
+            convolution(node, &first.shape, &input(1)?.shape).and_then(shaped)
+        }
+        "Transpose" => transpose(node, &first.shape).and_then(shaped),
         "MatMul" => matmul(&first.shape, &input(1)?.shape).and_then(shaped),
-        "Concat" => concat(node, inputs, rank).and_then(shaped),
+        "Concat" => {
+            let shape = concat(node, inputs, rank)?;
+            let joined = inputs.iter().map(|input| (*input)?.ints.clone());
+            let ints: Option<Vec<Vec<i64>>> = joined.collect();
+            Some(Tensor {
+                shape,
+                ints: ints.filter(|_| rank == 1).map(|ints| ints.concat()),
+            })
+        }
         "Gather" => {
             let axis = axis(int(node, "axis", 0)?, rank)?;
             let (before, after) = (&first.shape[..axis], &first.shape[axis + 1..]);
@@ -157,7 +223,15 @@ fn output(node: &Node<'_>, inputs: &[Option<&Tensor>]) -> Option<Tensor> {
             shape: squeeze(node.op, &first.shape, ints(1)?)?,
             ints: first.ints.clone(),
         }),
-        "ReduceMax" | "ReduceMean" => reduce(node, &first.shape).and_then(shaped),
+        "ReduceMax" | "ReduceMean" => {
+            let axes = match node.attributes.get("axes") {
+                None => None,
+                Some(Attribute::Ints(axes)) => Some(&axes[..]),
+                Some(_) => return None,
+            };
+            reduce(node, &first.shape, axes).and_then(shaped)
+        }
+        "ReduceSum" => reduce(node, &first.shape, Some(ints(1)?)).and_then(shaped),
         "Shape" => {
             let place = |value: i64| within(value, rank as u64) as usize;
             let start = place(int(node, "start", 0)?);
@@ -385,13 +459,100 @@ fn squeeze(op: &str, shape: &[u64], axes: &[i64]) -> Option<Vec<u64>> {
     Some(output)
 }
 
-fn reduce(node: &Node<'_>, shape: &[u64]) -> Option<Vec<u64>> {
-    let all: Vec<i64> = (0..shape.len() as i64).collect();
-    let axes = match node.attributes.get("axes") {
-        None => &all,
-        Some(Attribute::Ints(axes)) => axes,
+/// The numbers of a result of whole numbers, where they are known.
+fn arithmetic(op: &str, inputs: &[Option<&Tensor>]) -> Option<Vec<i64>> {
+    let [Some(left), Some(right)] = inputs else {
+        return None;
+    };
+    let (left, right) = (left.ints.as_ref()?, right.ints.as_ref()?);
+    let longest = left.len().max(right.len());
+    let at = |values: &[i64], place: usize| match values {
+        [one] => Some(*one),
+        many => many.get(place).copied(),
+    };
+    (0..longest)
+        .map(|place| {
+            let (a, b) = (at(left, place)?, at(right, place)?);
+            match op {
+                "Add" => a.checked_add(b),
+                "Sub" => a.checked_sub(b),
+                "Mul" => a.checked_mul(b),
+                "Max" => Some(a.max(b)),
+                "Min" => Some(a.min(b)),
+                _ => None,
+            }
+        })
+        .collect()
+}
+
+/// Largest stride or dilation of a convolution.
+const MOST_STRIDE: i64 = 1 << 16;
+
+/// A convolution along the last of three axes, or its transpose.
+fn convolution(node: &Node<'_>, data: &[u64], weight: &[u64]) -> Option<Vec<u64>> {
+    let (&[batch, channels, length], &[first, second, taps]) = (data, weight) else {
+        return None;
+    };
+    let one = |name: &str| match node.attributes.get(name) {
+        None => Some(1),
+        Some(Attribute::Ints(values)) => match values[..] {
+            [value] if (1..=MOST_STRIDE).contains(&value) => Some(i128::from(value)),
+            _ => None,
+        },
+        Some(_) => None,
+    };
+    let pads = match node.attributes.get("pads") {
+        None => 0,
+        Some(Attribute::Ints(pads)) => match pads[..] {
+            [front, back] if front >= 0 && back >= 0 => i128::from(front) + i128::from(back),
+            _ => return None,
+        },
         Some(_) => return None,
     };
+    let known = ["strides", "dilations", "pads", "group"];
+    if node.attributes.keys().any(|name| !known.contains(name)) {
+        return None;
+    }
+    let group = u64::try_from(int(node, "group", 1)?)
+        .ok()
+        .filter(|&g| g > 0)?;
+    let (stride, dilation) = (one("strides")?, one("dilations")?);
+    let reach = dilation * (i128::from(taps) - 1);
+    let length = i128::from(length);
+    let (outputs, samples) = if node.op == "Conv" {
+        let fits = second.checked_mul(group) == Some(channels) && first % group == 0;
+        fits.then_some(())?;
+        (first, (length + pads - reach - 1).div_euclid(stride) + 1)
+    } else {
+        let fits = first == channels && channels % group == 0;
+        fits.then_some(())?;
+        let outputs = second.checked_mul(group)?;
+        (outputs, (length - 1) * stride + reach + 1 - pads)
+    };
+    let samples = u64::try_from(samples).ok()?;
+    Some(vec![batch, outputs, samples])
+}
+
+fn transpose(node: &Node<'_>, shape: &[u64]) -> Option<Vec<u64>> {
+    let order: Vec<i64> = match node.attributes.get("perm") {
+        None => (0..shape.len() as i64).rev().collect(),
+        Some(Attribute::Ints(order)) => order.clone(),
+        Some(_) => return None,
+    };
+    let mut seen = vec![false; shape.len()];
+    let turned: Option<Vec<u64>> = order
+        .iter()
+        .map(|&place| {
+            let place = axis(place, shape.len())?;
+            (!std::mem::replace(&mut seen[place], true)).then(|| shape[place])
+        })
+        .collect();
+    turned.filter(|turned| turned.len() == shape.len())
+}
+
+fn reduce(node: &Node<'_>, shape: &[u64], axes: Option<&[i64]>) -> Option<Vec<u64>> {
+    let all: Vec<i64> = (0..shape.len() as i64).collect();
+    let axes = axes.unwrap_or(&all);
     let mut chosen = vec![false; shape.len()];
     for &place in axes {
         chosen[axis(place, shape.len())?] = true;

@@ -6,13 +6,13 @@
 
 use burn::module::Param;
 use burn::tensor::Tensor;
-use burn::tensor::activation::{leaky_relu, relu, sigmoid, softmax};
+use burn::tensor::activation::{gelu, leaky_relu, relu, sigmoid, softmax};
 use burn::tensor::backend::Backend;
 use burn::tensor::module::{conv_transpose1d, conv1d, embedding};
 use burn::tensor::ops::{ConvOptions, ConvTransposeOptions, PaddedConvOptions};
 use burn::tensor::{Int, TensorData};
 
-use super::layers::{Conv, LayerNorm, MaybeSplit, Upsample};
+use super::layers::{Conv, MaybeSplit, Upsample};
 
 /// Slope of the leaky rectifiers.
 pub const LEAK: f32 = 0.1;
@@ -44,6 +44,8 @@ pub enum Function {
     Leaky(f32),
     /// Hyperbolic tangent.
     Tanh,
+    /// x times the normal distribution's share below x.
+    Gelu,
     /// Exponential.
     Exp,
     /// Natural logarithm.
@@ -89,7 +91,19 @@ pub trait Eval<B: Backend> {
     /// Of 2C channels, tanh of the first half times the logistic function of the second.
     fn gate(&mut self, x: &Self::Value, channels: usize) -> Self::Value;
     /// Normalisation over channels.
-    fn norm(&mut self, x: &Self::Value, norm: &LayerNorm<B>) -> Self::Value;
+    fn norm(
+        &mut self,
+        x: &Self::Value,
+        gain: &Param<Tensor<B, 1>>,
+        shift: &Param<Tensor<B, 1>>,
+    ) -> Self::Value;
+    /// Normalisation of every channel over time.
+    fn norm_over_time(
+        &mut self,
+        x: &Self::Value,
+        gain: &Param<Tensor<B, 1>>,
+        shift: &Param<Tensor<B, 1>>,
+    ) -> Self::Value;
     /// Channels `from..to`.
     fn channels(&mut self, x: &Self::Value, from: usize, to: usize) -> Self::Value;
     /// Channels of a, then those of b.
@@ -255,6 +269,7 @@ impl<B: Backend> Eval<B> for Compute<B> {
             Function::Relu => relu(x),
             Function::Leaky(slope) => leaky_relu(x, f64::from(slope)),
             Function::Tanh => x.tanh(),
+            Function::Gelu => gelu(x),
             Function::Exp => x.exp(),
             Function::Log => x.log(),
             Function::Abs => x.abs(),
@@ -269,14 +284,32 @@ impl<B: Backend> Eval<B> for Compute<B> {
         first.tanh() * sigmoid(second)
     }
 
-    fn norm(&mut self, x: &Tensor<B, 3>, norm: &LayerNorm<B>) -> Tensor<B, 3> {
+    fn norm(
+        &mut self,
+        x: &Tensor<B, 3>,
+        gain: &Param<Tensor<B, 1>>,
+        shift: &Param<Tensor<B, 1>>,
+    ) -> Tensor<B, 3> {
         let channels = x.dims()[1];
         let mean = x.clone().mean_dim(1);
         let centred = x.clone() - mean;
         let variance = (centred.clone() * centred.clone()).mean_dim(1);
         let normal = centred / variance.add_scalar(NORM_EPSILON).sqrt();
         let column = |param: &Param<Tensor<B, 1>>| param.val().reshape([1, channels, 1]);
-        normal * column(&norm.gain) + column(&norm.shift)
+        normal * column(gain) + column(shift)
+    }
+
+    fn norm_over_time(
+        &mut self,
+        x: &Tensor<B, 3>,
+        gain: &Param<Tensor<B, 1>>,
+        shift: &Param<Tensor<B, 1>>,
+    ) -> Tensor<B, 3> {
+        let channels = x.dims()[1];
+        let centred = x.clone() - x.clone().mean_dim(2);
+        let variance = (centred.clone() * centred.clone()).mean_dim(2);
+        let column = |param: &Param<Tensor<B, 1>>| param.val().reshape([1, channels, 1]);
+        centred / variance.add_scalar(NORM_EPSILON).sqrt() * column(gain) + column(shift)
     }
 
     fn channels(&mut self, x: &Tensor<B, 3>, from: usize, to: usize) -> Tensor<B, 3> {

@@ -24,11 +24,13 @@ use super::eval::{
     COARSE_ROWS, Eval, FORBIDDEN, Function, Look, NORM_EPSILON, SINE_LEVEL, SNAKE_EPSILON,
     SNAKE_TAPS, SourceForm, VOICED_NOISE, coarse_line, snake_filter,
 };
-use super::layers::{Conv, LayerNorm, Upsample};
+use super::layers::{Conv, Upsample};
 use crate::model::causal::{StreamingGraph, to_vec};
 
 /// Where the count of frames stays, so that float32 holds it exactly. Long past every delay.
 const MOST_FRAMES: f32 = 1_048_576.0;
+/// Frames over which a normalisation over time remembers: half a minute of HuBERT's.
+const MOST_NORMED_FRAMES: usize = 1_500;
 /// Samples a snake sees to either side.
 const SNAKE_SIDE: usize = 5;
 
@@ -624,6 +626,19 @@ impl<B: Backend> Eval<B> for WriteGraph<B> {
                 self.op("LeakyRelu", &[input], vec![Attr::Float("alpha", slope)])
             }
             Function::Tanh => self.op("Tanh", &[input], vec![]),
+            Function::Gelu => {
+                let (root, one, half) = (
+                    self.scalar(std::f32::consts::FRAC_1_SQRT_2),
+                    self.scalar(1.0),
+                    self.scalar(0.5),
+                );
+                // In these very operations runtimes know it and run it as one.
+                let place = self.op("Mul", &[input, &root], vec![]);
+                let error = self.op("Erf", &[&place], vec![]);
+                let share = self.op("Add", &[&error, &one], vec![]);
+                let twice = self.op("Mul", &[input, &share], vec![]);
+                self.op("Mul", &[&twice, &half], vec![])
+            }
             Function::Exp => self.op("Exp", &[input], vec![]),
             Function::Log => self.op("Log", &[input], vec![]),
             Function::Abs => self.op("Abs", &[input], vec![]),
@@ -653,12 +668,73 @@ impl<B: Backend> Eval<B> for WriteGraph<B> {
         }
     }
 
-    fn norm(&mut self, x: &Node, norm: &LayerNorm<B>) -> Node {
+    fn norm(&mut self, x: &Node, gain: &Param<Tensor<B, 1>>, shift: &Param<Tensor<B, 1>>) -> Node {
         let last = self.transpose(&x.name, &[0, 2, 1]);
-        let (gain, shift) = (self.vector(&norm.gain), self.vector(&norm.shift));
+        let (gain, shift) = (self.vector(gain), self.vector(shift));
         let attrs = vec![Attr::Int("axis", -1), Attr::Float("epsilon", NORM_EPSILON)];
         let normal = self.op("LayerNormalization", &[&last, &gain, &shift], attrs);
         let name = self.transpose(&normal, &[0, 2, 1]);
+        Node { name, ..x.clone() }
+    }
+
+    fn norm_over_time(
+        &mut self,
+        x: &Node,
+        gain: &Param<Tensor<B, 1>>,
+        shift: &Param<Tensor<B, 1>>,
+    ) -> Node {
+        if self.counting.is_none() {
+            let (gain, shift) = (self.vector(gain), self.vector(shift));
+            let epsilon = vec![Attr::Float("epsilon", NORM_EPSILON)];
+            let name = self.op("InstanceNormalization", &[&x.name, &gain, &shift], epsilon);
+            return Node { name, ..x.clone() };
+        }
+        // Sums over what has been and what this step shows; the old counts for less once there is much of it.
+        let axis = self.ints(&[2]);
+        let square = self.op("Mul", &[&x.name, &x.name], vec![]);
+        let count = self.count(true, x.unit, 0);
+        let fresh_count = self.count(false, x.unit, 0);
+        let as_f32 = |this: &mut Self, count: &str| {
+            let count = this.op("Cast", &[count], vec![Attr::Int("to", 1)]);
+            this.reshape(&count, &[1, 1, 1])
+        };
+        let (count, fresh_count) = (as_f32(self, &count), as_f32(self, &fresh_count));
+        let counted = self.graph.state(&[1, 1, 1]);
+        let most = self.scalar((MOST_NORMED_FRAMES * x.unit) as f32);
+        let next = self.op("Add", &[&counted, &fresh_count], vec![]);
+        let kept = self.op("Min", &[&next, &most], vec![]);
+        let share = self.op("Div", &[&kept, &next], vec![]);
+        self.graph.keep(&counted, &kept);
+        let total = self.op("Add", &[&counted, &count], vec![]);
+        let mut means = Vec::new();
+        for values in [&x.name, &square] {
+            let state = self.graph.state(&[1, x.channels, 1]);
+            let all = self.op("ReduceSum", &[values, &axis], vec![]);
+            let sum = self.op("Add", &[&state, &all], vec![]);
+            means.push(self.op("Div", &[&sum, &total], vec![]));
+            let (start, end) = (self.ints(&[0]), self.count(false, x.unit, 0));
+            let fresh = self.slice(values, 2, &start, &end);
+            let fresh = self.op("ReduceSum", &[&fresh, &axis], vec![]);
+            let next = self.op("Add", &[&state, &fresh], vec![]);
+            let next = self.op("Mul", &[&next, &share], vec![]);
+            self.graph.keep(&state, &next);
+        }
+        let mean_square = self.op("Mul", &[&means[0], &means[0]], vec![]);
+        let variance = self.op("Sub", &[&means[1], &mean_square], vec![]);
+        let zero = self.scalar(0.0);
+        let variance = self.op("Max", &[&variance, &zero], vec![]);
+        let epsilon = self.scalar(NORM_EPSILON);
+        let variance = self.op("Add", &[&variance, &epsilon], vec![]);
+        let deviation = self.op("Sqrt", &[&variance], vec![]);
+        let column = |this: &mut Self, values: &Param<Tensor<B, 1>>| {
+            let values = to_vec(values.val());
+            this.graph.builder.f32s(&[1, values.len(), 1], &values)
+        };
+        let (gain, shift) = (column(self, gain), column(self, shift));
+        let scale = self.op("Div", &[&gain, &deviation], vec![]);
+        let centred = self.op("Sub", &[&x.name, &means[0]], vec![]);
+        let scaled = self.op("Mul", &[&centred, &scale], vec![]);
+        let name = self.op("Add", &[&scaled, &shift], vec![]);
         Node { name, ..x.clone() }
     }
 

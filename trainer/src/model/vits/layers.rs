@@ -8,7 +8,7 @@ use super::weights::{Start, WeightError, WeightSource};
 use crate::model::causal::from_vec;
 
 /// A trainable tensor from a source.
-pub(super) fn param<B: Backend, const D: usize>(
+pub(crate) fn param<B: Backend, const D: usize>(
     source: &mut dyn WeightSource,
     name: &str,
     shape: [usize; D],
@@ -233,6 +233,54 @@ impl<B: Backend> Conv<B> {
             )?,
             shape,
         })
+    }
+
+    /// A convolution that is trained as direction and length per tap, which is folded.
+    ///
+    /// # Errors
+    /// The source does not have it.
+    pub fn load_tap_normed(
+        source: &mut dyn WeightSource,
+        name: &str,
+        shape: ConvShape,
+        device: &B::Device,
+    ) -> Result<Self, WeightError> {
+        let mut conv = Self {
+            kernel: Kernel {
+                direction: Param::initialized(ParamId::new(), Tensor::zeros([1, 1, 1], device)),
+                length: None,
+                bias: Some(param(
+                    source,
+                    &format!("{name}.bias"),
+                    [shape.outputs],
+                    Start::Constant(0.0),
+                    device,
+                )?),
+            },
+            shape,
+        };
+        let extents = [shape.outputs, shape.inputs / shape.groups, shape.kernel];
+        let deviation = Start::Normal(0.02);
+        let direction = format!("{name}.weight_v");
+        let direction = from_vec::<B, 3>(
+            source.tensor(&direction, &extents, deviation)?,
+            extents,
+            device,
+        );
+        let taps = [1, 1, shape.kernel];
+        let length = format!("{name}.weight_g");
+        let length = from_vec::<B, 3>(
+            source.tensor(&length, &taps, Start::Constant(1.0))?,
+            taps,
+            device,
+        );
+        let norms = (direction.clone() * direction.clone())
+            .sum_dim(0)
+            .sum_dim(1)
+            .sqrt();
+        let weight = direction / norms * length;
+        conv.kernel.direction = Param::initialized(ParamId::new(), weight.require_grad());
+        Ok(conv)
     }
 
     /// A linear map, which a file holds as `[outputs, inputs]`.

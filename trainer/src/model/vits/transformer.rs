@@ -196,7 +196,7 @@ impl<B: Backend> Transformer<B> {
         let y = eval.attend(&query, &key, &value, look);
         let y = eval.conv(&y, &layer.out);
         let y = eval.add(x, &y);
-        let x = eval.norm(&y, &layer.norm_attention);
+        let x = norm(eval, &y, &layer.norm_attention);
         let y = eval.mask(&x);
         let y = eval.conv(&y, &layer.widen);
         let y = eval.apply(&y, Function::Relu);
@@ -204,6 +204,10 @@ impl<B: Backend> Transformer<B> {
         let y = eval.conv(&y, &layer.narrow);
         let y = eval.mask(&y);
         let y = eval.add(&x, &y);
-        eval.norm(&y, &layer.norm_feed)
+        norm(eval, &y, &layer.norm_feed)
     }
+}
+
+fn norm<B: Backend, E: Eval<B>>(eval: &mut E, x: &E::Value, layer: &LayerNorm<B>) -> E::Value {
+    eval.norm(x, &layer.gain, &layer.shift)
 }

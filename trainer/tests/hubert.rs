@@ -1,0 +1,137 @@
+//! Content encoders compute what Hugging Face's implementation computes (`tests/golden/hubert.py` makes the reference).
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::path::{Path, PathBuf};
+
+use burn::backend::Flex;
+use timbra_engine::onnx::{Evaluation, NamedTensor, evaluate};
+use timbra_trainer::import::weights::CheckpointWeights;
+use timbra_trainer::import::{npy, read_state_dict};
+use timbra_trainer::model::causal::{from_vec, to_vec};
+use timbra_trainer::model::hubert::{FRAME_SAMPLES, Hubert, HubertSpec};
+use timbra_trainer::model::vits::eval::Compute;
+
+type B = Flex;
+
+fn fixture(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/fixtures/hubert")
+        .join(name)
+}
+
+fn array(name: &str) -> Vec<f32> {
+    npy::open(&fixture(name)).unwrap().to_f32().unwrap()
+}
+
+fn spec() -> HubertSpec {
+    HubertSpec {
+        front_channels: 24,
+        channels: 48,
+        filter: 80,
+        heads: 4,
+        layers: 3,
+        position_taps: 16,
+        position_groups: 4,
+        projection: None,
+    }
+}
+
+fn encoder() -> Hubert<B> {
+    let weights = read_state_dict(&fixture("encoder.safetensors")).unwrap();
+    Hubert::load(
+        &mut CheckpointWeights(&weights),
+        &spec(),
+        &Default::default(),
+    )
+    .unwrap()
+}
+
+fn relative(expected: &[f32], found: &[f32]) -> f64 {
+    assert_eq!(expected.len(), found.len());
+    let difference: f64 = expected
+        .iter()
+        .zip(found)
+        .map(|(a, b)| f64::from(a - b).powi(2))
+        .sum();
+    let power: f64 = expected.iter().map(|a| f64::from(*a).powi(2)).sum();
+    (difference / power).sqrt()
+}
+
+#[test]
+fn the_network_and_its_whole_graph_are_the_reference() {
+    let (audio, expected) = (array("audio.npy"), array("content.npy"));
+    let encoder = encoder();
+    let input = from_vec::<B, 3>(audio.clone(), [1, 1, audio.len()], &Default::default());
+    let content = encoder.forward(&mut Compute::default(), &input, true);
+    let found = to_vec(content.swap_dims(1, 2));
+    let error = relative(&expected, &found);
+    println!("burn: {error:.2e}");
+    assert!(error < 1e-4, "burn: {error}");
+
+    timbra_engine::onnx::ensure_runtime().expect("ONNX Runtime");
+    let input = NamedTensor {
+        name: "audio".to_owned(),
+        shape: vec![1, audio.len()],
+        data: audio,
+    };
+    let results = evaluate(&encoder.export_whole(&spec()), &[input]).unwrap();
+    let error = relative(&expected, &results[0].data);
+    println!("graph: {error:.2e}");
+    assert!(error < 1e-4, "graph: {error}");
+}
+
+#[test]
+fn the_streaming_graph_with_all_of_the_future_differs_at_the_end_only() {
+    timbra_engine::onnx::ensure_runtime().expect("ONNX Runtime");
+    let audio = array("audio.npy");
+    let audio = &audio[..audio.len() / FRAME_SAMPLES * FRAME_SAMPLES];
+    let frames = audio.len() / FRAME_SAMPLES;
+    let spec = spec();
+    let encoder = encoder();
+    let input = from_vec::<B, 3>(audio.to_vec(), [1, 1, audio.len()], &Default::default());
+    let expected = encoder.forward(&mut Compute::default(), &input, false);
+    let expected = to_vec(expected.swap_dims(1, 2));
+    let (bytes, graph) = encoder.export_streaming(&spec);
+    let mut evaluation = Evaluation::new(&bytes).unwrap();
+    for step in [frames, 10, 3] {
+        let mut states: Vec<NamedTensor> = graph
+            .states
+            .iter()
+            .map(|state| NamedTensor {
+                name: state.name.clone(),
+                shape: state.shape.clone(),
+                data: vec![0.0; state.shape.iter().product()],
+            })
+            .collect();
+        let mut found = Vec::new();
+        for from in (0..frames).step_by(step) {
+            let fresh = step.min(frames - from);
+            let rest = &audio[from * FRAME_SAMPLES..];
+            let mut inputs = vec![
+                NamedTensor {
+                    name: "audio".to_owned(),
+                    shape: vec![1, rest.len()],
+                    data: rest.to_vec(),
+                },
+                NamedTensor {
+                    name: "lookahead_frames".to_owned(),
+                    shape: vec![1, 1],
+                    data: vec![(frames - from - fresh) as f32],
+                },
+            ];
+            inputs.extend(states.iter().cloned());
+            let results = evaluation.run(&inputs).unwrap();
+            let output = |name: &str| results.iter().find(|result| result.name == name).unwrap();
+            for state in &mut states {
+                state
+                    .data
+                    .clone_from(&output(&format!("{}_next", state.name)).data);
+            }
+            found.extend_from_slice(&output("content").data);
+        }
+        let error = relative(&expected, &found);
+        println!("steps of {step}: {error:.2e}");
+        assert!(error < 1e-4, "steps of {step}: {error}");
+    }
+}
