@@ -56,6 +56,7 @@ fn published() -> VitsSpec {
         loudness: false,
         auto_f0: true,
         depthwise: false,
+        row_above: 0,
         spectrum_bins: 1025,
         rate_hz: 44_100,
     }

@@ -5,6 +5,7 @@ use std::path::Path;
 use super::pickle::Value;
 use super::sovits_config::ConfigError;
 use super::{StateDict, TorchFile};
+use crate::model::vits::eval::COARSE_ROWS;
 use crate::model::vits::spec::{
     Activation, Coupling, DecoderSpec, FlowSpec, Prenet, ResidualKind, VitsSpec,
 };
@@ -150,6 +151,7 @@ pub fn read(path: &Path, file: &TorchFile, weights: &StateDict) -> Result<RvcCon
         speaker_channels: number(16, "gin_channels", 16_384)?,
         rate_hz: number(17, "sr", 192_000)? as u32,
         decoder,
+        row_above: COARSE_ROWS - 1,
         loudness: false,
         auto_f0: false,
         depthwise: false,

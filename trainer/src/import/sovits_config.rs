@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use crate::model::vits::eval::COARSE_ROWS;
 use crate::model::vits::spec::{
     Activation, Coupling, DecoderSpec, FlowSpec, Prenet, ResidualKind, VitsSpec,
 };
@@ -225,6 +226,11 @@ fn parse(path: &Path, text: &str) -> Result<SovitsConfig, ConfigError> {
         loudness: model.vol_embedding,
         auto_f0: model.use_automatic_f0_prediction.unwrap_or(true),
         depthwise: model.use_depthwise_conv,
+        // Only 4.1 says which encoder it was trained with.
+        row_above: match model.speech_encoder {
+            Some(_) => 0,
+            None => COARSE_ROWS - 1,
+        },
         spectrum_bins: data.filter_length / 2 + 1,
         rate_hz: data.sampling_rate,
     };

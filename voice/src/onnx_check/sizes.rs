@@ -130,14 +130,8 @@ fn multiplications(node: &Node<'_>, inputs: &[Option<&Tensor>], output: &Tensor)
     };
     let (numbers, inner) = match node.op {
         "MatMul" => (count(&output.shape), shape_of(0).last().copied()),
-        "Conv" => (
-            count(&output.shape),
-            shape_of(1).get(1..).map(count),
-        ),
-        "ConvTranspose" => (
-            count(shape_of(0)),
-            shape_of(1).get(1..).map(count),
-        ),
+        "Conv" => (count(&output.shape), shape_of(1).get(1..).map(count)),
+        "ConvTranspose" => (count(shape_of(0)), shape_of(1).get(1..).map(count)),
         _ => (count(&output.shape), None),
     };
     numbers.saturating_mul(inner.unwrap_or(1).max(1))

@@ -122,8 +122,8 @@ pub trait Eval<B: Backend> {
     fn embed(&mut self, index: &Self::Value, table: &Param<Tensor<B, 2>>) -> Self::Value;
     /// Weighted sum of the rows of a table `[S, C]`; weights `[B, S, T]`.
     fn blend(&mut self, weights: &Self::Value, table: &Param<Tensor<B, 2>>) -> Self::Value;
-    /// Row of the embedding of F0 for an F0 in Hz.
-    fn coarse(&mut self, f0_hz: &Self::Value) -> Self::Value;
+    /// Row of the embedding of F0 for an F0 in Hz; `above` for what is above its range.
+    fn coarse(&mut self, f0_hz: &Self::Value, above: usize) -> Self::Value;
     /// `x` minus its mean over the frames with a `weight` of 1; both `[B, 1, T]`.
     fn centre(&mut self, x: &Self::Value, weight: &Self::Value) -> Self::Value;
     /// Nothing where a clip of the batch is over.
@@ -386,7 +386,7 @@ impl<B: Backend> Eval<B> for Compute<B> {
             .matmul(weights.clone())
     }
 
-    fn coarse(&mut self, f0_hz: &Tensor<B, 3>) -> Tensor<B, 3> {
+    fn coarse(&mut self, f0_hz: &Tensor<B, 3>, above: usize) -> Tensor<B, 3> {
         let (scale, shift) = coarse_line();
         let mel = f0_hz
             .clone()
@@ -400,7 +400,7 @@ impl<B: Backend> Eval<B> for Compute<B> {
             .round()
             .clamp_min(1.0);
         let beyond = rows.clone().greater_equal_elem(COARSE_ROWS as f32);
-        rows.mask_fill(beyond, 0.0)
+        rows.mask_fill(beyond, above as f32)
     }
 
     fn centre(&mut self, x: &Tensor<B, 3>, weight: &Tensor<B, 3>) -> Tensor<B, 3> {

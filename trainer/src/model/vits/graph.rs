@@ -846,7 +846,7 @@ impl<B: Backend> Eval<B> for WriteGraph<B> {
         }
     }
 
-    fn coarse(&mut self, f0_hz: &Node) -> Node {
+    fn coarse(&mut self, f0_hz: &Node, above: usize) -> Node {
         let (scale, shift) = coarse_line();
         let x = self.affine(f0_hz, 1.0 / 700.0, 1.0);
         let x = self.apply(&x, Function::Log);
@@ -854,12 +854,13 @@ impl<B: Backend> Eval<B> for WriteGraph<B> {
         let raised = self.affine(&mel, scale, shift);
         let (zero, one) = (self.scalar(0.0), self.scalar(1.0));
         let rows = self.scalar(COARSE_ROWS as f32);
-        let above = self.op("Greater", &[&mel.name, &zero], vec![]);
-        let row = self.op("Where", &[&above, &raised.name, &mel.name], vec![]);
+        let last = self.scalar(above as f32);
+        let sounds = self.op("Greater", &[&mel.name, &zero], vec![]);
+        let row = self.op("Where", &[&sounds, &raised.name, &mel.name], vec![]);
         let row = self.op("Round", &[&row], vec![]);
         let row = self.op("Max", &[&row, &one], vec![]);
         let within = self.op("Less", &[&row, &rows], vec![]);
-        let name = self.op("Where", &[&within, &row, &zero], vec![]);
+        let name = self.op("Where", &[&within, &row, &last], vec![]);
         Node {
             name,
             ..f0_hz.clone()

@@ -43,6 +43,8 @@ pub struct Prior<B: Backend> {
     transformer: Transformer<B>,
     out: Conv<B>,
     channels: usize,
+    /// Row of the embedding of F0 for what is above its range.
+    row_above: usize,
     /// Factor on the sum of the embeddings; RVC's square root of the width.
     rvc_scale: Option<f64>,
 }
@@ -114,6 +116,7 @@ impl<B: Backend> Prior<B> {
                 device,
             )?,
             channels: spec.inter_channels,
+            row_above: spec.row_above,
             rvc_scale: (spec.prenet == Prenet::Rvc).then(|| (width as f64).sqrt()),
         })
     }
@@ -142,7 +145,7 @@ impl<B: Backend> Prior<B> {
     ) -> (E::Value, E::Value) {
         let mut x = entered.clone();
         if let Some(table) = &self.entry.pitch {
-            let row = eval.coarse(f0_hz);
+            let row = eval.coarse(f0_hz, self.row_above);
             let y = eval.embed(&row, table);
             x = eval.add(&x, &y);
         }

@@ -113,6 +113,8 @@ pub struct VitsSpec {
     pub auto_f0: bool,
     /// Convolutions are split into depth-wise and point-wise ones.
     pub depthwise: bool,
+    /// Row of the embedding of F0 for what is above its range: the last one, but 0 in so-vits-svc 4.1.
+    pub row_above: usize,
     /// Bins of the linear spectrogram the posterior encoder sees.
     pub spectrum_bins: usize,
     /// Output rate.

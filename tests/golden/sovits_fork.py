@@ -1,0 +1,110 @@
+"""Makes a small so-vits-svc 4.0 voice with the package so-vits-svc-fork, and what that package computes from it.
+
+    pip install torch so-vits-svc-fork numpy
+    python tests/golden/sovits_fork.py trainer/tests/fixtures/sovits_fork [SEED]
+
+The voice is trained for a few steps on noise and saved by the package itself, optimiser and all. Noise is off in what is
+computed. Layout as in the folders of `TIMBRA_GOLDEN`: content [1, C, T], f0_hz [1, T], voiced [1, T], audio_speakerN.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+from so_vits_svc_fork.modules.decoders.hifigan import _models as hifigan
+from so_vits_svc_fork.modules.synthesizers import SynthesizerTrn
+from so_vits_svc_fork.utils import save_checkpoint
+
+FRAMES = 40
+MODEL = dict(
+    inter_channels=8,
+    hidden_channels=8,
+    filter_channels=16,
+    n_heads=2,
+    n_layers=2,
+    kernel_size=3,
+    p_dropout=0.1,
+    resblock="1",
+    resblock_kernel_sizes=[3, 5],
+    resblock_dilation_sizes=[[1, 3, 5], [1, 2, 3]],
+    upsample_rates=[5, 4, 4],
+    upsample_initial_channel=32,
+    upsample_kernel_sizes=[11, 8, 8],
+    gin_channels=6,
+    ssl_dim=12,
+    n_speakers=2,
+)
+DATA = dict(sampling_rate=16000, filter_length=160, hop_length=80, win_length=160)
+
+
+def train(net: SynthesizerTrn, optimiser: torch.optim.Optimizer) -> None:
+    """A few steps towards nothing in particular: weights and optimiser are those of a run."""
+    for _ in range(3):
+        bins = DATA["filter_length"] // 2 + 1
+        lengths = torch.tensor([FRAMES, FRAMES])
+        f0 = 200 + 50 * torch.rand(2, FRAMES)
+        out = net(
+            torch.randn(2, MODEL["ssl_dim"], FRAMES),
+            f0,
+            torch.ones(2, FRAMES),
+            torch.rand(2, bins, FRAMES),
+            g=torch.tensor([[0], [1]]),
+            c_lengths=lengths,
+            spec_lengths=lengths,
+        )
+        audio, _, _, _, (_, z_p, m_p, logs_p, _, _), predicted, _, f0_mel = out
+        loss = audio.square().mean() + (z_p - m_p).square().mean() + logs_p.square().mean()
+        loss = loss + (predicted - f0_mel).square().mean()
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+
+
+def without_noise() -> None:
+    """Every draw is 0."""
+    torch.rand = lambda *shape, **rest: torch.zeros(*shape, **rest)
+    zeros_like = lambda tensor, **rest: torch.zeros_like(tensor)  # noqa: E731
+    torch.randn_like = zeros_like
+    assert hifigan is not None
+
+
+def main(folder: Path, seed: int) -> None:
+    torch.manual_seed(seed)
+    folder.mkdir(parents=True, exist_ok=True)
+    net = SynthesizerTrn(
+        DATA["filter_length"] // 2 + 1,
+        10,
+        **MODEL,
+        sampling_rate=DATA["sampling_rate"],
+    )
+    optimiser = torch.optim.AdamW(net.parameters(), 1e-3)
+    train(net, optimiser)
+    save_checkpoint(net, optimiser, 1e-3, 3, folder / "G_3.pth")
+    config = {"train": {"segment_size": 800}, "data": DATA, "model": MODEL, "spk": {"one": 0, "two": 1}}
+    (folder / "config.json").write_text(json.dumps(config, indent=1))
+
+    content = torch.randn(1, MODEL["ssl_dim"], FRAMES)
+    time = torch.arange(FRAMES)
+    # Also above what the embedding of F0 distinguishes.
+    f0 = (220 + 30 * torch.sin(time / 5))[None]
+    f0[:, 30:34] = 1300.0
+    voiced = torch.ones(1, FRAMES)
+    voiced[:, 15:20] = 0
+    f0[:, 15:20] = 0
+    np.save(folder / "content.npy", content.numpy())
+    np.save(folder / "f0_hz.npy", f0.numpy())
+    np.save(folder / "voiced.npy", voiced.numpy())
+    without_noise()
+    net.eval()
+    with torch.no_grad():
+        for speaker in range(MODEL["n_speakers"]):
+            audio = net.infer(content, f0, voiced, g=torch.tensor([[speaker]]), noice_scale=0)
+            np.save(folder / f"audio_speaker{speaker}.npy", audio[0, 0].numpy())
+        audio = net.infer(content, f0, voiced, g=torch.tensor([[1]]), noice_scale=0, predict_f0=True)
+        np.save(folder / "audio_speaker1_auto_f0.npy", audio[0, 0].numpy())
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 1)
