@@ -83,6 +83,15 @@ fn family(name: &str) -> Option<Role> {
         {
             Some(Role::Attributes)
         }
+        // Settings that HuBERT checkpoints of fairseq have beside their tensors.
+        _ if ["fairseq.", "omegaconf."]
+            .iter()
+            .any(|package| format!("{module}.").starts_with(package))
+            && class.starts_with(|first: char| first.is_ascii_uppercase()) =>
+        {
+            Some(Role::Attributes)
+        }
+        "typing" if class == "Any" => Some(Role::Data),
         _ => None,
     }
 }
@@ -118,6 +127,8 @@ mod tests {
             ("torch", "HalfStorage"),
             ("torch", "bfloat16"),
             ("lib.utils", "HParams"),
+            ("fairseq.data.dictionary", "Dictionary"),
+            ("omegaconf.dictconfig", "DictConfig"),
         ] {
             assert!(role(&canonical(module, name)).is_some(), "{module}.{name}");
         }
@@ -135,6 +146,8 @@ mod tests {
             ("faiss.loader", "os.Index"),
             ("numpy", "load"),
             ("subprocess", "Popen"),
+            ("fairseq.utils", "import_user_module"),
+            ("fairseqs.utils", "Popen"),
             ("os.utils", "HParams.system"),
             ("", ""),
         ] {

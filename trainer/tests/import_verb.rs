@@ -1,0 +1,203 @@
+//! `trainer import` from files to a voice that sings, and what it says of files that are no voice.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use burn::backend::Flex;
+use safetensors::tensor::{Dtype, TensorView};
+use support::{Folder, runtime_is_there};
+use timbra_engine::offline::convert;
+use timbra_engine::{Controls, LoadedVoice};
+use timbra_trainer::commands::import::{self, Args, Content};
+use timbra_trainer::model::hubert::{Hubert, HubertSpec};
+use timbra_trainer::model::vits::weights::{RandomStart, Start, WeightError, WeightSource};
+use timbra_trainer::random::Random;
+
+fn fixture(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/fixtures/sovits_fork")
+        .join(name)
+}
+
+fn args(checkpoint: PathBuf, output: PathBuf) -> Args {
+    Args {
+        checkpoint,
+        config: None,
+        output,
+        name: None,
+        content: Content::Vec256l9,
+        clusters: None,
+        retrieval: None,
+        encoder: None,
+        speakers: Vec::new(),
+        about: None,
+        step_frames: None,
+        lookahead_frames: None,
+    }
+}
+
+/// Random weights that are remembered by name.
+struct Remembering(RandomStart, BTreeMap<String, (Vec<usize>, Vec<f32>)>);
+
+impl WeightSource for Remembering {
+    fn tensor(
+        &mut self,
+        name: &str,
+        shape: &[usize],
+        start: Start,
+    ) -> Result<Vec<f32>, WeightError> {
+        let values = self.0.tensor(name, shape, start)?;
+        self.1
+            .insert(name.to_owned(), (shape.to_vec(), values.clone()));
+        Ok(values)
+    }
+
+    fn shape(&self, _name: &str) -> Option<Vec<usize>> {
+        None
+    }
+}
+
+/// A small HuBERT whose content is as wide as the small voice wants it, in a safetensors file.
+fn write_hubert(path: &Path, content_channels: usize) {
+    let spec = HubertSpec {
+        front_channels: 16,
+        channels: 64,
+        filter: 96,
+        heads: 1,
+        layers: 9,
+        position_taps: 16,
+        position_groups: 4,
+        projection: Some(content_channels),
+    };
+    let mut weights = Remembering(RandomStart(Random::new(4, 4)), BTreeMap::new());
+    Hubert::<Flex>::load(&mut weights, &spec, &Default::default()).unwrap();
+    let bytes: BTreeMap<String, Vec<u8>> = weights
+        .1
+        .iter()
+        .map(|(name, (_, values))| {
+            let bytes = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+            (name.clone(), bytes)
+        })
+        .collect();
+    let views = weights.1.iter().map(|(name, (shape, _))| {
+        let view = TensorView::new(Dtype::F32, shape.clone(), &bytes[name]).unwrap();
+        (name.clone(), view)
+    });
+    fs::write(path, safetensors::serialize(views, None).unwrap()).unwrap();
+}
+
+#[test]
+fn an_imported_voice_with_an_imported_encoder_sings() {
+    if !runtime_is_there() {
+        return;
+    }
+    let folder = Folder::new("sings");
+    let hubert = folder.at("hubert.safetensors");
+    write_hubert(&hubert, 12);
+    import::run(&args(hubert, folder.at("encoders/content.timbra"))).unwrap();
+    let path = folder.at("voice.timbra");
+    import::run(&args(fixture("G_3.pth"), path.clone())).unwrap();
+
+    let voice = LoadedVoice::load(&path, &[]).unwrap();
+    let names: Vec<&str> = voice
+        .manifest()
+        .speakers
+        .iter()
+        .map(|speaker| speaker.name.as_str())
+        .collect();
+    assert_eq!(names, ["one", "two"]);
+    let song: Vec<f32> = (0..48_000)
+        .map(|n| 0.3 * (n as f32 * std::f32::consts::TAU * 220.0 / 48_000.0).sin())
+        .collect();
+    let sing = |speaker: usize| {
+        let controls = Controls {
+            speaker_mix: std::array::from_fn(|n| f32::from(n == speaker)),
+            ..Controls::default()
+        };
+        convert(&voice, &song, 48_000, &|_| controls, &mut |_| {}).unwrap()
+    };
+    let (first, again, second) = (sing(0), sing(0), sing(1));
+    assert_eq!(first.len(), song.len());
+    let power = first.iter().map(|s| s * s).sum::<f32>() / first.len() as f32;
+    assert!(power.is_finite() && power > 1e-10, "power {power}");
+    assert!(first == again, "the same again");
+    assert!(first != second, "the speakers differ");
+}
+
+#[test]
+fn what_is_no_voice_is_refused_in_words_and_leaves_nothing_behind() {
+    let folder = Folder::new("refused");
+    let whole = fs::read(fixture("G_3.pth")).unwrap();
+    let config = fs::read_to_string(fixture("config.json")).unwrap();
+    let checkpoint = folder.at("G_3.pth");
+    let write_config = |text: &str| fs::write(folder.at("config.json"), text).unwrap();
+    let refusal = |args: &Args| {
+        let error = format!("{:#}", import::run(args).expect_err("it is no voice"));
+        assert!(!args.output.exists(), "something was written: {error}");
+        error
+    };
+    let output = folder.at("voice.timbra");
+    let standard = args(checkpoint.clone(), output);
+
+    fs::write(&checkpoint, &whole[..whole.len() / 2]).unwrap();
+    write_config(&config);
+    let error = refusal(&standard);
+    assert!(error.contains("G_3.pth"), "{error}");
+
+    fs::write(&checkpoint, &whole).unwrap();
+    fs::remove_file(folder.at("config.json")).unwrap();
+    let error = refusal(&standard);
+    assert!(error.contains("config.json"), "{error}");
+
+    // A configuration of another voice: tensor, expected and found extents.
+    write_config(&config.replace("\"hidden_channels\": 8", "\"hidden_channels\": 16"));
+    let error = refusal(&standard);
+    for part in ["G_3.pth", "pre.weight", "[16, 12, 5]", "[8, 12, 5]"] {
+        assert!(error.contains(part), "{part} in: {error}");
+    }
+    write_config(&config.replace("\"n_layers\": 2", "\"n_layers\": 3"));
+    let error = refusal(&standard);
+    assert!(error.contains("enc_p.enc_.attn_layers.2"), "{error}");
+    for (what, from, to) in [
+        ("n_heads", "\"n_heads\": 2", "\"n_heads\": 3"),
+        ("upsample_rates", "5,\n   4,\n   4", "5,\n   4,\n   2"),
+        ("hop_length", "\"hop_length\": 80", "\"hop_length\": 81"),
+        (
+            "sampling_rate",
+            "\"sampling_rate\": 16000",
+            "\"sampling_rate\": 16",
+        ),
+        ("resblock", "\"resblock\": \"1\"", "\"resblock\": \"3\""),
+        ("whole file", "{", "["),
+    ] {
+        let changed = config.replacen(from, to, 1);
+        assert_ne!(changed, config, "{what}");
+        write_config(&changed);
+        let error = refusal(&standard);
+        assert!(error.contains("config.json"), "{what}: {error}");
+    }
+
+    write_config(&config);
+    let error = refusal(&Args {
+        speakers: vec!["three".to_owned()],
+        ..standard.clone()
+    });
+    assert!(
+        error.contains("three") && error.contains("one, two"),
+        "{error}"
+    );
+
+    // A discriminator, or anything else that torch has saved.
+    let readers = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
+    let error = refusal(&Args {
+        retrieval: Some(readers.join("added_IVF4_Flat.index")),
+        ..standard.clone()
+    });
+    assert!(error.contains("added_IVF4_Flat.index"), "{error}");
+    import::run(&standard).expect("as it is, it is a voice");
+}
