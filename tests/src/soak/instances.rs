@@ -100,23 +100,36 @@ fn play_together(hosts: &mut [Box<dyn Host>]) -> usize {
 }
 
 /// As many instances of the shipped voice in true real time as the worker's threads carry by what one costs, with some
-/// room left; each must sound as the bounce does.
+/// room left; each must sound as the bounce does. With the live tier's 3 ms to spare a machine's hiccups are heard, with
+/// the studio tier's 20 ms they must not be.
 ///
 /// # Panics
 /// When the plugin cannot be loaded or refuses to play.
 #[must_use]
 pub fn crowd_in_real_time(seconds: f64) -> Vec<Row> {
+    [("Live", 0.99), ("Studio", 1.0)]
+        .into_iter()
+        .map(|(tier, least)| crowd(seconds / 2.0, tier, least))
+        .collect()
+}
+
+fn crowd(seconds: f64, tier: &str, least: f64) -> Row {
     let program = worker::keep_private();
     let song: Vec<f32> = singer::sing(48_000)
         .into_iter()
         .cycle()
         .take((seconds * 48_000.0) as usize)
         .collect();
-    let play = |mode: Mode, pace: Pace| {
+    let open = |mode: Mode| {
         let mut host = bundles::open(Format::Clap);
+        host.set_text("tier", tier).expect("tier");
         host.activate(Setup::offline(48_000, 256).mono().mode(mode))
             .expect("activate");
-        host.idle(Duration::from_millis(500)).expect("idle");
+        host.idle(Duration::from_millis(1500)).expect("idle");
+        host
+    };
+    let play = |mode: Mode, pace: Pace| {
+        let mut host = open(mode);
         let input = vec![song.clone()];
         let job = Job {
             pace,
@@ -157,19 +170,19 @@ pub fn crowd_in_real_time(seconds: f64) -> Vec<Row> {
             .collect()
     });
     let worst = shares.iter().copied().fold(1.0, f64::min);
-    vec![Row::new(
+    Row::new(
         format!(
-            "{carried} instances in real time on {threads} worker threads (one costs {load:.2} of a core): the worst \
-             is the bounce in"
+            "{tier} tier, {carried} instances in real time on {threads} worker threads (one costs {load:.2} of a core): \
+             the worst is the bounce in"
         ),
         format!(
             "{:.2} % of its samples (alone {:.2} %)",
             100.0 * worst,
             100.0 * alone
         ),
-        "99 %",
-        worst >= 0.99,
-    )]
+        format!("{:.0} %", 100.0 * least),
+        worst >= least,
+    )
 }
 
 /// Stretches in which memory is looked at.
