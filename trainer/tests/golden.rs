@@ -22,7 +22,7 @@ use timbra_trainer::model::causal::{from_vec, to_vec};
 use timbra_trainer::model::vits::eval::Compute;
 use timbra_trainer::model::vits::prior::PriorInputs;
 use timbra_trainer::model::vits::spec::VitsSpec;
-use timbra_trainer::model::vits::voice::{VitsVoice, VoiceInputs};
+use timbra_trainer::model::vits::voice::{Posterior, VitsVoice, VoiceInputs};
 
 use timbra_voice::identity::IdentityVoice;
 use timbra_voice::manifest::StateTensor;
@@ -477,4 +477,34 @@ fn imported_packages_sing_through_the_engine_as_where_they_come_from() {
         assert!(error < 1e-3, "{name}: {error}");
     }
     let _ = std::fs::remove_dir_all(temporary);
+}
+
+#[test]
+fn the_flow_undoes_itself_and_the_posterior_reads_a_spectrogram() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/sovits_fork");
+    let (spec, voice) = load(&folder);
+    let weights = read_state_dict(&checkpoint(&folder)).unwrap();
+    let device = Default::default();
+    let mut eval = Compute::<B>::default();
+    let frames = 17;
+    let random = |channels: usize, seed: u64| {
+        let values = (0..channels * frames)
+            .map(|n| timbra_dsp::noise::uniform(seed, n as u64))
+            .collect();
+        from_vec::<B, 3>(values, [1, channels, frames], &device)
+    };
+    let speaker = random(spec.speaker_channels, 1);
+    let posterior = Posterior::load(&mut CheckpointWeights(&weights), &spec, &device).unwrap();
+    let spectrum = random(spec.spectrum_bins, 2);
+    let (latent, deviation) = posterior.statistics(&mut eval, &spectrum, &speaker);
+    assert_eq!(latent.dims(), [1, spec.inter_channels, frames]);
+    assert!(to_vec(deviation).iter().all(|value| value.is_finite()));
+    let there = voice.flow.forward(&mut eval, &latent, &speaker);
+    let back = voice.flow.inverse(&mut eval, &there, &speaker);
+    assert!(
+        relative(&to_vec(latent.clone()), &to_vec(there)) > 1e-3,
+        "it does something"
+    );
+    let error = relative(&to_vec(latent), &to_vec(back));
+    assert!(error < 1e-5, "{error}");
 }

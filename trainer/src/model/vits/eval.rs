@@ -50,12 +50,8 @@ pub enum Function {
     Exp,
     /// Natural logarithm.
     Log,
-    /// |x|.
-    Abs,
     /// 1 above 0, else 0.
     Positive,
-    /// x, at least and at most this.
-    Clamp(f32, f32),
 }
 
 /// How an attention looks around.
@@ -272,9 +268,7 @@ impl<B: Backend> Eval<B> for Compute<B> {
             Function::Gelu => gelu(x),
             Function::Exp => x.exp(),
             Function::Log => x.log(),
-            Function::Abs => x.abs(),
             Function::Positive => x.greater_elem(0.0).float(),
-            Function::Clamp(low, high) => x.clamp(low, high),
         }
     }
 

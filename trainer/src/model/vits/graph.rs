@@ -641,15 +641,10 @@ impl<B: Backend> Eval<B> for WriteGraph<B> {
             }
             Function::Exp => self.op("Exp", &[input], vec![]),
             Function::Log => self.op("Log", &[input], vec![]),
-            Function::Abs => self.op("Abs", &[input], vec![]),
             Function::Positive => {
                 let zero = self.scalar(0.0);
                 let above = self.op("Greater", &[input, &zero], vec![]);
                 self.op("Cast", &[&above], vec![Attr::Int("to", 1)])
-            }
-            Function::Clamp(low, high) => {
-                let (low, high) = (self.scalar(low), self.scalar(high));
-                self.op("Clip", &[input, &low, &high], vec![])
             }
         };
         Node { name, ..x.clone() }

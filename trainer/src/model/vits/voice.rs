@@ -6,7 +6,7 @@ use burn::tensor::backend::Backend;
 
 use super::auto_f0::{AutoF0, to_hz};
 use super::decoder::Decoder;
-use super::eval::{Eval, Function};
+use super::eval::Eval;
 use super::flow::Flow;
 use super::layers::{Conv, ConvShape, param};
 use super::prior::{Prior, PriorInputs};
@@ -152,10 +152,5 @@ impl<B: Backend> VitsVoice<B> {
             .decoder
             .forward(eval, &latent, &f0_hz, &inputs.source_noise, &speaker);
         (audio, f0_hz)
-    }
-
-    /// 1 where an F0 is above 0.
-    pub fn voiced<E: Eval<B>>(eval: &mut E, f0_hz: &E::Value) -> E::Value {
-        eval.apply(f0_hz, Function::Positive)
     }
 }

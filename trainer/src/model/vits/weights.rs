@@ -1,7 +1,5 @@
 //! Where the weights of a network come from: a checkpoint, or a random start.
 
-use std::collections::BTreeMap;
-
 use crate::random::Random;
 
 /// How a tensor starts when there is no checkpoint.
@@ -98,31 +96,6 @@ impl WeightSource for RandomStart {
 
     fn shape(&self, _name: &str) -> Option<Vec<usize>> {
         None
-    }
-}
-
-/// Tensors in memory, by name.
-#[derive(Debug, Default, Clone)]
-pub struct Tensors(pub BTreeMap<String, (Vec<usize>, Vec<f32>)>);
-
-impl WeightSource for Tensors {
-    fn tensor(
-        &mut self,
-        name: &str,
-        shape: &[usize],
-        _start: Start,
-    ) -> Result<Vec<f32>, WeightError> {
-        let Some((found, values)) = self.0.get(name) else {
-            return Err(WeightError::Missing {
-                name: name.to_owned(),
-                expected: shape.to_vec(),
-            });
-        };
-        checked(name, shape, found, values.clone())
-    }
-
-    fn shape(&self, name: &str) -> Option<Vec<usize>> {
-        self.0.get(name).map(|(shape, _)| shape.clone())
     }
 }
 
