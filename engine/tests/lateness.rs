@@ -57,7 +57,23 @@ fn after_a_stall_the_output_is_on_time_again_to_the_sample() {
         let status = joined.status();
         assert_eq!(status.gaps, 1, "{name}");
         assert!(status.gap_samples > 0);
-        // One hop, the features' context, the fade.
+        let wrong = |&n: &usize| output[n].to_bits() != input[n - latency].to_bits();
+        let last_wrong = (latency..input.len()).rev().find(wrong).unwrap();
+        let first_sound = (stall.end * BLOCK..input.len()).find(|&n| output[n] != 0.0);
+        println!(
+            "{name}: sound {:?} samples after the worker goes on, right to the bit {} after it (a hop has {BLOCK})",
+            first_sound.map(|n| n - stall.end * BLOCK),
+            (last_wrong + 1).saturating_sub(stall.end * BLOCK)
+        );
+        if name != "lost" {
+            // The hop that is made first, and its fade.
+            assert!(
+                last_wrong < stall.end * BLOCK + 2 * BLOCK,
+                "{name}: right from {} on",
+                last_wrong + 1
+            );
+        }
+        // One hop, the features' context, the fade; what was lost has to be listened to anew.
         let from = stall.end * BLOCK + latency + 10 * BLOCK;
         support::assert_same(
             &output[from..],

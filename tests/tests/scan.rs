@@ -2,7 +2,7 @@
 //! process.
 #![cfg(target_os = "linux")]
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use timbra_tests::bundles;
 use timbra_tests::host::{FORMATS, clap, vst3};
@@ -30,11 +30,21 @@ fn threads() -> Vec<String> {
         .collect()
 }
 
+/// Longest a host may be kept waiting for a scan.
+const LONGEST_SCAN: Duration = Duration::from_millis(100);
+
 #[test]
 fn nothing_is_loaded_before_the_plugin_is_activated() {
     let (clap_bundle, vst3_bundle) = (bundles::bundle(FORMATS[0]), bundles::bundle(FORMATS[1]));
+    // The first scan of this process: the only test of this binary, so that nothing is in memory already.
+    let began = Instant::now();
     drop(clap::scan(&clap_bundle).expect("scan"));
+    let in_clap = began.elapsed();
     drop(vst3::scan(&vst3_bundle).expect("scan"));
+    let in_vst3 = began.elapsed() - in_clap;
+    println!("scan: CLAP {in_clap:.1?}, VST3 {in_vst3:.1?}");
+    assert!(in_clap <= LONGEST_SCAN, "CLAP {in_clap:?}");
+    assert!(in_vst3 <= LONGEST_SCAN, "VST3 {in_vst3:?}");
     assert_eq!(loaded(), Vec::<String>::new(), "after scanning");
     assert_eq!(threads(), Vec::<String>::new(), "after scanning");
     for format in FORMATS {
