@@ -54,6 +54,10 @@ pub enum Command {
     Evaluate(commands::evaluate::Args),
     /// Write a voice package from a training
     Export(commands::export::Args),
+    /// Write a checkpoint of a vits voice without what only training needs
+    Compress(commands::compress::Args),
+    /// Mix checkpoints of vits voices of one shape into one
+    Mix(commands::mix::Args),
     /// Bring a voice of so-vits-svc or RVC
     Import(commands::import::Args),
     /// Convert a recording
@@ -80,6 +84,8 @@ impl Command {
             Self::Evaluate(args) => Some(&args.work),
             Self::Export(args) => Some(&args.work),
             Self::Slice(_)
+            | Self::Compress(_)
+            | Self::Mix(_)
             | Self::Import(_)
             | Self::Convert(_)
             | Self::Inspect(_)
@@ -114,6 +120,8 @@ impl Cli {
             Command::Index(args) => commands::index::run(args),
             Command::Evaluate(args) => commands::evaluate::run(args),
             Command::Export(args) => commands::export::run(args),
+            Command::Compress(args) => commands::compress::run(args),
+            Command::Mix(args) => commands::mix::run(args),
             Command::Import(args) => commands::import::run(args),
             Command::Convert(args) => commands::convert::run(args),
             Command::Inspect(args) => commands::inspect::run(args),

@@ -2,6 +2,7 @@
 
 pub mod build;
 pub mod cluster;
+pub mod compress;
 pub mod convert;
 pub mod doctor;
 pub mod encoder;
@@ -10,6 +11,7 @@ pub mod export;
 pub mod import;
 pub mod index;
 pub mod inspect;
+pub mod mix;
 pub mod plot;
 pub mod prepare;
 pub mod slice;

@@ -2,14 +2,12 @@
 //!
 //! | module | what |
 //! |---|---|
-//! | [`clips`] | prepared features to training clips |
-//! | [`dataset`] | clips of features and audio, and random crops of them |
+//! | [`dataset`] | random crops of clips of features and audio |
 //! | [`loss`] | multi-resolution spectral distance |
 //! | [`critic`] | a small discriminator on mel spectrograms, against smeared detail |
 //! | [`fit`] | the training loop |
 //! | [`held_out`] | distance and similarity on recordings it does not learn from |
 
-pub mod clips;
 pub mod critic;
 pub mod dataset;
 pub mod fit;

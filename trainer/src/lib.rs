@@ -1,7 +1,7 @@
 //! Builds, measures and converts with Timbra voices: the parts of the `trainer` program.
 //!
 //! The order of work is the order of the modules: [`data`] (recordings and
-//! features) → `encoder`, `harmonic`, `training` (networks) → [`evaluation`]
+//! features) → `encoder`, `harmonic`, `vits`, `training` (networks) → [`evaluation`]
 //! (measures on held-out clips) → `export`. [`commands`] has one verb a file.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test fails by panicking"))]
@@ -20,3 +20,4 @@ pub mod plot;
 pub mod progress;
 pub mod random;
 pub mod training;
+pub mod vits;

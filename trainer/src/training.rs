@@ -2,10 +2,16 @@
 //!
 //! | module | what |
 //! |---|---|
+//! | [`average`] | a running average of a network's weights |
 //! | [`checkpoint`] | exact, atomic, resumable checkpoints |
-//! | [`schedule`] | learning rates and gradient clipping |
+//! | [`clip`] | the length of a gradient, and a bound on it |
+//! | [`clips`] | prepared features to training clips |
+//! | [`schedule`] | learning rates |
 //! | [`progress`] | progress on screen and figures in a log |
 
+pub mod average;
 pub mod checkpoint;
+pub mod clip;
+pub mod clips;
 pub mod progress;
 pub mod schedule;

@@ -13,7 +13,8 @@ use timbra_engine::offline::Joined;
 use timbra_engine::{Controls, LoadedVoice, StreamConfig, Tier};
 use timbra_trainer::model::hubert::{self, Hubert, HubertSpec};
 use timbra_trainer::model::vits::spec::{
-    Activation, Coupling, DecoderSpec, FlowSpec, Prenet, ResidualKind, VitsSpec,
+    Activation, Coupling, DecoderSpec, FlowSpec, PUBLISHED_POSTERIOR_LAYERS, Prenet, ResidualKind,
+    VitsSpec,
 };
 use timbra_trainer::model::vits::voice::VitsVoice;
 use timbra_trainer::model::vits::weights::RandomStart;
@@ -58,6 +59,7 @@ fn published() -> VitsSpec {
         depthwise: false,
         row_above: 0,
         spectrum_bins: 1025,
+        posterior_layers: PUBLISHED_POSTERIOR_LAYERS,
         rate_hz: 44_100,
     }
 }

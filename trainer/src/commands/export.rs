@@ -1,18 +1,22 @@
 //! `trainer export`: writes the voice package of a training.
 
+mod vits;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use burn::backend::Flex;
 use serde::{Deserialize, Serialize};
-use timbra_voice::manifest::{FORMAT_VERSION, Family, Manifest, Speaker, TrainingSummary};
+use timbra_voice::manifest::{
+    FORMAT_VERSION, Family, GraphSpec, Manifest, Speaker, StepSpec, TrainingSummary,
+};
 use timbra_voice::package::{EncoderPackage, Form, write_voice};
 
 use crate::config::{WorkFolder, WrongArgument};
 use crate::data::dataset::{Dataset, SpeakerSummary};
 use crate::harmonic::fit::load;
-use crate::model::harmonic::{DELAY_SAMPLES, HOP_SAMPLES, MODEL_RATE_HZ};
+use crate::model::harmonic::{DELAY_SAMPLES, MODEL_RATE_HZ};
 use crate::training::checkpoint::Checkpoints;
 
 /// Lowest F0 a harmonic voice is asked to sing.
@@ -43,7 +47,19 @@ pub struct Args {
     #[arg(long)]
     pub no_encoder: bool,
 
-    /// Lift of the voice above 10 kHz, -12 to 12: a producer's taste, not the singer's
+    /// The checkpoint to take; harmonic: the newest, vits: the best, unless given
+    #[arg(long, value_name = "FOLDER")]
+    pub checkpoint: Option<PathBuf>,
+
+    /// vits: frames a step makes: more are cheaper and later
+    #[arg(long, value_name = "N", default_value_t = vits::STEP.0)]
+    pub step_frames: usize,
+
+    /// vits: frames of the future a step sees: more sound better and are later
+    #[arg(long, value_name = "L", default_value_t = vits::STEP.1)]
+    pub lookahead_frames: usize,
+
+    /// harmonic: lift of the voice above 10 kHz, -12 to 12: a producer's taste, not the singer's
     #[arg(
         long,
         value_name = "DB",
@@ -92,19 +108,21 @@ pub fn run(args: &Args) -> Result<()> {
     let work = WorkFolder::new(&args.work);
     let dataset = Dataset::load(&work.features())?;
     let checkpoints = Checkpoints::open(&work.training().join("checkpoints"))?;
-    let Some(folder) = checkpoints.newest()? else {
+    let newest = checkpoints.newest()?;
+    let Some(folder) = args.checkpoint.clone().or(newest) else {
         bail!(
             "{}: there is no training yet; run `trainer train` first",
             work.training().display()
         );
     };
-    let (model, position) = load::<Flex>(&folder, &Default::default())?;
-    if !(-12.0..=12.0).contains(&args.air) {
-        return Err(WrongArgument(format!("--air is {}; expected -12 to 12", args.air)).into());
-    }
     let about = about(args.about.as_deref())?;
-    let (graph, synthesis) = model.export(args.air);
-    let mut files = BTreeMap::from([(synthesis.file.clone(), graph)]);
+    let made = if vits::is_vits(&folder)? {
+        let folder = args.checkpoint.clone().or(checkpoints.best());
+        vits::make(args, &folder.unwrap_or_default())?
+    } else {
+        harmonic(args, &folder)?
+    };
+    let mut files = BTreeMap::from([(made.synthesis.file.clone(), made.graph)]);
     let encoder = EncoderPackage::read(&dataset.encoder_path)?;
     if encoder.manifest.encoder.sha256 != dataset.encoder.sha256 {
         bail!(
@@ -134,10 +152,20 @@ pub fn run(args: &Args) -> Result<()> {
         .output
         .file_stem()
         .map_or_else(|| "voice".to_owned(), |s| s.to_string_lossy().into_owned());
+    if made.speakers != dataset.speakers.len() {
+        bail!(
+            "{}: has {} speakers, and the clips of {} have {}; they do not belong together",
+            folder.display(),
+            made.speakers,
+            work.features().display(),
+            dataset.speakers.len()
+        );
+    }
+    let steps = made.training.steps;
     let manifest = Manifest {
         format_version: FORMAT_VERSION,
         name: args.name.clone().unwrap_or(stem),
-        family: Family::Harmonic,
+        family: made.family,
         speakers: dataset
             .speakers
             .iter()
@@ -145,18 +173,61 @@ pub fn run(args: &Args) -> Result<()> {
             .collect(),
         licence: about.licence.clone(),
         attribution: about.attribution.clone(),
-        model_rate_hz: MODEL_RATE_HZ as u32,
-        hop_samples: HOP_SAMPLES,
-        delay_samples: DELAY_SAMPLES,
-        receptive_field_frames: model.receptive_field_frames(),
-        f0_min_hz: F0_MIN_HZ,
-        f0_max_hz: F0_MAX_HZ,
+        model_rate_hz: made.model_rate_hz,
+        hop_samples: made.model_rate_hz as usize / 100,
+        delay_samples: made.delay_samples,
+        receptive_field_frames: made.receptive_field_frames,
+        f0_min_hz: made.f0_hz.0,
+        f0_max_hz: made.f0_hz.1,
         encoder: dataset.encoder.clone(),
-        synthesis,
-        step: None,
+        synthesis: made.synthesis,
+        step: made.step,
         clusters,
         retrieval,
         files: BTreeMap::new(),
+        training: made.training,
+        certificate: None,
+    };
+    let identity = write_voice(&args.output, &manifest, &files, Form::File)?;
+    println!(
+        "{}: {} speakers, {steps} steps, identity {}",
+        args.output.display(),
+        manifest.speakers.len(),
+        &identity[..12]
+    );
+    Ok(())
+}
+
+/// What a family puts into a package.
+struct Made {
+    family: Family,
+    graph: Vec<u8>,
+    synthesis: GraphSpec,
+    speakers: usize,
+    model_rate_hz: u32,
+    delay_samples: usize,
+    receptive_field_frames: usize,
+    f0_hz: (f32, f32),
+    step: Option<StepSpec>,
+    training: TrainingSummary,
+}
+
+fn harmonic(args: &Args, folder: &Path) -> Result<Made> {
+    if !(-12.0..=12.0).contains(&args.air) {
+        return Err(WrongArgument(format!("--air is {}; expected -12 to 12", args.air)).into());
+    }
+    let (model, position) = load::<Flex>(folder, &Default::default())?;
+    let (graph, synthesis) = model.export(args.air);
+    Ok(Made {
+        family: Family::Harmonic,
+        graph,
+        synthesis,
+        speakers: position.config.network.speakers,
+        model_rate_hz: MODEL_RATE_HZ as u32,
+        delay_samples: DELAY_SAMPLES,
+        receptive_field_frames: model.receptive_field_frames(),
+        f0_hz: (F0_MIN_HZ, F0_MAX_HZ),
+        step: None,
         training: TrainingSummary {
             trainer: format!("trainer {}", env!("CARGO_PKG_VERSION")),
             steps: position.step,
@@ -169,17 +240,7 @@ pub fn run(args: &Args) -> Result<()> {
                 args.air
             ),
         },
-        certificate: None,
-    };
-    let identity = write_voice(&args.output, &manifest, &files, Form::File)?;
-    println!(
-        "{}: {} speakers, {} steps, identity {}",
-        args.output.display(),
-        manifest.speakers.len(),
-        position.step,
-        &identity[..12]
-    );
-    Ok(())
+    })
 }
 
 pub(super) fn about(path: Option<&Path>) -> Result<About> {

@@ -9,7 +9,7 @@ use burn::module::Param;
 use burn::tensor::{Int, Tensor};
 use timbra_voice::manifest::{
     EncoderManifest, EncoderSpec, FORMAT_VERSION, Family, GraphSpec, MAX_SPEAKERS, Manifest,
-    Speaker, StepSpec, TrainingSummary,
+    Speaker, TrainingSummary,
 };
 use timbra_voice::package::{
     ANY_ENCODER, EncoderPackage, Form, sha256_hex, write_encoder, write_voice,
@@ -24,19 +24,14 @@ use crate::import::{
     rvc_config, sovits_config, state_dict,
 };
 use crate::model::hubert::{self, Hubert, HubertSpec};
+use crate::model::vits::export::{F0_HZ, RECEPTIVE_FIELD_FRAMES};
 use crate::model::vits::spec::{Prenet, VitsSpec};
 use crate::model::vits::voice::VitsVoice;
 
 /// Deviation of the prior's noise in so-vits-svc and in RVC.
 const NOISE_SCALE: (f32, f32) = (0.4, 0.666_66);
-/// F0 the embedding distinguishes, in Hz.
-const F0_HZ: (f32, f32) = (50.0, 1100.0);
-/// Highest F0 the sine source is asked for, in Hz.
-const MOST_F0_HZ: f32 = 1_600.0;
 /// What is said of a speaker nothing is known about: F0 in Hz and loudness in dBFS.
 const UNKNOWN_SPEAKER: (f32, f32, f32, f32) = (220.0, 110.0, 440.0, -23.0);
-/// Frames of 10 ms after which the past can no longer be heard: what the attention remembers.
-const RECEPTIVE_FIELD_FRAMES: usize = 300;
 
 /// Frames a step of a voice and of an encoder makes, and sees of the future.
 const VOICE_STEP: (usize, usize) = (2, 2);
@@ -220,7 +215,7 @@ pub fn run(args: &Args) -> Result<()> {
     };
 
     let exported = voice.export_streaming(&spec);
-    let mut files = BTreeMap::from([(exported.spec.file.clone(), exported.bytes)]);
+    let mut files = BTreeMap::from([(exported.spec.file.clone(), exported.bytes.clone())]);
     let encoder = encoder(args, &found, &mut files)?;
     let clusters = tables_of(args.clusters.as_deref(), &speakers, &spec, |path| {
         let tables = clusters::read_clusters(path)?;
@@ -248,19 +243,15 @@ pub fn run(args: &Args) -> Result<()> {
     let clusters = add("clusters.safetensors", clusters);
     let retrieval = add("retrieval.safetensors", retrieval);
 
-    let step = StepSpec {
-        frame_samples: spec.hop_samples(),
-        frames: args.step_frames.unwrap_or(VOICE_STEP.0),
-        lookahead_frames: args.lookahead_frames.unwrap_or(VOICE_STEP.1),
-        delay_samples: exported.delay_samples,
-        noise_channels: spec.inter_channels,
-        noise_scale: match spec.prenet {
+    let step = exported.step(
+        &spec,
+        args.step_frames.unwrap_or(VOICE_STEP.0),
+        args.lookahead_frames.unwrap_or(VOICE_STEP.1),
+        match spec.prenet {
             Prenet::SoVits => NOISE_SCALE.0,
             Prenet::Rvc => NOISE_SCALE.1,
         },
-        source_noise_scale: 1.0,
-        continuous_f0: spec.prenet == Prenet::SoVits,
-    };
+    );
     let said = about(args.about.as_deref())?;
     let stem = args
         .output
@@ -281,7 +272,7 @@ pub fn run(args: &Args) -> Result<()> {
         delay_samples: step.lag_samples(),
         receptive_field_frames: RECEPTIVE_FIELD_FRAMES,
         f0_min_hz: F0_HZ.0,
-        f0_max_hz: MOST_F0_HZ,
+        f0_max_hz: F0_HZ.1,
         encoder,
         synthesis: exported.spec,
         step: Some(step),

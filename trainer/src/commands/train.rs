@@ -1,16 +1,21 @@
 //! `trainer train`: trains a voice on prepared clips.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use burn::backend::Autodiff;
+use timbra_engine::Encoder;
 
 use crate::backend::BackendName;
-use crate::config::WorkFolder;
+use crate::config::{WorkFolder, WrongArgument};
 use crate::data::dataset::Dataset;
-use crate::harmonic::clips::load_clips;
 use crate::harmonic::fit::{VoiceFitConfig, fit};
+use crate::import::read_state_dict;
 use crate::model::harmonic::MODEL_RATE_HZ;
+use crate::training::clips::load_clips;
+use crate::vits::config::{Size, VitsFitConfig, VoiceShape, spec};
+use crate::vits::fit::fit as fit_vits;
+use crate::vits::stepper::Base;
 use crate::with_backend;
 
 /// Families that can be trained.
@@ -19,6 +24,8 @@ pub enum FamilyName {
     /// Harmonics and noise: light enough to play live
     #[default]
     Harmonic,
+    /// so-vits-svc's network: heavier and later, for the studio
+    Vits,
 }
 
 /// Arguments of `trainer train`.
@@ -32,25 +39,50 @@ pub struct Args {
     #[arg(long, value_enum, default_value_t)]
     pub family: FamilyName,
 
-    /// Optimiser steps; 2000 take about half an hour on two CPU cores
-    #[arg(long, value_name = "N", default_value_t = 2000)]
-    pub steps: u64,
+    /// vits: how large
+    #[arg(long, value_enum, default_value_t)]
+    pub size: Size,
 
-    /// Crops per step
-    #[arg(long, value_name = "N", default_value_t = 12)]
-    pub batch: usize,
+    /// Optimiser steps [default: harmonic 2000, half an hour on two CPU cores; vits tiny 6000, published 200000]
+    #[arg(long, value_name = "N")]
+    pub steps: Option<u64>,
 
-    /// Step from which critics sharpen the sound; `steps` or more turns them off
-    #[arg(long, value_name = "N", default_value_t = 1400)]
-    pub critics_from: u64,
+    /// Crops or clips per step [default: harmonic 12, vits tiny 8, published 6]
+    #[arg(long, value_name = "N")]
+    pub batch: Option<usize>,
 
-    /// Peak learning rate
-    #[arg(long, value_name = "RATE", default_value_t = 1.0e-3)]
-    pub learning_rate: f64,
+    /// Step from which critics sharpen the sound; `steps` or more turns them off [default: harmonic 1400, vits tiny 2000,
+    /// published 0]
+    #[arg(long, value_name = "N")]
+    pub critics_from: Option<u64>,
 
-    /// Steps between checkpoints
-    #[arg(long, value_name = "N", default_value_t = 200)]
-    pub save_every: u64,
+    /// Peak learning rate [default: harmonic 1e-3, vits tiny 4e-4, published 1e-4]
+    #[arg(long, value_name = "RATE")]
+    pub learning_rate: Option<f64>,
+
+    /// Steps between checkpoints [default: harmonic 200, vits tiny 250, published 1000]
+    #[arg(long, value_name = "N")]
+    pub save_every: Option<u64>,
+
+    /// vits: loudness of the input shapes that of the output
+    #[arg(long, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set)]
+    pub loudness: bool,
+
+    /// vits: learn to predict F0, for speech
+    #[arg(long)]
+    pub auto_f0: bool,
+
+    /// vits: play recordings up to this many semitones higher and lower, for small sets of recordings
+    #[arg(long, value_name = "SEMITONES", default_value_t = 0.0)]
+    pub pitch_augmentation: f32,
+
+    /// vits: begin with the weights of an imported voice, G_*.pth, where they fit
+    #[arg(long, value_name = "FILE")]
+    pub base: Option<PathBuf>,
+
+    /// vits: begin with the weights of imported critics, D_*.pth, where they fit
+    #[arg(long, value_name = "FILE")]
+    pub base_critics: Option<PathBuf>,
 
     /// Seed of sampling and augmentation
     #[arg(long, value_name = "N", default_value_t = 1)]
@@ -67,11 +99,18 @@ pub struct Args {
 /// There are no features, the loss is not a number, or the disk is full.
 pub fn run(args: &Args) -> Result<()> {
     ensure!(
-        args.batch > 0 && args.save_every > 0,
+        args.batch != Some(0) && args.save_every != Some(0),
         "--batch and --save-every must be at least 1"
     );
     let work = WorkFolder::new(&args.work);
     let dataset = Dataset::load(&work.features())?;
+    match args.family {
+        FamilyName::Harmonic => harmonic(args, &work, &dataset),
+        FamilyName::Vits => vits(args, &work, &dataset),
+    }
+}
+
+fn harmonic(args: &Args, work: &WorkFolder, dataset: &Dataset) -> Result<()> {
     if dataset.model_rate_hz as usize != MODEL_RATE_HZ {
         bail!(
             "{}: prepared at {} Hz, but harmonic voices are trained at {MODEL_RATE_HZ} Hz; prepare with --rate {MODEL_RATE_HZ}",
@@ -79,15 +118,16 @@ pub fn run(args: &Args) -> Result<()> {
             dataset.model_rate_hz
         );
     }
-    let clips = load_clips(&dataset)?;
+    let clips = load_clips(dataset)?;
+    let standard = VoiceFitConfig::standard(dataset.encoder.channels, dataset.speakers.len());
     let config = VoiceFitConfig {
-        steps: args.steps,
-        batch: args.batch,
-        critics_from: args.critics_from,
-        learning_rate: args.learning_rate,
-        save_every: args.save_every,
+        steps: args.steps.unwrap_or(standard.steps),
+        batch: args.batch.unwrap_or(standard.batch),
+        critics_from: args.critics_from.unwrap_or(standard.critics_from),
+        learning_rate: args.learning_rate.unwrap_or(standard.learning_rate),
+        save_every: args.save_every.unwrap_or(standard.save_every),
         seed: args.seed,
-        ..VoiceFitConfig::standard(dataset.encoder.channels, dataset.speakers.len())
+        ..standard
     };
     with_backend!(args.backend, |B, device| fit::<Autodiff<B>>(
         clips,
@@ -96,4 +136,61 @@ pub fn run(args: &Args) -> Result<()> {
         &device
     )
     .map(drop))
+}
+
+fn vits(args: &Args, work: &WorkFolder, dataset: &Dataset) -> Result<()> {
+    if !(0.0..=12.0).contains(&args.pitch_augmentation) {
+        let found = args.pitch_augmentation;
+        return Err(
+            WrongArgument(format!("--pitch-augmentation is {found}; expected 0 to 12")).into(),
+        );
+    }
+    let shape = VoiceShape {
+        content_channels: dataset.encoder.channels,
+        speakers: dataset.speakers.len(),
+        rate_hz: dataset.model_rate_hz,
+        loudness: args.loudness,
+        auto_f0: args.auto_f0,
+    };
+    let network = spec(args.size, shape).map_err(|(what, expected, found)| {
+        anyhow!(
+            "{}: {what}: expected {expected}, found {found}; prepare again with --rate",
+            work.features().display()
+        )
+    })?;
+    let base = Base {
+        voice: base(args.base.as_deref())?,
+        critics: base(args.base_critics.as_deref())?,
+    };
+    let clips = load_clips(dataset)?;
+    let standard = VitsFitConfig::standard(args.size, network);
+    let config = VitsFitConfig {
+        steps: args.steps.unwrap_or(standard.steps),
+        batch: args.batch.unwrap_or(standard.batch),
+        critics_from: args.critics_from.unwrap_or(standard.critics_from),
+        learning_rate: args.learning_rate.unwrap_or(standard.learning_rate),
+        save_every: args.save_every.unwrap_or(standard.save_every),
+        pitch_semitones: args.pitch_augmentation,
+        seed: args.seed,
+        ..standard
+    };
+    let encoder = Encoder::load(&dataset.encoder_path)?;
+    with_backend!(args.backend, |B, device| fit_vits::<Autodiff<B>>(
+        clips,
+        encoder,
+        &work.training(),
+        &config,
+        &base,
+        &device
+    )
+    .map(drop))
+}
+
+/// The tensors of a checkpoint to begin with.
+fn base(path: Option<&Path>) -> Result<Option<(String, crate::import::StateDict)>> {
+    path.map(|path| {
+        let name = path.display().to_string();
+        Ok((name.clone(), read_state_dict(path).context(name)?))
+    })
+    .transpose()
 }

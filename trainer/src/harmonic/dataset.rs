@@ -3,6 +3,7 @@
 use crate::model::excitation::{Analyser, pulses};
 use crate::model::harmonic::{BINS, HALVES, HOP_SAMPLES, REFERENCE_F0_HZ};
 use crate::random::Random;
+use crate::training::clips::VoiceClip;
 
 /// Standard deviation of the noise added to content in training: other singers'
 /// content never matches the target's exactly.
@@ -15,35 +16,6 @@ const GAIN_DB: f32 = 8.0;
 /// Standard deviation of what is added to the loudness of a crop's unvoiced frames alone: how bright
 /// a singer's microphone and sibilants are says nothing about how bright the target's should be.
 const UNVOICED_DB: f32 = 8.0;
-
-/// One recording with its features; frame `k` is at sample `480·k`.
-#[derive(Debug, Clone)]
-pub struct VoiceClip {
-    /// Speaker index.
-    pub speaker: usize,
-    /// Name for messages.
-    pub name: String,
-    /// One or more readings of the content, `[frames, C]` each: of the recording as it is, and of
-    /// the recording played faster or slower (other pitch and formants), so that what is left of
-    /// the speaker in the content carries no information.
-    pub contents: Vec<Vec<f32>>,
-    /// F0 per frame, 0 = unvoiced.
-    pub f0_hz: Vec<f32>,
-    /// dBFS per frame.
-    pub loudness_db: Vec<f32>,
-    /// 48 kHz mono.
-    pub audio: Vec<f32>,
-    /// Only for validation.
-    pub held_out: bool,
-}
-
-impl VoiceClip {
-    /// Number of frames.
-    #[must_use]
-    pub fn frames(&self) -> usize {
-        self.f0_hz.len()
-    }
-}
 
 /// How unvoiced the surroundings of frame `k` are, 0..1: a gain that follows it does not jump.
 fn unvoiced_share(f0_hz: &[f32], k: usize) -> f32 {

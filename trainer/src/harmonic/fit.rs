@@ -14,7 +14,7 @@ use burn::tensor::backend::{AutodiffBackend, Backend};
 use serde::{Deserialize, Serialize};
 
 use super::critic::{Critics, judge, persuade, value};
-use super::dataset::{VoiceBatch, VoiceClip};
+use super::dataset::VoiceBatch;
 use super::held_out::HeldOut;
 use super::loss::{LogSpectra, SpectralLoss};
 use crate::model::causal::from_vec;
@@ -26,6 +26,7 @@ use crate::random::Random;
 use crate::training::checkpoint::{
     Checkpoints, load_module, load_optimizer, module_bytes, optimizer_bytes, read_position,
 };
+use crate::training::clips::VoiceClip;
 use crate::training::progress::{Figures, bar};
 use crate::training::schedule::cosine;
 

@@ -4,7 +4,7 @@ use anyhow::Result;
 use burn::tensor::backend::Backend;
 
 use super::critic::value;
-use super::dataset::{VoiceBatch, VoiceClip};
+use super::dataset::VoiceBatch;
 use super::fit::{VoiceFitConfig, heard, render};
 use super::loss::SpectralLoss;
 use crate::evaluation::measures::{Timbre, similarity};
@@ -12,6 +12,7 @@ use crate::model::causal::{from_vec, to_vec};
 use crate::model::excitation::Analyser;
 use crate::model::harmonic::{HOP_SAMPLES, HarmonicVoice, MODEL_RATE_HZ, Renderer};
 use crate::random::Random;
+use crate::training::clips::VoiceClip;
 
 /// Crops in a validation.
 const CROPS: usize = 24;

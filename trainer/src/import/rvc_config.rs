@@ -6,6 +6,7 @@ use super::pickle::Value;
 use super::sovits_config::ConfigError;
 use super::{StateDict, TorchFile};
 use crate::model::vits::eval::COARSE_ROWS;
+use crate::model::vits::spec::PUBLISHED_POSTERIOR_LAYERS;
 use crate::model::vits::spec::{
     Activation, Coupling, DecoderSpec, FlowSpec, Prenet, ResidualKind, VitsSpec,
 };
@@ -129,6 +130,7 @@ pub fn read(path: &Path, file: &TorchFile, weights: &StateDict) -> Result<RvcCon
         prenet: Prenet::Rvc,
         content_channels,
         spectrum_bins: number(0, "spec_channels", 65_536)?,
+        posterior_layers: PUBLISHED_POSTERIOR_LAYERS,
         inter_channels: number(2, "inter_channels", 16_384)?,
         hidden_channels: number(3, "hidden_channels", 16_384)?,
         filter_channels: number(4, "filter_channels", 16_384)?,

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use crate::model::vits::eval::COARSE_ROWS;
+use crate::model::vits::spec::PUBLISHED_POSTERIOR_LAYERS;
 use crate::model::vits::spec::{
     Activation, Coupling, DecoderSpec, FlowSpec, Prenet, ResidualKind, VitsSpec,
 };
@@ -232,6 +233,7 @@ fn parse(path: &Path, text: &str) -> Result<SovitsConfig, ConfigError> {
             None => COARSE_ROWS - 1,
         },
         spectrum_bins: data.filter_length / 2 + 1,
+        posterior_layers: PUBLISHED_POSTERIOR_LAYERS,
         rate_hz: data.sampling_rate,
     };
     spec.check()

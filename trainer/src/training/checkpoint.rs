@@ -9,12 +9,15 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, anyhow};
 use burn::module::{AutodiffModule, Module};
 use burn::optim::Optimizer;
-use burn::record::{BinBytesRecorder, FullPrecisionSettings, Record, Recorder};
+use burn::record::{
+    BinBytesRecorder, FullPrecisionSettings, HalfPrecisionSettings, Record, Recorder,
+};
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 type Bytes = BinBytesRecorder<FullPrecisionSettings>;
+type HalfBytes = BinBytesRecorder<HalfPrecisionSettings>;
 
 /// How many of the newest checkpoints are kept besides the best.
 const KEEP: usize = 2;
@@ -85,7 +88,11 @@ impl Checkpoints {
         self.write("best", position, parts)
     }
 
-    fn write<P: Serialize>(
+    /// Writes checkpoint `name`, replacing the one before.
+    ///
+    /// # Errors
+    /// When a file cannot be written.
+    pub fn write<P: Serialize>(
         &self,
         name: &str,
         position: &P,
@@ -163,6 +170,32 @@ pub fn read_position<P: DeserializeOwned>(folder: &Path) -> Result<P> {
 /// When a parameter cannot be serialised.
 pub fn module_bytes<B: Backend, M: Module<B>>(module: &M) -> Result<Vec<u8>> {
     record_bytes::<B, _>(module.clone().into_record())
+}
+
+/// The weights of `module` as bytes, in half precision.
+///
+/// # Errors
+/// When a parameter cannot be serialised.
+pub fn half_module_bytes<B: Backend, M: Module<B>>(module: &M) -> Result<Vec<u8>> {
+    Recorder::<B>::record(&HalfBytes::new(), module.clone().into_record(), ())
+        .map_err(|error| anyhow!("cannot serialise the weights: {error}"))
+}
+
+/// `module` with the weights of `folder/file`, which are in half precision.
+///
+/// # Errors
+/// When the file is missing or does not fit the module.
+pub fn load_half_module<B: Backend, M: Module<B>>(
+    module: M,
+    folder: &Path,
+    file: &str,
+    device: &B::Device,
+) -> Result<M> {
+    let path = folder.join(file);
+    let bytes = fs::read(&path).with_context(|| path.display().to_string())?;
+    let record = Recorder::<B>::load(&HalfBytes::new(), bytes, device)
+        .map_err(|error| anyhow!("{}: does not fit this network: {error}", path.display()))?;
+    Ok(module.load_record(record))
 }
 
 /// `module` with the weights of `folder/file`.

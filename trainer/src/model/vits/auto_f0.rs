@@ -58,7 +58,8 @@ impl<B: Backend> AutoF0<B> {
     }
 
     /// Predicted logarithmic F0 and the input's, `[B, 1, T]` each, from what the prior has entered, the F0 and voicing of
-    /// the input, and the speaker.
+    /// the input, and the speaker. Training scales the line the decoder sees by a `factor` `[B, 1, 1]`, so that it does not
+    /// copy it.
     pub fn predict<E: Eval<B>>(
         &self,
         eval: &mut E,
@@ -66,9 +67,13 @@ impl<B: Backend> AutoF0<B> {
         f0_hz: &E::Value,
         voiced: &E::Value,
         speaker: &E::Value,
+        factor: Option<&E::Value>,
     ) -> (E::Value, E::Value) {
         let target = logarithmic(eval, f0_hz);
-        let normal = eval.centre(&target, voiced);
+        let mut normal = eval.centre(&target, voiced);
+        if let Some(factor) = factor {
+            normal = eval.mul(&normal, factor);
+        }
         let normal = eval.mask(&normal);
         let y = eval.conv(speaker, &self.condition);
         let x = eval.add(entered, &y);

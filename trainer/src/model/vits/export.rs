@@ -1,7 +1,7 @@
 //! A VITS voice as `synthesis.onnx`, whole or streaming.
 
 use burn::tensor::backend::Backend;
-use timbra_voice::manifest::GraphSpec;
+use timbra_voice::manifest::{GraphSpec, StepSpec};
 use timbra_voice::onnx_writer::Attr;
 
 use super::eval::Eval;
@@ -16,6 +16,11 @@ pub const PAST_FRAMES: usize = 256;
 /// Quieter than this is this loud, in dBFS.
 const SILENCE_DB: f32 = -120.0;
 
+/// Lowest F0 the embedding tells apart and highest the sine source is asked for, in Hz.
+pub const F0_HZ: (f32, f32) = (50.0, 1_600.0);
+/// Frames of 10 ms after which the past can no longer be heard: what the attention remembers.
+pub const RECEPTIVE_FIELD_FRAMES: usize = 300;
+
 /// A written graph.
 #[derive(Debug, Clone)]
 pub struct Exported {
@@ -25,6 +30,29 @@ pub struct Exported {
     pub spec: GraphSpec,
     /// Samples by which its audio is late, beside the look-ahead.
     pub delay_samples: usize,
+}
+
+impl Exported {
+    /// How a streaming graph is stepped: `frames` at a time, seeing `lookahead_frames` of the future.
+    #[must_use]
+    pub fn step(
+        &self,
+        spec: &VitsSpec,
+        frames: usize,
+        lookahead_frames: usize,
+        noise_scale: f32,
+    ) -> StepSpec {
+        StepSpec {
+            frame_samples: spec.hop_samples(),
+            frames,
+            lookahead_frames,
+            delay_samples: self.delay_samples,
+            noise_channels: spec.inter_channels,
+            noise_scale,
+            source_noise_scale: 1.0,
+            continuous_f0: spec.prenet == Prenet::SoVits,
+        }
+    }
 }
 
 impl<B: Backend> VitsVoice<B> {

@@ -117,7 +117,7 @@ impl<B: Backend> Flow<B> {
                 post: Conv::load(
                     source,
                     &format!("{name}.post"),
-                    ConvShape::same(spec.hidden_channels, half, 1),
+                    ConvShape::same(spec.hidden_channels, half, 1).silent(),
                     device,
                 )?,
             });

@@ -45,6 +45,8 @@ pub struct ConvShape {
     pub bias: bool,
     /// Whether it is trained as direction and length (weight normalisation).
     pub normed: bool,
+    /// Whether a random start is all zeros.
+    pub silent: bool,
 }
 
 impl ConvShape {
@@ -62,6 +64,7 @@ impl ConvShape {
             groups: 1,
             bias: true,
             normed: false,
+            silent: false,
         }
     }
 
@@ -96,6 +99,15 @@ impl ConvShape {
         }
     }
 
+    /// The same, zero until it has learned.
+    #[must_use]
+    pub fn silent(self) -> Self {
+        Self {
+            silent: true,
+            ..self
+        }
+    }
+
     /// The same without bias.
     #[must_use]
     pub fn unbiased(self) -> Self {
@@ -121,11 +133,13 @@ impl<B: Backend> Kernel<B> {
         name: &str,
         shape: [usize; 3],
         outputs: usize,
-        (bias, normed): (bool, bool),
+        (bias, normed, silent): (bool, bool, bool),
         device: &B::Device,
     ) -> Result<Self, WeightError> {
         let fan_in = (shape[1] * shape[2]) as f32;
-        let start = if normed {
+        let start = if silent {
+            Start::Constant(0.0)
+        } else if normed {
             Start::Normal(0.01_f32.max(0.4 / fan_in.sqrt()))
         } else {
             Start::Uniform(1.0 / fan_in.sqrt())
@@ -228,7 +242,7 @@ impl<B: Backend> Conv<B> {
                 name,
                 [shape.outputs, shape.inputs / shape.groups, shape.kernel],
                 shape.outputs,
-                (shape.bias, shape.normed),
+                (shape.bias, shape.normed, shape.silent),
                 device,
             )?,
             shape,
@@ -398,7 +412,7 @@ impl<B: Backend> Upsample<B> {
         if !split {
             let shape = [inputs, outputs, kernel];
             return Ok(Self {
-                kernel: Kernel::load(source, name, shape, outputs, (true, true), device)?,
+                kernel: Kernel::load(source, name, shape, outputs, (true, true, false), device)?,
                 point: None,
                 stride,
                 trim,
@@ -411,7 +425,7 @@ impl<B: Backend> Upsample<B> {
                 &format!("{name}.depth_conv"),
                 [inputs, 1, kernel],
                 inputs,
-                (true, true),
+                (true, true, false),
                 device,
             )?,
             point: Some(Conv::load(

@@ -117,8 +117,18 @@ pub struct VitsSpec {
     pub row_above: usize,
     /// Bins of the linear spectrogram the posterior encoder sees.
     pub spectrum_bins: usize,
+    /// Layers of the posterior encoder.
+    #[serde(default = "published_posterior_layers")]
+    pub posterior_layers: usize,
     /// Output rate.
     pub rate_hz: u32,
+}
+
+/// Layers of the posterior encoder of every published voice.
+pub const PUBLISHED_POSTERIOR_LAYERS: usize = 16;
+
+fn published_posterior_layers() -> usize {
+    PUBLISHED_POSTERIOR_LAYERS
 }
 
 impl VitsSpec {

@@ -14,8 +14,6 @@ use super::spec::VitsSpec;
 use super::wavenet::{Wavenet, WavenetShape};
 use super::weights::{Start, WeightError, WeightSource};
 
-/// Layers of the posterior encoder.
-const POSTERIOR_LAYERS: usize = 16;
 /// Kernel of the posterior encoder, in frames.
 const POSTERIOR_KERNEL: usize = 5;
 
@@ -42,7 +40,7 @@ impl<B: Backend> Posterior<B> {
         let shape = WavenetShape {
             channels: width,
             kernel: POSTERIOR_KERNEL,
-            layers: POSTERIOR_LAYERS,
+            layers: spec.posterior_layers,
             condition: spec.speaker_channels,
             split: spec.depthwise,
         };
@@ -139,7 +137,8 @@ impl<B: Backend> VitsVoice<B> {
         let entered = self.prior.enter(eval, prior);
         let mut f0_hz = prior.f0_hz.clone();
         if let (Some(decoder), Some(chosen)) = (&self.auto_f0, &inputs.auto_f0) {
-            let (predicted, _) = decoder.predict(eval, &entered, &f0_hz, &prior.voiced, &speaker);
+            let (predicted, _) =
+                decoder.predict(eval, &entered, &f0_hz, &prior.voiced, &speaker, None);
             let predicted = to_hz(eval, &predicted);
             let difference = eval.sub(&predicted, &f0_hz);
             let difference = eval.mul(&difference, chosen);

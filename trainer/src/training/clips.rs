@@ -9,14 +9,42 @@ use timbra_dsp::CONTENT_RATE_HZ;
 use timbra_dsp::resample::resample_all;
 use timbra_engine::Encoder;
 
-use super::dataset::VoiceClip;
+use super::progress::bar;
 use crate::data::atomic_file::write_atomically;
 use crate::data::dataset::{ClipEntry, Dataset};
-use crate::training::progress::bar;
 
 /// Playback speeds of the further readings: about a sixth down and up moves
 /// pitch and formants as far as another adult's.
 const READING_SPEEDS: [f64; 2] = [0.85, 1.17];
+
+/// One recording with its features; frame `k` is at `k` · 10 ms.
+#[derive(Debug, Clone)]
+pub struct VoiceClip {
+    /// Speaker index.
+    pub speaker: usize,
+    /// Name for messages.
+    pub name: String,
+    /// One or more readings of the content, `[frames, C]` each: of the recording as it is, and of
+    /// the recording played faster or slower (other pitch and formants), so that what is left of
+    /// the speaker in the content carries no information.
+    pub contents: Vec<Vec<f32>>,
+    /// F0 per frame, 0 = unvoiced.
+    pub f0_hz: Vec<f32>,
+    /// dBFS per frame.
+    pub loudness_db: Vec<f32>,
+    /// Mono, at the rate of the dataset.
+    pub audio: Vec<f32>,
+    /// Only for validation.
+    pub held_out: bool,
+}
+
+impl VoiceClip {
+    /// Number of frames.
+    #[must_use]
+    pub fn frames(&self) -> usize {
+        self.f0_hz.len()
+    }
+}
 
 /// Every clip of `dataset`; further readings are computed once and kept beside the features.
 ///

@@ -1,0 +1,234 @@
+//! One step of a VITS training: everything that changes in it, and how.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, anyhow, bail};
+use burn::module::{AutodiffModule as _, Module as _};
+use burn::optim::adaptor::OptimizerAdaptor;
+use burn::optim::{AdamW, AdamWConfig, GradientsParams, Optimizer as _};
+use burn::tensor::backend::{AutodiffBackend, Backend};
+use burn::tensor::{ElementConversion as _, Tensor};
+
+use super::batch::VitsBatch;
+use super::checkpoints::VOICE_FILE;
+use super::config::VitsFitConfig;
+use super::critics::Critics;
+use super::losses::{KL_WEIGHT, MAPS_WEIGHT, MEL_WEIGHT, judge, persuade};
+use super::network::VitsNetwork;
+use super::spectrum::LogMel;
+use super::start::WarmStart;
+use super::watch::Watch;
+use crate::import::StateDict;
+use crate::model::causal::from_vec;
+use crate::model::vits::voice::VitsVoice;
+use crate::training::average::{moved, share};
+use crate::training::checkpoint::{load_module, load_optimizer, module_bytes, optimizer_bytes};
+use crate::training::clip::bound_norm;
+
+/// Names of a step's figures.
+pub const STEP_COLUMNS: [&str; 8] = [
+    "mel",
+    "nats",
+    "f0",
+    "verdict",
+    "maps",
+    "critic",
+    "gradient",
+    "critic_gradient",
+];
+/// Figures of a step, as [`STEP_COLUMNS`] names them.
+pub type StepFigures = [f64; STEP_COLUMNS.len()];
+
+/// Tensors of a voice and of its critics to begin with, with what to call them.
+#[derive(Debug, Default)]
+pub struct Base {
+    /// `G_*.pth` or its like.
+    pub voice: Option<(String, StateDict)>,
+    /// `D_*.pth`.
+    pub critics: Option<(String, StateDict)>,
+}
+
+/// Everything that changes in a run.
+pub struct Stepper<B: AutodiffBackend> {
+    config: VitsFitConfig,
+    mel: LogMel<B>,
+    device: B::Device,
+    network: VitsNetwork<B>,
+    critics: Critics<B>,
+    /// The averaged voice.
+    pub average: VitsVoice<B::InnerBackend>,
+    optimizer: OptimizerAdaptor<AdamW, VitsNetwork<B>, B>,
+    critic_optimizer: OptimizerAdaptor<AdamW, Critics<B>, B>,
+}
+
+impl<B: AutodiffBackend> Stepper<B> {
+    /// At the first step of a run.
+    ///
+    /// # Errors
+    /// A base does not fit at all, or cannot be read.
+    pub fn new(config: &VitsFitConfig, base: &Base, device: &B::Device) -> Result<Self> {
+        let empty = StateDict::default();
+        let (name, tensors) = base
+            .voice
+            .as_ref()
+            .map_or(("", &empty), |(name, tensors)| (name.as_str(), tensors));
+        let mut source = WarmStart::new(tensors, config.seed);
+        let network = VitsNetwork::load(&mut source, &config.network, device)
+            .with_context(|| name.to_owned())?;
+        told(&source, name)?;
+        let (name, tensors) = base
+            .critics
+            .as_ref()
+            .map_or(("", &empty), |(name, tensors)| (name.as_str(), tensors));
+        let mut source = WarmStart::new(tensors, config.seed + 1);
+        let critics =
+            Critics::load(&mut source, &config.critics, device).with_context(|| name.to_owned())?;
+        told(&source, name)?;
+        let optimizer = AdamWConfig::new()
+            .with_beta_1(0.8)
+            .with_beta_2(0.99)
+            .with_epsilon(1e-9)
+            .with_weight_decay(0.01);
+        let spec = &config.network;
+        Ok(Self {
+            config: config.clone(),
+            mel: LogMel::new(spec.rate_hz, spec.hop_samples(), device),
+            device: device.clone(),
+            average: network.valid().voice,
+            network,
+            critics,
+            optimizer: optimizer.init(),
+            critic_optimizer: optimizer.init(),
+        })
+    }
+
+    /// Where the checkpoint in `folder` stands.
+    ///
+    /// # Errors
+    /// A file is missing or does not fit.
+    pub fn resumed(mut self, folder: &Path) -> Result<Self> {
+        let device = &self.device.clone();
+        self.network = load_module(self.network, folder, "network.bin", device)?;
+        self.critics = load_module(self.critics, folder, "critics.bin", device)?;
+        self.average = load_module(self.average, folder, VOICE_FILE, device)?;
+        self.optimizer = load_optimizer::<B, VitsNetwork<B>, _>(
+            self.optimizer,
+            folder,
+            "optimizer.bin",
+            device,
+        )?;
+        self.critic_optimizer = load_optimizer::<B, Critics<B>, _>(
+            self.critic_optimizer,
+            folder,
+            "critic_optimizer.bin",
+            device,
+        )?;
+        Ok(self)
+    }
+
+    /// What a checkpoint keeps.
+    ///
+    /// # Errors
+    /// A part cannot be serialised.
+    pub fn parts(&self) -> Result<Vec<(&'static str, Vec<u8>)>> {
+        Ok(vec![
+            (VOICE_FILE, module_bytes(&self.average)?),
+            ("network.bin", module_bytes(&self.network)?),
+            ("critics.bin", module_bytes(&self.critics)?),
+            (
+                "optimizer.bin",
+                optimizer_bytes::<B, VitsNetwork<B>, _>(&self.optimizer)?,
+            ),
+            (
+                "critic_optimizer.bin",
+                optimizer_bytes::<B, Critics<B>, _>(&self.critic_optimizer)?,
+            ),
+        ])
+    }
+
+    /// One step of the critics and of the voice after `done` steps. A step whose gradient is not a number is not taken and
+    /// has no figures.
+    ///
+    /// # Errors
+    /// Too many steps in a row could not be taken.
+    pub fn step(
+        &mut self,
+        batch: &VitsBatch,
+        done: u64,
+        watch: &mut Watch,
+    ) -> Result<Option<StepFigures>> {
+        let config = &self.config;
+        let device = &self.device;
+        let rate = config.schedule.rate(
+            config.learning_rate,
+            done,
+            config.warm_up_steps,
+            config.steps,
+        );
+        let pass = self.network.pass(&config.network, batch, device);
+        let recorded: Tensor<B, 3> = from_vec(batch.audio.clone(), pass.audio.dims(), device);
+        let distance = (self.mel.of(&pass.audio) - self.mel.of(&recorded))
+            .abs()
+            .mean();
+        let mut figures = [0.0; STEP_COLUMNS.len()];
+        figures[0] = value(&distance);
+        figures[1] = value(&pass.divergence);
+        let mut total = distance.mul_scalar(MEL_WEIGHT) + pass.divergence.mul_scalar(KL_WEIGHT);
+        if let Some(f0) = pass.f0 {
+            figures[2] = value(&f0);
+            total = total + f0;
+        }
+        let mut judged = None;
+        if done >= config.critics_from {
+            let recorded = self.critics.maps(&recorded);
+            let loss = judge(&recorded, &self.critics.maps(&pass.audio.clone().detach()));
+            figures[5] = value(&loss);
+            judged = Some(loss);
+            let frozen = self.critics.clone().no_grad();
+            let (verdict, maps) = persuade(&recorded, &frozen.maps(&pass.audio));
+            figures[3] = value(&verdict);
+            figures[4] = value(&maps);
+            total = total + verdict + maps.mul_scalar(MAPS_WEIGHT);
+        }
+        if let Some(loss) = judged {
+            let mut gradients = GradientsParams::from_grads(loss.backward(), &self.critics);
+            let norm = bound_norm(&mut gradients, &self.critics, config.most_gradient);
+            figures[7] = f64::from(norm);
+            if watch.may_step(norm, done).map_err(|what| anyhow!(what))? {
+                let critics = self.critics.clone();
+                self.critics = self.critic_optimizer.step(rate, critics, gradients);
+            }
+        }
+        let mut gradients = GradientsParams::from_grads(total.backward(), &self.network);
+        let norm = bound_norm(&mut gradients, &self.network, config.most_gradient);
+        figures[6] = f64::from(norm);
+        let mut taken = false;
+        if watch.may_step(norm, done).map_err(|what| anyhow!(what))? {
+            let network = self.network.clone();
+            self.network = self.optimizer.step(rate, network, gradients);
+            let newest = self.network.valid().voice;
+            let average = self.average.clone();
+            self.average = moved(average, &newest, share(done, config.average_steps));
+            taken = true;
+        }
+        Ok(taken.then_some(figures))
+    }
+}
+
+fn told(source: &WarmStart<'_>, name: &str) -> Result<()> {
+    if name.is_empty() {
+        return Ok(());
+    }
+    for line in source.taken.lines(name) {
+        println!("{line}");
+    }
+    if source.taken.taken == 0 {
+        bail!("{name}: no tensor fits; expected a base of the same size (see --size)");
+    }
+    Ok(())
+}
+
+/// The one value of a tensor.
+fn value<B: Backend>(tensor: &Tensor<B, 1>) -> f64 {
+    f64::from(tensor.clone().into_scalar().elem::<f32>())
+}
