@@ -136,10 +136,12 @@ impl Steps {
     /// Takes a frame of features and gives the next 10 ms.
     pub(super) fn run(&mut self, frame: &SynthesisFrame<'_>) -> Result<&[f32], EngineError> {
         let kept = Kept::of(frame);
-        match self.last.take() {
+        match &self.last {
+            Some((index, _)) if frame.index == index + 1 => {}
             Some((index, last))
-                if frame.index > index && frame.index - index <= MOST_BRIDGED + 1 =>
+                if frame.index > *index && frame.index - index <= MOST_BRIDGED + 1 =>
             {
+                let (index, last) = (*index, last.clone());
                 for between in index + 1..frame.index {
                     let share = (between - index) as f32 / (frame.index - index) as f32;
                     let bridge = last.towards(&kept, share);
