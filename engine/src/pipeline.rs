@@ -120,7 +120,10 @@ pub(crate) struct Pipeline {
     auto_pitch: AutoPitch,
     gate: FrameGate,
     envelope: EnvelopeMatch,
+    /// The gate, at the times its frames are heard.
     gains: GainLine,
+    /// The envelope's gain, which is found in the hop it is applied to.
+    loudness: GainLine,
 
     /// Input position at which it began.
     base: u64,
@@ -183,6 +186,7 @@ impl Pipeline {
             gate: FrameGate::default(),
             envelope: EnvelopeMatch::new(manifest.delay_samples, manifest.hop_samples),
             gains: GainLine::new(manifest.delay_samples, manifest.hop_samples),
+            loudness: GainLine::new(0, manifest.hop_samples),
             base: 0,
             audible_from: 0,
             waiting: Vec::new(),
@@ -393,7 +397,8 @@ impl Pipeline {
             let envelope =
                 self.envelope
                     .push(frame.loudness_db, &self.audio, controls.loudness_match);
-            self.gains.apply(gate * envelope, &mut self.audio);
+            self.gains.apply(gate, &mut self.audio);
+            self.loudness.apply(envelope, &mut self.audio);
         } else {
             self.replace_hop()?;
             outcome.replaced = true;
@@ -494,6 +499,7 @@ impl Pipeline {
         self.gate = FrameGate::default();
         self.envelope = EnvelopeMatch::new(manifest.delay_samples, manifest.hop_samples);
         self.gains = GainLine::new(manifest.delay_samples, manifest.hop_samples);
+        self.loudness = GainLine::new(0, manifest.hop_samples);
         Ok(())
     }
 }
