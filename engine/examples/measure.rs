@@ -78,6 +78,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             loudness_db: frame.loudness_db,
             speaker_mix: mix,
             formant_semitones: 0.0,
+            auto_f0: 0.0,
+            noise_scale: 1.0,
             seed: 0,
         })?;
     }

@@ -14,6 +14,12 @@ const _: () = assert!(MAX_SPEAKERS == 8, "Controls::speaker_mix has eight weight
 /// Gate threshold at and below which the gate is off, in dBFS.
 pub const GATE_OFF_DB: f32 = -100.0;
 
+/// Widest smoothing of F0. Vibrato of 6 Hz keeps 42 % of its depth there, and 95 % at 20 ms.
+pub const MAX_F0_SMOOTHING_MS: f32 = 100.0;
+
+/// Most noise of the prior, as a share of the voice's own: beyond twice of it voices are hoarse.
+pub const MAX_NOISE_SCALE: f32 = 2.0;
+
 /// How much delay is traded for safety and quality. Decides the latency, so it is part of the stream's configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum Tier {
@@ -64,6 +70,14 @@ pub struct Controls {
     pub speaker_mix: [f32; 8],
     /// Shift the source into the register of the mixed speakers, in whole semitones.
     pub auto_pitch: bool,
+    /// Where F0 comes from: 0 = what is sung, 1 = the voice's own F0 decoder. A number because a switch is sampled once
+    /// per frame and a number at its sample. Ignored by voices whose graph has no such decoder.
+    pub auto_f0: f32,
+    /// Time between the first and the last of the frames that F0 is the mean of, 0..[`MAX_F0_SMOOTHING_MS`]; 0 is off.
+    pub f0_smoothing_ms: f32,
+    /// Noise of the prior as a share of the voice's own, 0..[`MAX_NOISE_SCALE`]; 1 is what the voice's manifest says.
+    /// Ignored by voices whose graph takes none.
+    pub noise_scale: f32,
     /// 0 = loudness as the voice makes it, 1 = the output follows the input's envelope.
     pub loudness_match: f32,
     /// Input loudness below which the voice is shut, −100..0 dBFS; [`GATE_OFF_DB`] switches it off.
@@ -92,6 +106,9 @@ impl Default for Controls {
             cluster_method: ClusterMethod::KMeans,
             speaker_mix,
             auto_pitch: false,
+            auto_f0: 0.0,
+            f0_smoothing_ms: 0.0,
+            noise_scale: 1.0,
             loudness_match: 0.0,
             gate_db: GATE_OFF_DB,
             dry_wet: 1.0,
@@ -120,6 +137,9 @@ impl Controls {
             formant_semitones: within(self.formant_semitones, -12.0, 12.0, 0.0),
             cluster_ratio: within(self.cluster_ratio, 0.0, 1.0, 0.0),
             speaker_mix: self.speaker_mix.map(|weight| within(weight, 0.0, 1.0, 0.0)),
+            auto_f0: within(self.auto_f0, 0.0, 1.0, 0.0),
+            f0_smoothing_ms: within(self.f0_smoothing_ms, 0.0, MAX_F0_SMOOTHING_MS, 0.0),
+            noise_scale: within(self.noise_scale, 0.0, MAX_NOISE_SCALE, 1.0),
             loudness_match: within(self.loudness_match, 0.0, 1.0, 0.0),
             gate_db: within(self.gate_db, GATE_OFF_DB, 0.0, GATE_OFF_DB),
             dry_wet: within(self.dry_wet, 0.0, 1.0, 1.0),
@@ -148,6 +168,9 @@ impl Controls {
             formant_semitones: line(self.formant_semitones, next.formant_semitones),
             cluster_ratio: line(self.cluster_ratio, next.cluster_ratio),
             speaker_mix,
+            auto_f0: line(self.auto_f0, next.auto_f0),
+            f0_smoothing_ms: line(self.f0_smoothing_ms, next.f0_smoothing_ms),
+            noise_scale: line(self.noise_scale, next.noise_scale),
             loudness_match: line(self.loudness_match, next.loudness_match),
             gate_db: line(self.gate_db, next.gate_db),
             dry_wet: line(self.dry_wet, next.dry_wet),

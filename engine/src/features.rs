@@ -103,6 +103,12 @@ impl FeatureExtractor {
         }))
     }
 
+    /// F0 in Hz (0 = unvoiced) of the frames after the one that came last, as far as it is known already: what the
+    /// encoder sees of the future beyond what F0 itself needs.
+    pub fn f0_ahead_hz(&self) -> impl ExactSizeIterator<Item = f32> + '_ {
+        self.f0s.iter().map(|frame| frame.f0_hz)
+    }
+
     /// Back to the start of a signal.
     ///
     /// # Errors

@@ -19,7 +19,7 @@ use crate::latency::{self, LatencyPlan};
 use crate::model::LoadedVoice;
 use crate::port::StreamConfig;
 use crate::status::F0Point;
-use crate::steering::{AutoPitch, EnvelopeMatch, FrameGate, GainLine};
+use crate::steering::{AutoPitch, EnvelopeMatch, F0Mean, FrameGate, GainLine};
 use crate::synthesis::{Synthesis, SynthesisFrame};
 
 /// Hops of the past that features are computed again from after a break, beyond the look-ahead.
@@ -118,9 +118,13 @@ pub(crate) struct Pipeline {
     synthesis: Synthesis,
     blender: Blender,
     auto_pitch: AutoPitch,
+    f0_mean: F0Mean,
     gate: FrameGate,
     envelope: EnvelopeMatch,
+    /// The gate, at the times its frames are heard.
     gains: GainLine,
+    /// The envelope's gain, which is found in the hop it is applied to.
+    loudness: GainLine,
 
     /// Input position at which it began.
     base: u64,
@@ -180,9 +184,11 @@ impl Pipeline {
             synthesis: Synthesis::new(voice)?,
             blender: Blender::default(),
             auto_pitch: AutoPitch::default(),
+            f0_mean: F0Mean::default(),
             gate: FrameGate::default(),
             envelope: EnvelopeMatch::new(manifest.delay_samples, manifest.hop_samples),
             gains: GainLine::new(manifest.delay_samples, manifest.hop_samples),
+            loudness: GainLine::new(0, manifest.hop_samples),
             base: 0,
             audible_from: 0,
             waiting: Vec::new(),
@@ -217,6 +223,7 @@ impl Pipeline {
         self.emitted = 0;
         self.fades_in = false;
         self.auto_pitch = AutoPitch::default();
+        self.f0_mean = F0Mean::default();
         self.fall_asleep()
     }
 
@@ -368,8 +375,12 @@ impl Pipeline {
             + self
                 .auto_pitch
                 .push(frame.f0_hz, controls.auto_pitch, &manifest.speakers, &mix);
+        let ahead_hz = self.extractor.f0_ahead_hz();
+        let smooth_hz = self
+            .f0_mean
+            .push(index, frame.f0_hz, ahead_hz, controls.f0_smoothing_ms);
         let f0_hz = if frame.f0_hz > 0.0 {
-            (frame.f0_hz * (shift / 12.0).exp2())
+            (smooth_hz * (shift / 12.0).exp2())
                 .clamp(LOWEST_F0_HZ, manifest.f0_max_hz.max(LOWEST_F0_HZ))
         } else {
             0.0
@@ -382,6 +393,8 @@ impl Pipeline {
             loudness_db: frame.loudness_db,
             speaker_mix: mix,
             formant_semitones: controls.formant_semitones,
+            auto_f0: controls.auto_f0,
+            noise_scale: controls.noise_scale,
             seed: controls.seed,
         })?;
         if made.iter().all(|sample| sample.is_finite()) {
@@ -393,7 +406,8 @@ impl Pipeline {
             let envelope =
                 self.envelope
                     .push(frame.loudness_db, &self.audio, controls.loudness_match);
-            self.gains.apply(gate * envelope, &mut self.audio);
+            self.gains.apply(gate, &mut self.audio);
+            self.loudness.apply(envelope, &mut self.audio);
         } else {
             self.replace_hop()?;
             outcome.replaced = true;
@@ -494,6 +508,7 @@ impl Pipeline {
         self.gate = FrameGate::default();
         self.envelope = EnvelopeMatch::new(manifest.delay_samples, manifest.hop_samples);
         self.gains = GainLine::new(manifest.delay_samples, manifest.hop_samples);
+        self.loudness = GainLine::new(0, manifest.hop_samples);
         Ok(())
     }
 }

@@ -156,6 +156,8 @@ impl Shared {
             answer,
             speakers: words.speakers,
             has_formant: words.has_formant,
+            has_auto_f0: words.has_auto_f0,
+            has_prior_noise: words.has_prior_noise,
             has_tables: words.has_tables,
             message: if words.message.is_empty() {
                 words.notice

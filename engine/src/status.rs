@@ -75,6 +75,10 @@ pub struct StatusSnapshot {
     pub speakers: Vec<String>,
     /// Whether the playing voice has a formant input.
     pub has_formant: bool,
+    /// Whether the playing voice has an F0 decoder of its own.
+    pub has_auto_f0: bool,
+    /// Whether the playing voice sings with noise of its prior, which can be scaled.
+    pub has_prior_noise: bool,
     /// Whether the playing voice has a cluster table, and whether it has a retrieval table.
     pub has_tables: (bool, bool),
     /// What went wrong or deserves notice, in words; empty when all is well.
@@ -122,6 +126,8 @@ pub(crate) struct Words {
     pub refused: bool,
     pub speakers: Vec<String>,
     pub has_formant: bool,
+    pub has_auto_f0: bool,
+    pub has_prior_noise: bool,
     pub has_tables: (bool, bool),
     pub message: String,
     /// What is worth saying when there is no message.

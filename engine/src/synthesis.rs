@@ -31,6 +31,10 @@ pub struct SynthesisFrame<'a> {
     pub speaker_mix: [f32; MAX_SPEAKERS],
     /// −12..12.
     pub formant_semitones: f32,
+    /// 0 = `f0_hz`, 1 = the graph's own F0 decoder.
+    pub auto_f0: f32,
+    /// Share of the voice's own noise of the prior.
+    pub noise_scale: f32,
     /// Which noise.
     pub seed: u32,
 }

@@ -8,6 +8,7 @@ mod support;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use support::shown::{Shown, Shows};
 use timbra_engine::offline;
 use timbra_engine::{
     AudioPort, Controls, Isolation, Service, StreamConfig, StreamHandle, Tier, VoiceState,
@@ -90,6 +91,46 @@ fn what_the_worker_process_makes_is_what_the_thread_makes() {
     // Another stream of this host is served by the same process.
     let (_port, second) = open(&path);
     assert_eq!(second.status().worker_process, Some(process));
+}
+
+#[test]
+fn what_voices_in_steps_are_steered_by_crosses_to_the_process_whole() {
+    if !support::runtime_is_there() {
+        return;
+    }
+    let _alone = alone();
+    let song = support::song(RATE_HZ, 3.0);
+    let controls = |position: u64| Controls {
+        // A second of each, and a change where a block and a point of the grid begin.
+        auto_f0: [0.0, 1.0, 0.25][(position / 16_000) as usize % 3],
+        f0_smoothing_ms: [40.0, 0.0, 100.0][(position / 16_000) as usize % 3],
+        noise_scale: [1.0, 0.25, 2.0][(position / 16_000) as usize % 3],
+        ..Controls::default()
+    };
+    for shows in [Shows::AutoF0, Shows::PriorNoise, Shows::F0] {
+        let path = Shown {
+            shows,
+            encoder_lookahead_frames: 5,
+            frame_samples: 186,
+            step: (4, 2),
+        }
+        .write("link-shown");
+        let (mut port, handle) = open(&path);
+        port.set_offline(true);
+        let latency = port.latency_samples() as usize;
+        let mut found = song.clone();
+        found.resize(song.len() + latency, 0.0);
+        for (index, block) in found.chunks_mut(BLOCK).enumerate() {
+            port.process(&mut [block], &controls((index * BLOCK) as u64));
+        }
+        let voice = offline::load_voice(&path).unwrap();
+        let expected = offline::convert(&voice, &song, RATE_HZ, &controls, &mut |_| {}).unwrap();
+        support::assert_same(&found[latency..], &expected, &format!("{shows:?}"));
+        let status = handle.status();
+        assert_eq!(status.has_auto_f0, shows == Shows::AutoF0);
+        assert_eq!(status.has_prior_noise, shows == Shows::PriorNoise);
+        assert_eq!(status.gaps, 0);
+    }
 }
 
 #[test]

@@ -94,6 +94,9 @@ fn assert_playable(params: &TimbraParams) {
     ] {
         within(ratio, 0.0, 1.0);
     }
+    within(controls.auto_f0, 0.0, 1.0);
+    within(controls.f0_smoothing_ms, 0.0, 100.0);
+    within(controls.noise_scale, 0.0, 2.0);
     for weight in controls.speaker_mix {
         within(weight, 0.0, 1.0);
     }

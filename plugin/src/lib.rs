@@ -248,6 +248,13 @@ impl ClapPlugin for Timbra {
                 page.add_param(&self.params.dry_wet);
                 page.add_param(&self.params.output_gain);
             });
+            section.add_page("Synthesis", |page| {
+                page.add_param(&self.params.auto_f0);
+                page.add_param(&self.params.f0_smoothing);
+                page.add_param(&self.params.noise_scale);
+                page.add_param(&self.params.cluster_method);
+                page.add_param(&self.params.seed);
+            });
             section.add_page("Speakers", |page| {
                 for weight in self.params.mix.all() {
                     page.add_param(weight);

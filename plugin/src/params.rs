@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use nice_plug::prelude::*;
 use timbra_engine::Controls;
-use timbra_engine::controls::GATE_OFF_DB;
+use timbra_engine::controls::{GATE_OFF_DB, MAX_F0_SMOOTHING_MS, MAX_NOISE_SCALE};
 use timbra_voice::manifest::MAX_SPEAKERS;
 
 use crate::state::{EditorSize, StateNotice, VoiceSlot};
@@ -169,6 +169,18 @@ pub struct TimbraParams {
     /// The host's bypass: the input, delayed by the reported latency.
     #[id = "bypass"]
     pub bypass: BoolParam,
+    /// F0 from the voice's own F0 decoder instead of the one that is sung.
+    #[id = "auto_f0"]
+    pub auto_f0: BoolParam,
+    /// Time over which F0 is averaged, in milliseconds.
+    #[id = "f0_smoothing"]
+    pub f0_smoothing: FloatParam,
+    /// Noise of the prior as a share of the voice's own, 0..2.
+    ///
+    /// A share, not the deviation itself: voices differ in it (0.4 from so-vits-svc, 0.667 from RVC), and a saved
+    /// project or an automation lane then means the same with every voice.
+    #[id = "noise_scale"]
+    pub noise_scale: FloatParam,
 }
 
 fn semitones(name: &str, range: f32) -> FloatParam {
@@ -186,7 +198,11 @@ fn semitones(name: &str, range: f32) -> FloatParam {
 }
 
 fn ratio(name: impl Into<String>, default: f32) -> FloatParam {
-    FloatParam::new(name, default, FloatRange::Linear { min: 0.0, max: 1.0 })
+    share(name, default, 1.0)
+}
+
+fn share(name: impl Into<String>, default: f32, max: f32) -> FloatParam {
+    FloatParam::new(name, default, FloatRange::Linear { min: 0.0, max })
         .with_unit(" %")
         .with_value_to_string(Arc::new(text::ratio_to_text))
         .with_string_to_value(Arc::new(text::text_to_ratio))
@@ -210,6 +226,9 @@ impl TimbraParams {
             cluster_method: self.cluster_method.value().into(),
             speaker_mix: self.mix.all().map(FloatParam::value),
             auto_pitch: self.auto_pitch.value(),
+            auto_f0: f32::from(u8::from(self.auto_f0.value())),
+            f0_smoothing_ms: self.f0_smoothing.value(),
+            noise_scale: self.noise_scale.value(),
             loudness_match: self.loudness_match.value(),
             gate_db: self.gate.value(),
             dry_wet: self.dry_wet.value(),
@@ -291,6 +310,19 @@ impl Default for TimbraParams {
                 .with_string_to_value(Arc::new(text::text_to_integer)),
             fallback: EnumParam::new("Fallback", Fallback::Silence),
             bypass: switch("Bypass", false).make_bypass(),
+            auto_f0: switch("Auto-F0", false),
+            f0_smoothing: FloatParam::new(
+                "F0 smoothing",
+                0.0,
+                FloatRange::Linear {
+                    min: 0.0,
+                    max: MAX_F0_SMOOTHING_MS,
+                },
+            )
+            .with_unit(" ms")
+            .with_value_to_string(Arc::new(text::milliseconds_to_text))
+            .with_string_to_value(Arc::new(text::text_to_milliseconds)),
+            noise_scale: share("Noise scale", 1.0, MAX_NOISE_SCALE),
         }
     }
 }

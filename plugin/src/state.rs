@@ -10,7 +10,9 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::Thread;
 
+use nice_plug::params::internals::ParamPtr;
 use nice_plug::params::persist::PersistentField;
+use nice_plug::plugin::ParamValue;
 use nice_plug::prelude::{Params, PluginState};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
@@ -210,18 +212,40 @@ impl<'a> PersistentField<'a, String> for StateNotice {
 /// Field under which [`filter`] leaves its sentence for [`StateNotice`].
 const NOTICE_FIELD: &str = "notice";
 
+/// The value of a parameter as it is saved.
+///
+/// # Safety
+/// What owns the parameter is alive.
+unsafe fn saved(pointer: ParamPtr) -> ParamValue {
+    // SAFETY: the caller's.
+    let plain = unsafe { pointer.unmodulated_plain_value() };
+    match pointer {
+        ParamPtr::FloatParam(_) => ParamValue::F32(plain),
+        ParamPtr::IntParam(_) => ParamValue::I32(plain.round() as i32),
+        ParamPtr::BoolParam(_) => ParamValue::Bool(plain > 0.5),
+        // SAFETY: the caller's.
+        ParamPtr::EnumParam(p) => match unsafe { (*p).unmodulated_plain_id() } {
+            Some(id) => ParamValue::String(id.to_owned()),
+            None => ParamValue::I32(plain.round() as i32),
+        },
+    }
+}
+
 /// Makes a state of any version fit this one, and says what was left out.
 ///
 /// Unknown parameters and fields (of a newer version) are dropped, numbers are
 /// brought into range, and a voice entry that cannot be read is dropped so that
-/// the voice in use stays. Nothing is refused as a whole: the rest still plays.
+/// the voice in use stays. What an older version did not have is as it was
+/// then, at its default, whatever the instance is set to. Nothing is refused as
+/// a whole: the rest still plays.
 pub fn filter(state: &mut PluginState) {
-    use nice_plug::params::internals::ParamPtr;
-    use nice_plug::plugin::ParamValue;
-
     let reference = TimbraParams::default();
     let map = reference.param_map();
     let mut left_out = BTreeSet::new();
+    let not_saved: Vec<_> = map
+        .iter()
+        .filter(|(id, _, _)| !state.params.contains_key(id))
+        .collect();
 
     state.params.retain(|id, value| {
         let Some((_, pointer, _)) = map.iter().find(|(known, _, _)| known == id) else {
@@ -249,6 +273,12 @@ pub fn filter(state: &mut PluginState) {
         }
         fits
     });
+
+    for (id, pointer, _) in not_saved {
+        // SAFETY: `reference` owns the parameters, and they are what they default to.
+        let value = unsafe { saved(*pointer) };
+        state.params.insert(id.clone(), value);
+    }
 
     let known_fields = reference.serialize_fields();
     state.fields.retain(|key, json| {

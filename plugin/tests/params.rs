@@ -8,7 +8,7 @@ use timbra::Timbra;
 use timbra::params::TimbraParams;
 
 /// Id, group, default as text. Frozen: a change here breaks saved projects and automation.
-const GOLDEN: [(&str, &str, &str); 21] = [
+const GOLDEN: [(&str, &str, &str); 24] = [
     ("tier", "", "Live"),
     ("pitch", "", "0.00 st"),
     ("formant", "", "0.00 st"),
@@ -30,6 +30,9 @@ const GOLDEN: [(&str, &str, &str); 21] = [
     ("seed", "", "0"),
     ("fallback", "", "Silence"),
     ("bypass", "", "Off"),
+    ("auto_f0", "", "Off"),
+    ("f0_smoothing", "", "0.0 ms"),
+    ("noise_scale", "", "100.0 %"),
 ];
 
 /// Text of a parameter at a normalised value, unit included.
@@ -105,6 +108,7 @@ fn units_may_be_left_out() {
                 .strip_suffix(" st")
                 .or_else(|| shown.strip_suffix(" %"))
                 .or_else(|| shown.strip_suffix(" dB"))
+                .or_else(|| shown.strip_suffix(" ms"))
             else {
                 continue;
             };
@@ -145,6 +149,20 @@ fn pitch_resolves_cents() {
 
 #[test]
 fn controls_carry_what_the_parameters_say() {
-    let controls = TimbraParams::default().controls();
-    assert_eq!(controls, timbra_engine::Controls::default());
+    let params = TimbraParams::default();
+    assert_eq!(params.controls(), timbra_engine::Controls::default());
+    let map = params.param_map();
+    for (id, shown) in [
+        ("auto_f0", "On"),
+        ("f0_smoothing", "30 ms"),
+        ("noise_scale", "175 %"),
+    ] {
+        let (_, pointer, _) = map.iter().find(|(known, _, _)| known == id).unwrap();
+        // SAFETY: `params` is alive.
+        unsafe { pointer._internal_set_normalized_value(value(*pointer, shown).unwrap()) };
+    }
+    let controls = params.controls();
+    assert_eq!(controls.auto_f0, 1.0);
+    assert!((controls.f0_smoothing_ms - 30.0).abs() < 1e-4);
+    assert!((controls.noise_scale - 1.75).abs() < 1e-5);
 }

@@ -81,6 +81,36 @@ fn voice_and_editor_survive_a_round_trip() {
 }
 
 #[test]
+fn a_project_with_every_parameter_loads_whole() {
+    let params = TimbraParams::default();
+    let golden = include_str!("golden/state_24_parameters.json");
+    let state: PluginState = serde_json::from_str(golden).unwrap();
+    assert_eq!(state.params.len(), params.param_map().len());
+    let mut filtered = state.clone();
+    state::filter(&mut filtered);
+    let values = |state: &PluginState| serde_json::to_value(&state.params).unwrap();
+    assert_eq!(values(&filtered), values(&state), "nothing is touched");
+    load(&params, &state);
+    assert_eq!(params.notice.get(), "");
+}
+
+#[test]
+fn what_an_older_project_did_not_have_is_at_its_default() {
+    let mut state: PluginState =
+        serde_json::from_str(include_str!("golden/state_0_1_0.json")).unwrap();
+    assert_eq!(state.params.len(), 21);
+    state.params.remove("tier");
+    state::filter(&mut state);
+    assert!(matches!(state.params["auto_f0"], ParamValue::Bool(false)));
+    assert!(matches!(state.params["f0_smoothing"], ParamValue::F32(0.0)));
+    assert!(matches!(state.params["noise_scale"], ParamValue::F32(1.0)));
+    assert!(matches!(&state.params["tier"], ParamValue::String(id) if id == "live"));
+    // What it had is as it was.
+    assert!(matches!(state.params["pitch"], ParamValue::F32(3.25)));
+    assert_eq!(state.fields["notice"], "\"\"");
+}
+
+#[test]
 fn a_project_of_version_0_1_0_loads_whole() {
     let params = TimbraParams::default();
     let state: PluginState = serde_json::from_str(include_str!("golden/state_0_1_0.json")).unwrap();

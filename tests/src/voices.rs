@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use timbra_voice::identity::IdentityVoice;
-use timbra_voice::manifest::{Manifest, StateTensor};
+use timbra_voice::manifest::{Manifest, StateTensor, StepSpec};
 use timbra_voice::onnx_writer::{Attr, Dim, GraphBuilder};
 use timbra_voice::package::{Form, write_voice};
 use timbra_voice::tables::{self, Table};
@@ -32,7 +32,17 @@ pub enum Shows {
     SpeakerMix,
     /// How far the content was pulled to the only centre there is: 0.5 when it is there, the input's mean when not.
     ClusterRatio,
+    /// Half of where F0 comes from: 0 for what is sung, 0.5 for the voice's own decoder. A voice in steps of several
+    /// frames, as all with this input are.
+    AutoF0,
+    /// The level of the prior's noise, whose deviation is 0.5. In steps too.
+    PriorNoise,
 }
+
+/// Frames of a step, and those of the future it sees.
+const STEP: (usize, usize) = (4, 2);
+/// Channels of the prior's noise: their mean square says its level to about 1 %.
+const NOISE_CHANNELS: usize = 4096;
 
 /// A voice whose output is a level, steered by one control and nothing else. Between frames it moves on straight lines,
 /// as the F0 of every family does.
@@ -79,11 +89,59 @@ pub fn control_as_level(folder: &Path, shows: Shows) -> PathBuf {
             files.insert("clusters.safetensors".to_owned(), tables.expect("tables"));
             mean.clone()
         }
+        Shows::AutoF0 => {
+            graph.input("auto_f0", &[Dim::from(1), frames]);
+            manifest.synthesis.inputs.push("auto_f0".to_owned());
+            let (half, column) = (graph.f32s(&[1], &[0.5]), graph.i64s(&[1, -1, 1]));
+            let level = graph.op("Mul", &["auto_f0", &half], vec![]);
+            graph.op("Reshape", &[&level, &column], vec![])
+        }
+        Shows::PriorNoise => {
+            let noise = [Dim::from(1), frames, Dim::from(NOISE_CHANNELS)];
+            graph.input("prior_noise", &noise);
+            manifest.synthesis.inputs.push("prior_noise".to_owned());
+            let power = graph.op("Mul", &["prior_noise", "prior_noise"], vec![]);
+            let axis = vec![Attr::Ints("axes", vec![2])];
+            let power = graph.op("ReduceMean", &[&power], axis);
+            graph.op("Sqrt", &[&power], vec![])
+        }
     };
+    let in_steps = matches!(shows, Shows::AutoF0 | Shows::PriorNoise);
     // The content takes part so that the graph uses all its inputs; where another input is shown it adds nothing.
     let share = graph.f32s(&[1], &[0.0]);
     let silent = graph.op("Mul", &[&mean, &share], vec![]);
-    let now = graph.op("Add", &[&silent, &level], vec![]);
+    let mut now = graph.op("Add", &[&silent, &level], vec![]);
+    if in_steps {
+        graph.input("lookahead_frames", &[Dim::from(1), Dim::from(1)]);
+        manifest
+            .synthesis
+            .inputs
+            .push("lookahead_frames".to_owned());
+        let (from, to, axis) = (
+            graph.i64s(&[0]),
+            graph.i64s(&[STEP.0 as i64]),
+            graph.i64s(&[1]),
+        );
+        now = graph.op("Slice", &[&now, &from, &to, &axis], vec![]);
+        let step = StepSpec {
+            frame_samples: HOP_SAMPLES,
+            frames: STEP.0,
+            lookahead_frames: STEP.1,
+            // What moves to the level of a frame was before the frame's time.
+            delay_samples: HOP_SAMPLES,
+            noise_channels: if shows == Shows::PriorNoise {
+                NOISE_CHANNELS
+            } else {
+                0
+            },
+            noise_scale: 0.5,
+            source_noise_scale: 1.0,
+            continuous_f0: true,
+        };
+        manifest.delay_samples = step.lag_samples();
+        manifest.receptive_field_frames += STEP.0 + STEP.1;
+        manifest.step = Some(step);
+    }
     // One hop moves from the level of the frame before to its own.
     let one = [Dim::from(1), Dim::from(1), Dim::from(1)];
     graph.input("before", &one);

@@ -23,9 +23,11 @@ struct Claim {
     /// Left and right cancel, so that wet is silent.
     opposite: bool,
     settings: &'static [(&'static str, &'static str)],
+    /// How near a level must come to what it should be, as a share of the way.
+    within: f32,
 }
 
-fn claims() -> [Claim; 5] {
+fn claims() -> [Claim; 7] {
     let folder = bundles::folder().join("../test-voices");
     let shows = |shows| voices::control_as_level(&folder, shows);
     let identity = voices::identity(&folder, "alignment-identity");
@@ -36,6 +38,7 @@ fn claims() -> [Claim; 5] {
         voice,
         opposite: false,
         settings: &[],
+        within: 0.02,
     };
     [
         claim("pitch", ["0", "+7"], [0.2, 0.2997], shows(Shows::F0)),
@@ -51,6 +54,16 @@ fn claims() -> [Claim; 5] {
             [0.0, 0.5],
             shows(Shows::ClusterRatio),
         ),
+        claim("auto_f0", ["Off", "On"], [0.0, 0.5], shows(Shows::AutoF0)),
+        Claim {
+            within: 0.05,
+            ..claim(
+                "noise_scale",
+                ["0 %", "100 %"],
+                [0.0, 0.5],
+                shows(Shows::PriorNoise),
+            )
+        },
         Claim {
             opposite: true,
             ..claim("dry_wet", ["0 %", "100 %"], [0.5, 0.0], identity.clone())
@@ -122,7 +135,7 @@ fn errors_ms(host: &mut dyn Host, claim: &Claim, block: usize) -> Vec<f64> {
             for (sample, end) in [(around[0], step), (around[2 * margin - 1], step + 1)] {
                 let level = claim.levels[end % 2];
                 assert!(
-                    (sample - level).abs() < 0.02 * (high - low).abs(),
+                    (sample - level).abs() < claim.within * (high - low).abs(),
                     "{case}: {sample}, not {level}"
                 );
             }

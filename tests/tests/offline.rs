@@ -1,30 +1,24 @@
 //! The trainer's converter and the plugin are the same engine.
 
+use std::path::Path;
+
 use timbra_engine::{Controls, offline};
-use timbra_tests::bundles;
 use timbra_tests::host::{FORMATS, Job, Setup};
 use timbra_tests::measure::{first_difference, rms};
-use timbra_tests::singer;
+use timbra_tests::voices::{self, Shows};
+use timbra_tests::{bundles, singer};
 
-#[test]
-fn offline_conversion_is_bit_identical_to_the_plugins_bounce() {
-    let trio = bundles::root().join("models/trio.timbra");
+/// Converts with the engine and bounces in every format, with the same settings.
+fn check(voice: &Path, controls: Controls, settings: &[(&str, &str)]) {
     let vocal = singer::sing(44_100);
-    let voice = offline::load_voice(&trio).expect("the shipped voice");
-    let mut mix = Controls::default().speaker_mix;
-    (mix[0], mix[1]) = (0.25, 0.75);
-    let controls = Controls {
-        pitch_semitones: -3.5,
-        speaker_mix: mix,
-        ..Controls::default()
-    };
+    let loaded = offline::load_voice(voice).expect("a voice");
     let converted =
-        offline::convert(&voice, &vocal, 44_100, &|_| controls, &mut |_| {}).expect("convert");
+        offline::convert(&loaded, &vocal, 44_100, &|_| controls, &mut |_| {}).expect("convert");
     assert_eq!(converted.len(), vocal.len());
     assert!(rms(&converted) > 1e-3, "silent");
     for format in FORMATS {
-        let mut host = bundles::open_with_voice(format, &trio);
-        for (key, text) in [("pitch", "-3.5"), ("mix_1", "25 %"), ("mix_2", "75 %")] {
+        let mut host = bundles::open_with_voice(format, voice);
+        for (key, text) in settings {
             host.set_text(key, text).expect("set");
         }
         host.activate(Setup::offline(44_100, 480).mono())
@@ -42,4 +36,45 @@ fn offline_conversion_is_bit_identical_to_the_plugins_bounce() {
         let at = first_difference(&converted, &bounced, 0.0);
         assert_eq!(at, None, "{} differs from the converter", format.name());
     }
+}
+
+#[test]
+fn offline_conversion_is_bit_identical_to_the_plugins_bounce() {
+    let mut mix = Controls::default().speaker_mix;
+    (mix[0], mix[1]) = (0.25, 0.75);
+    let controls = Controls {
+        pitch_semitones: -3.5,
+        f0_smoothing_ms: 25.0,
+        speaker_mix: mix,
+        ..Controls::default()
+    };
+    let settings = [
+        ("pitch", "-3.5"),
+        ("mix_1", "25 %"),
+        ("mix_2", "75 %"),
+        ("f0_smoothing", "25 ms"),
+    ];
+    check(
+        &bundles::root().join("models/trio.timbra"),
+        controls,
+        &settings,
+    );
+}
+
+#[test]
+fn voices_in_steps_convert_as_they_bounce() {
+    let folder = bundles::folder().join("../test-voices");
+    let shows = |shows| voices::control_as_level(&folder, shows);
+    let auto_f0 = Controls {
+        auto_f0: 1.0,
+        ..Controls::default()
+    };
+    check(&shows(Shows::AutoF0), auto_f0, &[("auto_f0", "On")]);
+    let noisy = Controls {
+        noise_scale: 1.5,
+        seed: 7,
+        ..Controls::default()
+    };
+    let settings = [("noise_scale", "150 %"), ("seed", "7")];
+    check(&shows(Shows::PriorNoise), noisy, &settings);
 }

@@ -4,7 +4,7 @@ use timbra_tests::bundles;
 use timbra_tests::host::{FORMATS, parameter_id};
 
 /// Ids that projects have saved; never change one.
-const FROZEN: [&str; 21] = [
+const FROZEN: [&str; 24] = [
     "tier",
     "pitch",
     "formant",
@@ -26,6 +26,9 @@ const FROZEN: [&str; 21] = [
     "seed",
     "fallback",
     "bypass",
+    "auto_f0",
+    "f0_smoothing",
+    "noise_scale",
 ];
 
 #[test]

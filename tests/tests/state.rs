@@ -30,6 +30,9 @@ fn state_round_trip_restores_voice_parameters_and_sound() {
             ("output_gain", "-6.0 dB"),
             ("mix_3", "40.0 %"),
             ("seed", "42"),
+            ("auto_f0", "On"),
+            ("f0_smoothing", "30.0 ms"),
+            ("noise_scale", "50.0 %"),
         ];
         let mut first = bundles::open_with_voice(format, &voice);
         for (key, text) in settings {

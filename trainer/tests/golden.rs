@@ -442,39 +442,47 @@ fn imported_packages_sing_through_the_engine_as_where_they_come_from() {
         write_voice(&path, &manifest, &files, Form::File).unwrap();
         let voice = LoadedVoice::load(&path, &[]).unwrap();
 
-        // RVC's packages have the one speaker they are used with.
-        let Some((_, expected)) = array(&folder, "audio_speaker0") else {
-            continue;
-        };
-        let mut synthesis = Synthesis::new(&voice).unwrap();
-        let mut found = Vec::new();
-        for k in 0..2 * case.frames + 40 {
-            let t = k.min(case.frames - 1);
-            let content: Vec<f32> = (0..spec.content_channels)
-                .map(|c| case.content[c * case.frames + t])
-                .collect();
-            let mut speaker_mix = [0.0; 8];
-            speaker_mix[0] = 1.0;
-            let frame = SynthesisFrame {
-                index: k as u64,
-                content: &content,
-                f0_hz: case.f0_hz[t],
-                loudness_db: case
-                    .loudness
-                    .as_ref()
-                    .map_or(-120.0, |loudness| 20.0 * loudness[t].log10()),
-                speaker_mix,
-                formant_semitones: 0.0,
-                seed: 0,
+        // RVC's packages have the one speaker they are used with; so-vits-svc's can find F0 themselves.
+        for (reference, speaker, auto_f0) in [
+            ("audio_speaker0", 0, 0.0),
+            ("audio_speaker1", 1, 0.0),
+            ("audio_speaker1_auto_f0", 1, 1.0),
+        ] {
+            let Some((_, expected)) = array(&folder, reference) else {
+                continue;
             };
-            found.extend_from_slice(synthesis.run(&frame).unwrap());
+            let mut synthesis = Synthesis::new(&voice).unwrap();
+            let mut found = Vec::new();
+            for k in 0..2 * case.frames + 40 {
+                let t = k.min(case.frames - 1);
+                let content: Vec<f32> = (0..spec.content_channels)
+                    .map(|c| case.content[c * case.frames + t])
+                    .collect();
+                let mut speaker_mix = [0.0; 8];
+                speaker_mix[speaker] = 1.0;
+                let frame = SynthesisFrame {
+                    index: k as u64,
+                    content: &content,
+                    f0_hz: case.f0_hz[t],
+                    loudness_db: case
+                        .loudness
+                        .as_ref()
+                        .map_or(-120.0, |loudness| 20.0 * loudness[t].log10()),
+                    speaker_mix,
+                    formant_semitones: 0.0,
+                    auto_f0,
+                    noise_scale: 1.0,
+                    seed: 0,
+                };
+                found.extend_from_slice(synthesis.run(&frame).unwrap());
+            }
+            let hop = spec.hop_samples();
+            let found = &found[hop + lag..];
+            let there = expected.len() - delay;
+            let error = relative(&expected[..there], &found[..there]);
+            println!("{name} {reference} through the engine: {error:.2e}");
+            assert!(error < 1e-3, "{name} {reference}: {error}");
         }
-        let hop = spec.hop_samples();
-        let found = &found[hop + lag..];
-        let there = expected.len() - delay;
-        let error = relative(&expected[..there], &found[..there]);
-        println!("{name} through the engine: {error:.2e}");
-        assert!(error < 1e-3, "{name}: {error}");
     }
     let _ = std::fs::remove_dir_all(temporary);
 }

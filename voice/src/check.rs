@@ -137,7 +137,7 @@ impl Checker<'_> {
     }
 
     fn step(&self, manifest: &Manifest) -> Result<(), VoiceError> {
-        let takes = |name: &str| manifest.synthesis.inputs.iter().any(|input| input == name);
+        let takes = |name: &str| manifest.takes(name);
         let Some(step) = &manifest.step else {
             let several = ["lookahead_frames", "prior_noise", "auto_f0", "voiced"];
             let found = several.into_iter().find(|name| takes(name));

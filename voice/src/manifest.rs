@@ -272,3 +272,11 @@ pub struct Manifest {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub certificate: Option<Certificate>,
 }
+
+impl Manifest {
+    /// Whether the synthesis graph has an input of this name.
+    #[must_use]
+    pub fn takes(&self, input: &str) -> bool {
+        self.synthesis.inputs.iter().any(|name| name == input)
+    }
+}

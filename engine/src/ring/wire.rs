@@ -1,5 +1,7 @@
 //! Events and hops as they lie in a ring: words of which any bits are a value.
 
+use timbra_voice::manifest::MAX_SPEAKERS;
+
 use super::{Event, Hop, Placed};
 use crate::controls::{ClusterMethod, Controls, Fallback};
 
@@ -12,8 +14,12 @@ pub(crate) struct PlacedWords {
     kind: u32,
     switches: u32,
     seed: u32,
-    numbers: [f32; 15],
+    numbers: [f32; NUMBERS],
 }
+
+/// Where the weights of the speakers begin among the numbers, and how many numbers there are.
+const MIX: usize = 10;
+const NUMBERS: usize = MIX + MAX_SPEAKERS;
 
 const RESTART: u32 = 1;
 const AUTO_PITCH: u32 = 1;
@@ -29,7 +35,7 @@ impl From<Placed> for PlacedWords {
             kind: 0,
             switches: 0,
             seed: 0,
-            numbers: [0.0; 15],
+            numbers: [0.0; NUMBERS],
         };
         match placed.event {
             Event::Restart { resume } => Self {
@@ -39,8 +45,8 @@ impl From<Placed> for PlacedWords {
             },
             Event::Controls(controls) => {
                 let switch = |on: bool, bit: u32| if on { bit } else { 0 };
-                let mut numbers = [0.0; 15];
-                numbers[..7].copy_from_slice(&[
+                let mut numbers = [0.0; NUMBERS];
+                numbers[..MIX].copy_from_slice(&[
                     controls.pitch_semitones,
                     controls.formant_semitones,
                     controls.cluster_ratio,
@@ -48,8 +54,11 @@ impl From<Placed> for PlacedWords {
                     controls.gate_db,
                     controls.dry_wet,
                     controls.output_gain_db,
+                    controls.auto_f0,
+                    controls.f0_smoothing_ms,
+                    controls.noise_scale,
                 ]);
-                numbers[7..].copy_from_slice(&controls.speaker_mix);
+                numbers[MIX..].copy_from_slice(&controls.speaker_mix);
                 Self {
                     switches: switch(controls.auto_pitch, AUTO_PITCH)
                         | switch(controls.bypass, BYPASS)
@@ -76,7 +85,7 @@ impl From<PlacedWords> for Placed {
         } else {
             let has = |bit: u32| words.switches & bit != 0;
             let mut speaker_mix = [0.0; 8];
-            speaker_mix.copy_from_slice(&words.numbers[7..]);
+            speaker_mix.copy_from_slice(&words.numbers[MIX..]);
             let controls = Controls {
                 pitch_semitones: words.numbers[0],
                 formant_semitones: words.numbers[1],
@@ -88,6 +97,9 @@ impl From<PlacedWords> for Placed {
                 },
                 speaker_mix,
                 auto_pitch: has(AUTO_PITCH),
+                auto_f0: words.numbers[7],
+                f0_smoothing_ms: words.numbers[8],
+                noise_scale: words.numbers[9],
                 loudness_match: words.numbers[3],
                 gate_db: words.numbers[4],
                 dry_wet: words.numbers[5],
@@ -148,6 +160,9 @@ mod tests {
             cluster_method: ClusterMethod::Retrieval,
             speaker_mix: [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8],
             auto_pitch: true,
+            auto_f0: 0.625,
+            f0_smoothing_ms: 30.0,
+            noise_scale: 1.75,
             loudness_match: 0.9,
             gate_db: -55.0,
             dry_wet: 0.25,

@@ -137,11 +137,9 @@ fn ready(
             .iter()
             .map(|speaker| speaker.name.clone())
             .collect();
-        words.has_formant = manifest
-            .synthesis
-            .inputs
-            .iter()
-            .any(|input| input == "formant_semitones");
+        words.has_formant = manifest.takes("formant_semitones");
+        words.has_auto_f0 = manifest.takes("auto_f0");
+        words.has_prior_noise = manifest.takes("prior_noise");
         words.has_tables = (voice.clusters().is_some(), voice.retrieval().is_some());
         words.provider = voice.provider();
         words.message = notice(wanted, &voice);

@@ -43,6 +43,8 @@ struct Kept {
     loudness_db: f32,
     speaker_mix: [f32; MAX_SPEAKERS],
     formant_semitones: f32,
+    auto_f0: f32,
+    noise_scale: f32,
 }
 
 impl Kept {
@@ -53,6 +55,8 @@ impl Kept {
             loudness_db: frame.loudness_db,
             speaker_mix: frame.speaker_mix,
             formant_semitones: frame.formant_semitones,
+            auto_f0: frame.auto_f0,
+            noise_scale: frame.noise_scale,
         }
     }
 
@@ -75,6 +79,8 @@ impl Kept {
             loudness_db: line(self.loudness_db, next.loudness_db),
             speaker_mix: std::array::from_fn(|n| line(self.speaker_mix[n], next.speaker_mix[n])),
             formant_semitones: line(self.formant_semitones, next.formant_semitones),
+            auto_f0: line(self.auto_f0, next.auto_f0),
+            noise_scale: line(self.noise_scale, next.noise_scale),
         }
     }
 }
@@ -136,10 +142,12 @@ impl Steps {
     /// Takes a frame of features and gives the next 10 ms.
     pub(super) fn run(&mut self, frame: &SynthesisFrame<'_>) -> Result<&[f32], EngineError> {
         let kept = Kept::of(frame);
-        match self.last.take() {
+        match &self.last {
+            Some((index, _)) if frame.index == index + 1 => {}
             Some((index, last))
-                if frame.index > index && frame.index - index <= MOST_BRIDGED + 1 =>
+                if frame.index > *index && frame.index - index <= MOST_BRIDGED + 1 =>
             {
+                let (index, last) = (*index, last.clone());
                 for between in index + 1..frame.index {
                     let share = (between - index) as f32 / (frame.index - index) as f32;
                     let bridge = last.towards(&kept, share);
@@ -253,11 +261,16 @@ impl Steps {
                     rows.for_each(|(row, f)| row.fill(f32::from(f.f0_hz > 0.0)));
                 }
                 Meaning::F0 => input.copy_from_slice(&f0_hz),
-                Meaning::AutoF0 | Meaning::Fixed => input.fill(0.0),
+                Meaning::AutoF0 => rows.for_each(|(row, f)| row.fill(f.auto_f0)),
+                Meaning::Fixed => input.fill(0.0),
                 Meaning::PriorNoise => {
                     let stream = u64::from(seed) ^ PRIOR_STREAM;
                     noise::fill_normal(stream, self.first * width as u64, input);
-                    input.iter_mut().for_each(|v| *v *= step.noise_scale);
+                    let rows = input.chunks_mut(width.max(1)).zip(&self.frames);
+                    for (row, frame) in rows {
+                        let scale = step.noise_scale * frame.noise_scale;
+                        row.iter_mut().for_each(|v| *v *= scale);
+                    }
                 }
                 Meaning::SourceNoise => {
                     let from = self.first * step.frame_samples as u64;

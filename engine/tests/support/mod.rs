@@ -1,6 +1,8 @@
 //! Voices made for tests.
 #![allow(dead_code, reason = "every test binary uses a part")]
 
+pub mod shown;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};

@@ -2,6 +2,7 @@
 
 use egui::{ScrollArea, Ui};
 use nice_plug::prelude::{BoolParam, Enum, EnumParam, Param, ParamSetter};
+use timbra_engine::StatusSnapshot;
 
 use super::slider::Slider;
 use super::{Scene, theme};
@@ -16,14 +17,29 @@ pub fn left(ui: &mut Ui, scene: &Scene) {
         Slider::new(&params.pitch, scene).bipolar().show(ui);
         Slider::new(&params.formant, scene)
             .bipolar()
-            .relevant(scene.status.is_none_or(|status| status.has_formant))
+            .needs(
+                has(scene, |status| status.has_formant),
+                "This voice has no formant control.",
+            )
             .show(ui);
-        switch(
-            ui,
-            &setter,
-            &params.auto_pitch,
-            "Shifts the source into the speakers' register, in whole semitones.",
-        );
+        Slider::new(&params.f0_smoothing, scene)
+            .lowest("Off")
+            .show(ui);
+        ui.horizontal(|ui| {
+            switch(
+                ui,
+                &setter,
+                &params.auto_pitch,
+                "Shifts the source into the speakers' register, in whole semitones.",
+            );
+            let help = if has(scene, |status| status.has_auto_f0) {
+                "The voice finds its own melody instead of the one that is sung. For speech."
+            } else {
+                ui.visuals_mut().override_text_color = Some(theme::WEAK);
+                "This voice has no F0 decoder of its own."
+            };
+            switch(ui, &setter, &params.auto_f0, help);
+        });
     });
     ui.add_space(10.0);
     theme::panel().show(ui, |ui| {
@@ -50,16 +66,26 @@ pub fn left(ui: &mut Ui, scene: &Scene) {
     });
 }
 
+/// Whether the voice in use has something; yes while there is none, for then nothing is known to be lacking.
+fn has(scene: &Scene, what: impl Fn(&StatusSnapshot) -> bool) -> bool {
+    scene
+        .status
+        .is_none_or(|status| status.playing.is_none() || what(status))
+}
+
 /// Everything else that changes sound.
 pub fn below(ui: &mut Ui, scene: &Scene) {
     let params = scene.params;
     let setter = scene.host.param_setter();
-    let (clusters, retrieval) = scene
-        .status
-        .map_or((true, true), |status| status.has_tables);
-    let table = match params.cluster_method.value() {
-        ClusterMethod::KMeans => clusters,
-        ClusterMethod::Retrieval => retrieval,
+    let (table, without) = match params.cluster_method.value() {
+        ClusterMethod::KMeans => (
+            has(scene, |status| status.has_tables.0),
+            "This voice has no k-means table.",
+        ),
+        ClusterMethod::Retrieval => (
+            has(scene, |status| status.has_tables.1),
+            "This voice has no retrieval table.",
+        ),
     };
     theme::panel().show(ui, |ui| {
         ui.spacing_mut().item_spacing.x = 18.0;
@@ -70,12 +96,17 @@ pub fn below(ui: &mut Ui, scene: &Scene) {
             if let [likeness, level, output] = columns {
                 theme::title(likeness, "LIKENESS");
                 Slider::new(&params.cluster_ratio, scene)
-                    .relevant(table)
+                    .needs(table, without)
                     .show(likeness);
                 likeness.add_space(2.0);
                 segments(likeness, &setter, &params.cluster_method);
                 likeness.add_space(2.0);
-                Slider::new(&params.seed, scene).show(likeness);
+                Slider::new(&params.noise_scale, scene)
+                    .needs(
+                        has(scene, |status| status.has_prior_noise),
+                        "This voice sings without the noise that this scales.",
+                    )
+                    .show(likeness);
 
                 theme::title(level, "LEVEL");
                 Slider::new(&params.loudness_match, scene).show(level);
@@ -95,6 +126,8 @@ pub fn below(ui: &mut Ui, scene: &Scene) {
                     )
                     .on_hover_text("What is heard while no voice can sound.");
                 segments(output, &setter, &params.fallback);
+                output.add_space(2.0);
+                Slider::new(&params.seed, scene).show(output);
             }
         });
     });

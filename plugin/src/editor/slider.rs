@@ -31,6 +31,8 @@ pub struct Slider<'a, P: Param> {
     name: Option<&'a str>,
     bipolar: bool,
     enabled: bool,
+    /// Why it does nothing, when it is greyed.
+    reason: &'a str,
     /// What the lowest value is called.
     lowest: Option<&'a str>,
     colour: egui::Color32,
@@ -45,6 +47,7 @@ impl<'a, P: Param> Slider<'a, P> {
             name: None,
             bipolar: false,
             enabled: true,
+            reason: "",
             lowest: None,
             colour: theme::OUTPUT,
         }
@@ -78,6 +81,13 @@ impl<'a, P: Param> Slider<'a, P> {
         self
     }
 
+    /// Greyed with a reason where the voice in use lacks what it steers. It can still be set.
+    pub fn needs(mut self, has: bool, reason: &'a str) -> Self {
+        self.enabled = has;
+        self.reason = reason;
+        self
+    }
+
     /// Lays it out over the width that is left.
     pub fn show(self, ui: &mut Ui) -> Response {
         let width = ui.available_width();
@@ -106,7 +116,12 @@ impl<'a, P: Param> Slider<'a, P> {
                 FontId::proportional(13.0),
                 text_colour,
             );
-        self.bar(ui, id, bar_rect)
+        let response = self.bar(ui, id, bar_rect);
+        if self.enabled || self.reason.is_empty() {
+            response
+        } else {
+            response.on_hover_text(self.reason)
+        }
     }
 
     /// The value at the right, which a click turns into a text field.

@@ -93,6 +93,24 @@ pub fn text_to_gate(text: &str) -> Option<f32> {
     }
 }
 
+/// `20.0`.
+pub fn milliseconds_to_text(milliseconds: f32) -> String {
+    format!("{:.1}", rounded(milliseconds, 1))
+}
+
+/// Reads milliseconds; seconds are understood too, and `off` is none.
+pub fn text_to_milliseconds(text: &str) -> Option<f32> {
+    if text.trim().eq_ignore_ascii_case("off") {
+        return Some(0.0);
+    }
+    let (number, unit) = number_and_unit(text)?;
+    match unit.as_str() {
+        "" | "ms" => Some(number),
+        "s" => Some(number * 1000.0),
+        _ => None,
+    }
+}
+
 /// `On` or `Off`.
 pub fn switch_to_text(on: bool) -> String {
     if on { "On" } else { "Off" }.to_owned()
@@ -133,6 +151,10 @@ mod tests {
         assert_eq!(text_to_decibels("-6.5 dB"), Some(-6.5));
         assert_eq!(text_to_gate("off"), Some(GATE_OFF_DB));
         assert_eq!(text_to_gate("-40"), Some(-40.0));
+        assert_eq!(text_to_milliseconds("20"), Some(20.0));
+        assert_eq!(text_to_milliseconds("0.03 s"), Some(30.0));
+        assert_eq!(text_to_milliseconds("Off"), Some(0.0));
+        assert_eq!(text_to_milliseconds("20 Hz"), None);
         assert_eq!(text_to_switch("Yes"), Some(true));
         assert_eq!(text_to_switch("perhaps"), None);
         assert_eq!(text_to_integer("12"), Some(12));

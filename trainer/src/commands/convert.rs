@@ -12,7 +12,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
 use clap::ValueEnum;
-use timbra_engine::controls::GATE_OFF_DB;
+use timbra_engine::controls::{GATE_OFF_DB, MAX_F0_SMOOTHING_MS, MAX_NOISE_SCALE};
 use timbra_engine::offline::Converter;
 use timbra_engine::{ClusterMethod, Controls, LoadedVoice};
 use timbra_voice::manifest::Manifest;
@@ -47,7 +47,8 @@ pub struct Args {
     #[arg(long, value_name = "NAME=W,…")]
     pub mix: Option<String>,
 
-    /// CSV of values over time: time_s, then speakers and pitch, formant, cluster-ratio, loudness-match, gain, dry-wet
+    /// CSV of values over time: time_s, then speakers and pitch, formant, cluster-ratio, loudness-match, auto-f0,
+    /// f0-smoothing, noise-scale, gain, dry-wet
     #[arg(long, value_name = "FILE.csv")]
     pub timeline: Option<PathBuf>,
 
@@ -58,6 +59,18 @@ pub struct Args {
     /// Shift the source into the speaker's register
     #[arg(long)]
     pub auto_pitch: bool,
+
+    /// F0 from the voice's own F0 decoder instead of the one that is sung; for speech
+    #[arg(long)]
+    pub auto_f0: bool,
+
+    /// Mean of F0 over so much time, 0 to 100; 20 is three frames
+    #[arg(long, value_name = "MS", default_value_t = 0.0)]
+    pub f0_smoothing: f32,
+
+    /// Noise of the prior as a share of the voice's own, 0 to 2; its own is 0.4 from so-vits-svc and 0.667 from RVC
+    #[arg(long, value_name = "R", default_value_t = 1.0)]
+    pub noise_scale: f32,
 
     /// Formant shift, -12 to 12
     #[arg(long, value_name = "SEMITONES", default_value_t = 0.0)]
@@ -71,7 +84,8 @@ pub struct Args {
     #[arg(long, value_enum, default_value_t = Method::Kmeans)]
     pub cluster_method: Method,
 
-    /// 0: loudness as the voice makes it; 1: the input's envelope (a bare --loudness-match means 1)
+    /// 0: loudness as the voice makes it; 1: the input's envelope (a bare --loudness-match means 1). So-vits-svc's loudness
+    /// envelope and RVC's volume envelope turned round: their 0.25 is 0.75 here
     #[arg(long, value_name = "R", num_args = 0..=1, default_value_t = 0.0, default_missing_value = "1")]
     pub loudness_match: f32,
 
@@ -234,6 +248,9 @@ pub fn controls(args: &Args, manifest: &Manifest) -> Result<Controls> {
             Method::Retrieval => ClusterMethod::Retrieval,
         },
         auto_pitch: args.auto_pitch,
+        auto_f0: f32::from(u8::from(args.auto_f0)),
+        f0_smoothing_ms: args.f0_smoothing,
+        noise_scale: args.noise_scale,
         loudness_match: args.loudness_match,
         gate_db: args.gate,
         dry_wet: args.dry_wet,
@@ -267,6 +284,13 @@ fn check_arguments(args: &Args) -> Result<()> {
         ("--formant", args.formant, -12.0, 12.0),
         ("--cluster-ratio", args.cluster_ratio, 0.0, 1.0),
         ("--loudness-match", args.loudness_match, 0.0, 1.0),
+        (
+            "--f0-smoothing",
+            args.f0_smoothing,
+            0.0,
+            MAX_F0_SMOOTHING_MS,
+        ),
+        ("--noise-scale", args.noise_scale, 0.0, MAX_NOISE_SCALE),
         ("--gate", args.gate, GATE_OFF_DB, 0.0),
         ("--dry-wet", args.dry_wet, 0.0, 1.0),
         ("--gain", args.gain, -60.0, 12.0),
@@ -287,12 +311,24 @@ fn warn_of_missing_parts(args: &Args, manifest: &Manifest) {
     if args.cluster_ratio > 0.0 && table.is_none() {
         eprintln!("warning: the voice has no such table; --cluster-ratio does nothing");
     }
-    let has_formant = manifest
-        .synthesis
-        .inputs
-        .iter()
-        .any(|input| input == "formant_semitones");
-    if args.formant != 0.0 && !has_formant {
-        eprintln!("warning: the voice has no formant control; --formant does nothing");
+    let parts = [
+        (
+            "--formant",
+            args.formant != 0.0,
+            "formant_semitones",
+            "formant control",
+        ),
+        ("--auto-f0", args.auto_f0, "auto_f0", "F0 decoder"),
+        (
+            "--noise-scale",
+            args.noise_scale != 1.0,
+            "prior_noise",
+            "noise of a prior",
+        ),
+    ];
+    for (option, used, input, part) in parts {
+        if used && !manifest.takes(input) {
+            eprintln!("warning: the voice has no {part}; {option} does nothing");
+        }
     }
 }

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
 use timbra_engine::Controls;
+use timbra_engine::controls::{MAX_F0_SMOOTHING_MS, MAX_NOISE_SCALE};
 use timbra_voice::manifest::{MAX_SPEAKERS, Manifest};
 
 use crate::config::WrongArgument;
@@ -26,6 +27,9 @@ enum Column {
     Formant,
     ClusterRatio,
     LoudnessMatch,
+    AutoF0,
+    F0Smoothing,
+    NoiseScale,
     Gain,
     DryWet,
 }
@@ -43,7 +47,8 @@ impl Timeline {
     ///
     /// The first line names the columns: `time_s` first, then any of the
     /// voice's speakers and `pitch`, `formant`, `cluster-ratio`,
-    /// `loudness-match`, `gain`, `dry-wet`. With a speaker among the columns,
+    /// `loudness-match`, `auto-f0`, `f0-smoothing`, `noise-scale`, `gain`,
+    /// `dry-wet`. With a speaker among the columns,
     /// the ones that are not have weight 0. Empty lines and lines starting
     /// with `#` are passed over.
     ///
@@ -142,11 +147,14 @@ fn column(name: &str, manifest: &Manifest) -> Result<Column> {
         "formant" => Column::Formant,
         "cluster-ratio" => Column::ClusterRatio,
         "loudness-match" => Column::LoudnessMatch,
+        "auto-f0" => Column::AutoF0,
+        "f0-smoothing" => Column::F0Smoothing,
+        "noise-scale" => Column::NoiseScale,
         "gain" => Column::Gain,
         "dry-wet" => Column::DryWet,
         _ => bail!(
-            "the column \"{name}\" is neither a speaker ({}) nor pitch, formant, cluster-ratio, loudness-match, gain \
-             or dry-wet",
+            "the column \"{name}\" is neither a speaker ({}) nor pitch, formant, cluster-ratio, loudness-match, \
+             auto-f0, f0-smoothing, noise-scale, gain or dry-wet",
             speaker_names(manifest)
         ),
     })
@@ -159,6 +167,9 @@ fn put(column: Column, value: f32, controls: &mut Controls) -> Result<()> {
         Column::Formant => (&mut controls.formant_semitones, -12.0, 12.0),
         Column::ClusterRatio => (&mut controls.cluster_ratio, 0.0, 1.0),
         Column::LoudnessMatch => (&mut controls.loudness_match, 0.0, 1.0),
+        Column::AutoF0 => (&mut controls.auto_f0, 0.0, 1.0),
+        Column::F0Smoothing => (&mut controls.f0_smoothing_ms, 0.0, MAX_F0_SMOOTHING_MS),
+        Column::NoiseScale => (&mut controls.noise_scale, 0.0, MAX_NOISE_SCALE),
         Column::Gain => (&mut controls.output_gain_db, -60.0, 12.0),
         Column::DryWet => (&mut controls.dry_wet, 0.0, 1.0),
     };

@@ -1,0 +1,147 @@
+//! Voices whose output is what steers them.
+
+use std::sync::Arc;
+
+use timbra_engine::LoadedVoice;
+use timbra_voice::identity::IdentityVoice;
+use timbra_voice::manifest::{GraphSpec, StepSpec};
+use timbra_voice::onnx_writer::{Attr, GraphBuilder};
+use timbra_voice::package::{self, Form};
+
+/// Channels of the prior's noise: their mean square says its level to about 1 %.
+pub const NOISE_CHANNELS: usize = 4096;
+/// The voice's own noise scale.
+pub const NOISE_SCALE: f32 = 0.4;
+
+/// What is heard, at 16 kHz.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shows {
+    /// F0 in kilohertz.
+    F0,
+    /// Where F0 comes from.
+    AutoF0,
+    /// The level of the prior's noise.
+    PriorNoise,
+    /// Noise of one level, whatever is sung.
+    SourceNoise,
+}
+
+/// A voice in steps, and how they are.
+#[derive(Debug, Clone, Copy)]
+pub struct Shown {
+    pub shows: Shows,
+    /// Frames by which the content lags the audio.
+    pub encoder_lookahead_frames: usize,
+    pub frame_samples: usize,
+    /// Frames of a step, and those it sees ahead; at least one.
+    pub step: (usize, usize),
+}
+
+impl Shown {
+    pub fn load(self, test: &str) -> Arc<LoadedVoice> {
+        LoadedVoice::load(&self.write(test), &[]).unwrap()
+    }
+
+    pub fn write(self, test: &str) -> std::path::PathBuf {
+        let path = super::folder(test).join("shown.timbra");
+        let (mut manifest, mut files) = IdentityVoice {
+            lookahead_frames: self.encoder_lookahead_frames,
+            ..IdentityVoice::default()
+        }
+        .parts();
+        let (frames, lookahead_frames) = self.step;
+        let input = match self.shows {
+            Shows::F0 => "f0_hz",
+            Shows::AutoF0 => "auto_f0",
+            Shows::PriorNoise => "prior_noise",
+            Shows::SourceNoise => "noise",
+        };
+        let step = StepSpec {
+            frame_samples: self.frame_samples,
+            frames,
+            lookahead_frames,
+            delay_samples: 0,
+            noise_channels: if self.shows == Shows::PriorNoise {
+                NOISE_CHANNELS
+            } else {
+                0
+            },
+            noise_scale: NOISE_SCALE,
+            source_noise_scale: 1.0,
+            continuous_f0: true,
+        };
+        manifest.delay_samples = step.lag_samples();
+        manifest.step = Some(step);
+        manifest.receptive_field_frames =
+            2 + (frames + lookahead_frames) * self.frame_samples / 160;
+        manifest.synthesis = GraphSpec {
+            file: "synthesis.onnx".to_owned(),
+            inputs: ["content", input, "lookahead_frames"]
+                .map(str::to_owned)
+                .into(),
+            outputs: vec!["audio".to_owned()],
+            states: Vec::new(),
+        };
+        files.insert("synthesis.onnx".to_owned(), self.graph(input));
+        package::write_voice(&path, &manifest, &files, Form::File).unwrap();
+        path
+    }
+
+    fn graph(self, input: &str) -> Vec<u8> {
+        let mut graph = GraphBuilder::new("shown");
+        let (frames, _) = self.step;
+        graph.input("content", &[1.into(), "T".into(), 160.into()]);
+        graph.input("lookahead_frames", &[1.into(), 1.into()]);
+        graph.output("audio", &[1.into(), "samples".into()]);
+        let zero = graph.f32s(&[1], &[0.0]);
+        let line = graph.i64s(&[1, -1]);
+        let unheard = vec![Attr::Ints("axes", vec![2]), Attr::Int("keepdims", 0)];
+        let unheard = graph.op("ReduceMean", &["content"], unheard);
+        let unheard = graph.op("Mul", &[&unheard, &zero], vec![]);
+        let cut = |graph: &mut GraphBuilder, of: &str, from: usize, to: usize| {
+            let (from, to) = (graph.i64s(&[from as i64]), graph.i64s(&[to as i64]));
+            let axis = graph.i64s(&[1]);
+            graph.op("Slice", &[of, &from, &to, &axis], vec![])
+        };
+        if self.shows == Shows::SourceNoise {
+            graph.input(input, &[1.into(), "samples_in".into()]);
+            let tenth = graph.f32s(&[1], &[0.1]);
+            let noise = cut(&mut graph, input, 0, frames * self.frame_samples);
+            let noise = graph.op("Mul", &[&noise, &tenth], vec![]);
+            let first = cut(&mut graph, &unheard, 0, 1);
+            graph.node("Add", &[&noise, &first], &["audio"], vec![]);
+            return graph.finish();
+        }
+        let value = match self.shows {
+            Shows::PriorNoise => {
+                graph.input(input, &[1.into(), "T".into(), NOISE_CHANNELS.into()]);
+                let power = graph.op("Mul", &[input, input], vec![]);
+                let mean = vec![Attr::Ints("axes", vec![2]), Attr::Int("keepdims", 0)];
+                let power = graph.op("ReduceMean", &[&power], mean);
+                graph.op("Sqrt", &[&power], vec![])
+            }
+            shows => {
+                graph.input(input, &[1.into(), "T".into()]);
+                let scale = if shows == Shows::F0 { 0.001 } else { 1.0 };
+                let scale = graph.f32s(&[1], &[scale]);
+                graph.op("Mul", &[input, &scale], vec![])
+            }
+        };
+        let value = graph.op("Add", &[&value, &unheard], vec![]);
+        // From one frame to the next on a straight line.
+        let column = graph.i64s(&[1, -1, 1]);
+        let ends = [0, 1].map(|first| {
+            let end = cut(&mut graph, &value, first, first + frames);
+            graph.op("Reshape", &[&end, &column], vec![])
+        });
+        let share: Vec<f32> = (0..self.frame_samples)
+            .map(|n| n as f32 / self.frame_samples as f32)
+            .collect();
+        let share = graph.f32s(&[1, 1, self.frame_samples], &share);
+        let way = graph.op("Sub", &[&ends[1], &ends[0]], vec![]);
+        let way = graph.op("Mul", &[&way, &share], vec![]);
+        let level = graph.op("Add", &[&ends[0], &way], vec![]);
+        graph.node("Reshape", &[&level, &line], &["audio"], vec![]);
+        graph.finish()
+    }
+}

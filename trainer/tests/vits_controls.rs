@@ -1,0 +1,283 @@
+//! Every control of an imported voice does what it says, in the program as in the engine.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use support::{
+    Folder, assert_fails, assert_succeeds, float_wav, read_wav, runtime_is_there, said, song,
+    trainer, write_voice,
+};
+use timbra_engine::offline::{convert, load_voice};
+use timbra_engine::{ClusterMethod, Controls, LoadedVoice};
+use timbra_trainer::commands::import::{self, Args, Content};
+use timbra_voice::identity::IdentityVoice;
+use timbra_voice::onnx_writer::{Attr, GraphBuilder};
+use timbra_voice::package::{self, Form, VoicePackage, sha256_hex};
+use timbra_voice::tables::{self, Table};
+
+/// Content channels of the small voice.
+const CHANNELS: usize = 12;
+const RATE_HZ: u32 = 16_000;
+
+/// An encoder that gives numbers that follow the audio, as wide as the small voice wants them.
+fn write_small_encoder(path: &Path) {
+    let (mut manifest, mut files) = IdentityVoice {
+        lookahead_frames: 5,
+        ..Default::default()
+    }
+    .encoder_parts();
+    let encoder = &mut manifest.encoder;
+    let samples = 5 * 160;
+    let mut graph = GraphBuilder::new("content");
+    graph.input("audio", &[1.into(), "samples".into()]);
+    graph.input("history", &[1.into(), samples.into()]);
+    graph.output("content", &[1.into(), "T".into(), CHANNELS.into()]);
+    graph.output("history_next", &[1.into(), samples.into()]);
+    let axis = vec![Attr::Int("axis", 1)];
+    let joined = graph.op("Concat", &["history", "audio"], axis);
+    let (start, cut) = (graph.i64s(&[0]), graph.i64s(&[-(samples as i64)]));
+    let (end, along) = (graph.i64s(&[i64::MAX]), graph.i64s(&[1]));
+    graph.node(
+        "Slice",
+        &[&joined, &cut, &end, &along],
+        &["history_next"],
+        vec![],
+    );
+    let late = graph.op("Slice", &[&joined, &start, &cut, &along], vec![]);
+    let shape = graph.i64s(&[1, -1, 160]);
+    let frames = graph.op("Reshape", &[&late, &shape], vec![]);
+    let weights: Vec<f32> = (0..160 * CHANNELS as u64)
+        .map(|n| timbra_dsp::noise::uniform(3, n))
+        .collect();
+    let weights = graph.f32s(&[160, CHANNELS], &weights);
+    graph.node("MatMul", &[&frames, &weights], &["content"], vec![]);
+    let bytes = graph.finish();
+    encoder.id = "vec256l9".to_owned();
+    encoder.channels = CHANNELS;
+    encoder.sha256 = sha256_hex(&bytes);
+    files.insert(encoder.graph.file.clone(), bytes);
+    package::write_encoder(path, &manifest, &files, Form::File).unwrap();
+}
+
+/// The small voice of so-vits-svc with both kinds of tables.
+fn imported(folder: &Folder) -> PathBuf {
+    let encoder = folder.at("encoder.timbra");
+    write_small_encoder(&encoder);
+    let bare = folder.at("bare.timbra");
+    let checkpoint =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/sovits_fork/G_3.pth");
+    import::run(&Args {
+        checkpoint,
+        config: None,
+        output: bare.clone(),
+        name: None,
+        content: Content::Vec256l9,
+        clusters: None,
+        retrieval: None,
+        encoder: Some(encoder),
+        speakers: Vec::new(),
+        about: None,
+        step_frames: None,
+        lookahead_frames: None,
+    })
+    .unwrap();
+    let package = VoicePackage::read(&bare).unwrap();
+    let mut manifest = package.manifest.clone();
+    let mut files: BTreeMap<String, Vec<u8>> = manifest
+        .files
+        .keys()
+        .map(|name| (name.clone(), package.file(name).unwrap().to_vec()))
+        .collect();
+    for (name, seed) in [("clusters", 1), ("retrieval", 2)] {
+        let of_each: BTreeMap<String, Table> = manifest
+            .speakers
+            .iter()
+            .map(|speaker| {
+                let rows = 16;
+                let data = (0..rows * CHANNELS)
+                    .map(|n| timbra_dsp::noise::uniform(seed, n as u64))
+                    .collect();
+                let table = Table {
+                    rows,
+                    channels: CHANNELS,
+                    data,
+                };
+                (speaker.name.clone(), table)
+            })
+            .collect();
+        let file = format!("{name}.safetensors");
+        files.insert(file.clone(), tables::write(&of_each).unwrap());
+        if name == "clusters" {
+            manifest.clusters = Some(file);
+        } else {
+            manifest.retrieval = Some(file);
+        }
+    }
+    let path = folder.at("voice.timbra");
+    package::write_voice(&path, &manifest, &files, Form::File).unwrap();
+    path
+}
+
+fn sing(voice: &Arc<LoadedVoice>, song: &[f32], controls: Controls) -> Vec<f32> {
+    convert(voice, song, RATE_HZ, &|_| controls, &mut |_| {}).unwrap()
+}
+
+#[test]
+fn every_control_reaches_an_imported_voice() {
+    if !runtime_is_there() {
+        return;
+    }
+    let folder = Folder::new("vits-reaches");
+    let voice = load_voice(&imported(&folder)).unwrap();
+    let song = song(RATE_HZ, 2.0);
+    let own = Controls::default();
+    let plain = sing(&voice, &song, own);
+    assert!(plain == sing(&voice, &song, own), "the same again");
+    let mut mix = own.speaker_mix;
+    (mix[0], mix[1]) = (0.5, 0.5);
+    let turned = |change: &dyn Fn(&mut Controls)| {
+        let mut controls = own;
+        change(&mut controls);
+        controls
+    };
+    let cases: [(&str, Controls); 9] = [
+        ("cluster ratio", turned(&|c| c.cluster_ratio = 0.5)),
+        (
+            "retrieval",
+            turned(&|c| {
+                c.cluster_ratio = 0.5;
+                c.cluster_method = ClusterMethod::Retrieval;
+            }),
+        ),
+        ("speaker mix", turned(&|c| c.speaker_mix = mix)),
+        ("auto-F0", turned(&|c| c.auto_f0 = 1.0)),
+        ("noise scale", turned(&|c| c.noise_scale = 0.0)),
+        ("F0 smoothing", turned(&|c| c.f0_smoothing_ms = 60.0)),
+        ("pitch", turned(&|c| c.pitch_semitones = 5.0)),
+        ("loudness match", turned(&|c| c.loudness_match = 1.0)),
+        ("seed", turned(&|c| c.seed = 1)),
+    ];
+    let mut sounds = vec![("nothing", plain.clone())];
+    for (name, controls) in cases {
+        let sound = sing(&voice, &song, controls);
+        assert!(sound.iter().all(|sample| sample.is_finite()), "{name}");
+        for (other, before) in &sounds {
+            assert!(sound != *before, "{name} sounds as {other}");
+        }
+        sounds.push((name, sound));
+    }
+    let formant = turned(&|c| c.formant_semitones = 5.0);
+    assert!(sing(&voice, &song, formant) == plain, "it has no formants");
+}
+
+#[test]
+fn the_program_and_its_timelines_make_what_the_engine_makes() {
+    if !runtime_is_there() {
+        return;
+    }
+    let folder = Folder::new("vits-program");
+    let path = imported(&folder);
+    let voice = load_voice(&path).unwrap();
+    let song = song(RATE_HZ, 1.5);
+    let (input, out, csv) = (
+        folder.at("in.wav"),
+        folder.at("out.wav"),
+        folder.at("time.csv"),
+    );
+    float_wav(&input, RATE_HZ, &[&song]);
+    let run = |more: &[&str]| {
+        let mut arguments = vec!["convert", input.to_str().unwrap()];
+        arguments.extend(["-o", out.to_str().unwrap()]);
+        arguments.extend(["--voice", path.to_str().unwrap()]);
+        arguments.extend(more);
+        trainer(&arguments)
+    };
+    let mut speaker_mix = [0.0; 8];
+    (speaker_mix[0], speaker_mix[1]) = (0.5, 0.5);
+    let controls = Controls {
+        auto_f0: 1.0,
+        f0_smoothing_ms: 30.0,
+        noise_scale: 0.5,
+        loudness_match: 0.25,
+        cluster_ratio: 0.25,
+        cluster_method: ClusterMethod::Retrieval,
+        speaker_mix,
+        ..Controls::default()
+    };
+    let expected = sing(&voice, &song, controls);
+    let common = [
+        "--cluster-ratio",
+        "0.25",
+        "--cluster-method",
+        "retrieval",
+        "--mix",
+        "one=1,two=1",
+        "--loudness-match",
+        "0.25",
+    ];
+    let mut arguments = common.to_vec();
+    arguments.extend(["--auto-f0", "--f0-smoothing", "30", "--noise-scale", "0.5"]);
+    let output = run(&arguments);
+    assert_succeeds(&output);
+    assert!(!said(&output).contains("does nothing"), "{}", said(&output));
+    assert!(read_wav(&out).1[0] == expected, "with options");
+
+    fs::write(
+        &csv,
+        "time_s,auto-f0,f0-smoothing,noise-scale\n0,1,30,0.5\n",
+    )
+    .unwrap();
+    let mut arguments = common.to_vec();
+    arguments.extend(["--timeline", csv.to_str().unwrap()]);
+    assert_succeeds(&run(&arguments));
+    assert!(read_wav(&out).1[0] == expected, "with a timeline");
+
+    for (option, value, words) in [
+        ("--noise-scale", "2.5", ["--noise-scale is 2.5", "0 to 2"]),
+        ("--f0-smoothing", "-1", ["--f0-smoothing is -1", "0 to 100"]),
+    ] {
+        assert_fails(&run(&[option, value]), 2, &words);
+    }
+    fs::write(&csv, "time_s,noise-scale\n0,3\n").unwrap();
+    let output = run(&["--timeline", csv.to_str().unwrap()]);
+    assert_fails(&output, 1, &["line 2", "3 is outside of 0 to 2"]);
+}
+
+#[test]
+fn a_voice_without_the_part_is_named_with_the_option() {
+    if !runtime_is_there() {
+        return;
+    }
+    let folder = Folder::new("vits-lacks");
+    let (input, out, voice) = (
+        folder.at("in.wav"),
+        folder.at("out.wav"),
+        folder.at("voice.timbra"),
+    );
+    write_voice(&voice, |_, _| {});
+    float_wav(&input, RATE_HZ, &[&song(RATE_HZ, 0.3)]);
+    let output = trainer(&[
+        "convert",
+        input.to_str().unwrap(),
+        "-o",
+        out.to_str().unwrap(),
+        "--voice",
+        voice.to_str().unwrap(),
+        "--auto-f0",
+        "--noise-scale",
+        "0.5",
+    ]);
+    assert_succeeds(&output);
+    for words in [
+        "no F0 decoder; --auto-f0 does nothing",
+        "no noise of a prior; --noise-scale does nothing",
+    ] {
+        assert!(said(&output).contains(words), "{}", said(&output));
+    }
+}
