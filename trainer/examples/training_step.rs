@@ -58,7 +58,9 @@ fn main() {
         held_out: false,
     };
     let maker = BatchMaker::new(Arc::new(vec![clip]), &config).unwrap();
-    let batches: Vec<_> = (0..=steps as u64).map(|step| maker.batch(step)).collect();
+    let batches: Vec<_> = (0..=steps as u64)
+        .map(|step| maker.batch(step, (0, 1)))
+        .collect();
     with_backend!(backend, |B, device| {
         let mut stepper = Stepper::<Autodiff<B>>::new(&config, &Base::default(), &device).unwrap();
         let mut watch = Watch::default();

@@ -11,6 +11,7 @@
 //! | [`start`] | the first weights: random, or of an imported base |
 //! | [`held_out`] | similarity, F0 and words on recordings it does not learn from |
 //! | [`stepper`] | one step of the critics and of the voice |
+//! | [`peers`] | several devices that take steps together |
 //! | [`fit`] | the training loop |
 //! | [`watch`] | notices when a training fails, and when it is done |
 //! | [`checkpoints`] | what is saved, and what becomes of it: voices, smaller files, mixtures |
@@ -23,6 +24,7 @@ pub mod fit;
 pub mod held_out;
 pub mod losses;
 pub mod network;
+pub mod peers;
 pub mod spectrum;
 pub mod start;
 pub mod stepper;

@@ -57,6 +57,7 @@ fn published() -> VitsSpec {
         loudness: false,
         auto_f0: true,
         depthwise: false,
+        continuous_f0: true,
         row_above: 0,
         spectrum_bins: 1025,
         posterior_layers: PUBLISHED_POSTERIOR_LAYERS,

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use burn::backend::Autodiff;
+use burn::tensor::backend::{DeviceId, DeviceOps};
 use timbra_engine::Encoder;
 
 use crate::backend::BackendName;
@@ -87,6 +88,10 @@ pub struct Args {
     /// Seed of sampling and augmentation
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub seed: u64,
+
+    /// vits: how many devices of the backend take steps together, each with a batch of its own
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub devices: u16,
 
     /// What to compute on
     #[arg(long, value_enum, default_value_t)]
@@ -181,9 +186,20 @@ fn vits(args: &Args, work: &WorkFolder, dataset: &Dataset) -> Result<()> {
         &work.training(),
         &config,
         &base,
-        &device
+        &several(&device, args.devices)
     )
     .map(drop))
+}
+
+/// `count` devices of the kind of `first`, by number.
+fn several<D: DeviceOps>(first: &D, count: u16) -> Vec<D> {
+    if count <= 1 {
+        return vec![first.clone()];
+    }
+    let kind = first.id().type_id;
+    (0..count)
+        .map(|index| D::from_id(DeviceId::new(kind, index)))
+        .collect()
 }
 
 /// The tensors of a checkpoint to begin with.

@@ -153,6 +153,7 @@ pub fn read(path: &Path, file: &TorchFile, weights: &StateDict) -> Result<RvcCon
         speaker_channels: number(16, "gin_channels", 16_384)?,
         rate_hz: number(17, "sr", 192_000)? as u32,
         decoder,
+        continuous_f0: false,
         row_above: COARSE_ROWS - 1,
         loudness: false,
         auto_f0: false,

@@ -228,6 +228,7 @@ fn parse(path: &Path, text: &str) -> Result<SovitsConfig, ConfigError> {
         auto_f0: model.use_automatic_f0_prediction.unwrap_or(true),
         depthwise: model.use_depthwise_conv,
         // Only 4.1 says which encoder it was trained with.
+        continuous_f0: true,
         row_above: match model.speech_encoder {
             Some(_) => 0,
             None => COARSE_ROWS - 1,

@@ -31,7 +31,7 @@ pub struct VitsBatch {
     pub speakers: Vec<usize>,
     /// `[B, C, T]`.
     pub content: Vec<f32>,
-    /// Hz, going on where there is no voice, `[B, 1, T]`.
+    /// Hz; where there is no voice going on or 0, as the voice wants it, `[B, 1, T]`.
     pub f0_hz: Vec<f32>,
     /// `[B, 1, T]`.
     pub voiced: Vec<f32>,
@@ -217,11 +217,11 @@ impl BatchMaker {
         })
     }
 
-    /// The batch of a step.
+    /// The batch that one of several devices takes in a step; one device is `(0, 1)`.
     #[must_use]
-    pub fn batch(&self, step: u64) -> VitsBatch {
+    pub fn batch(&self, step: u64, (device, devices): (u64, u64)) -> VitsBatch {
         let config = &self.config;
-        let mut random = Random::new(config.seed, step);
+        let mut random = Random::new(config.seed, step * devices + device);
         let mut place = random.below(self.weights.iter().sum());
         let bucket = self.weights.iter().position(|&weight| {
             let here = place < weight;
@@ -300,7 +300,9 @@ impl BatchMaker {
             };
             let voiced = part.f0_hz.iter().map(|&f0| f32::from(f0 > 0.0));
             batch.voiced.extend(padded(&mut { voiced }));
-            fill_unvoiced(&mut part.f0_hz);
+            if spec.continuous_f0 {
+                fill_unvoiced(&mut part.f0_hz);
+            }
             batch.f0_hz.extend(padded(&mut part.f0_hz.iter().copied()));
             let loudness = part.loudness_db.iter().map(|&db| amplitude(db));
             batch.loudness.extend(padded(&mut { loudness }));
@@ -324,11 +326,11 @@ impl BatchMaker {
 
 /// Batches from `first_step` on, made ahead by a thread.
 #[must_use]
-pub fn stream(maker: BatchMaker, first_step: u64) -> Receiver<VitsBatch> {
+pub fn stream(maker: BatchMaker, first_step: u64, device: (u64, u64)) -> Receiver<VitsBatch> {
     let (sender, receiver) = sync_channel(2);
     std::thread::spawn(move || {
         for step in first_step.. {
-            if sender.send(maker.batch(step)).is_err() {
+            if sender.send(maker.batch(step, device)).is_err() {
                 return;
             }
         }
@@ -424,8 +426,8 @@ mod tests {
         let maker = BatchMaker::new(Arc::new(clips), &config).unwrap();
         let (mut second, mut short) = (0, 0);
         for step in 0..40 {
-            let batch = maker.batch(step);
-            assert_eq!(batch.audio, maker.batch(step).audio);
+            let batch = maker.batch(step, (0, 1));
+            assert_eq!(batch.audio, maker.batch(step, (0, 1)).audio);
             let (low, high) = (batch.lengths.iter().min(), batch.lengths.iter().max());
             assert!(high.unwrap() - low.unwrap() <= config.frames / BUCKETS);
             second += batch

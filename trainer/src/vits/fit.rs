@@ -12,6 +12,7 @@ use super::batch::{BatchMaker, stream};
 use super::checkpoints::{VOICE_FILE, VitsPosition};
 use super::config::VitsFitConfig;
 use super::held_out::{HeldOut, Measures};
+use super::peers::join;
 use super::stepper::{Base, STEP_COLUMNS, StepFigures, Stepper};
 use super::watch::{Reading, Watch};
 use crate::training::checkpoint::{Checkpoints, module_bytes, read_position};
@@ -29,7 +30,8 @@ const HELD_OUT_COLUMNS: [&str; 7] = [
     "score",
 ];
 
-/// Trains until `config.steps`, going on from the newest checkpoint in `work`; returns that of the last step.
+/// Trains until `config.steps` on one or several devices, going on from the newest checkpoint in `work`; returns that of the
+/// last step.
 ///
 /// # Errors
 /// Files cannot be read or written, there is nothing to train on, or the gradients stop being numbers.
@@ -39,8 +41,10 @@ pub fn fit<B: AutodiffBackend>(
     work: &Path,
     config: &VitsFitConfig,
     base: &Base,
-    device: &B::Device,
+    devices: &[B::Device],
 ) -> Result<PathBuf> {
+    let device = devices.first().cloned().unwrap_or_default();
+    let device = &device;
     let spec = &config.network;
     let clips = Arc::new(clips);
     let Some(maker) = BatchMaker::new(Arc::clone(&clips), config) else {
@@ -92,7 +96,8 @@ pub fn fit<B: AutodiffBackend>(
         .collect();
     let mut figures = Figures::open(&work.join("figures.csv"), &columns)?;
     let held_out = HeldOut::<B::InnerBackend>::new(&clips, spec, encoder, device)?;
-    let batches = stream(maker, position.step);
+    join(&mut stepper, &maker, devices, position.step..config.steps)?;
+    let batches = stream(maker, position.step, (0, devices.len().max(1) as u64));
     let progress = bar(config.steps, "steps");
     progress.set_position(position.step);
     let (started, seconds_before) = (Instant::now(), position.seconds);

@@ -157,7 +157,9 @@ pub fn sing<B: Backend>(
     let frames = part.f0_hz.len();
     let row = |values: Vec<f32>| from_vec::<B, 3>(values, [1, 1, frames], device);
     let mut f0_hz = part.f0_hz.clone();
-    super::batch::fill_unvoiced(&mut f0_hz);
+    if spec.continuous_f0 {
+        super::batch::fill_unvoiced(&mut f0_hz);
+    }
     let voiced = part.f0_hz.iter().map(|&f0| f32::from(f0 > 0.0)).collect();
     let loudness = part
         .loudness_db

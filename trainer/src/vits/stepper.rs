@@ -15,6 +15,7 @@ use super::config::VitsFitConfig;
 use super::critics::Critics;
 use super::losses::{KL_WEIGHT, MAPS_WEIGHT, MEL_WEIGHT, judge, persuade};
 use super::network::VitsNetwork;
+use super::peers::Share;
 use super::spectrum::LogMel;
 use super::start::WarmStart;
 use super::watch::Watch;
@@ -59,6 +60,8 @@ pub struct Stepper<B: AutodiffBackend> {
     pub average: VitsVoice<B::InnerBackend>,
     optimizer: OptimizerAdaptor<AdamW, VitsNetwork<B>, B>,
     critic_optimizer: OptimizerAdaptor<AdamW, Critics<B>, B>,
+    /// Averages gradients with those of other devices.
+    share: Option<Share>,
 }
 
 impl<B: AutodiffBackend> Stepper<B> {
@@ -99,7 +102,37 @@ impl<B: AutodiffBackend> Stepper<B> {
             critics,
             optimizer: optimizer.init(),
             critic_optimizer: optimizer.init(),
+            share: None,
         })
+    }
+
+    /// The same on another device.
+    #[must_use]
+    pub fn on(&self, device: &B::Device) -> Self {
+        let spec = &self.config.network;
+        Self {
+            config: self.config.clone(),
+            mel: LogMel::new(spec.rate_hz, spec.hop_samples(), device),
+            device: device.clone(),
+            network: self.network.clone().fork(device),
+            critics: self.critics.clone().fork(device),
+            average: self.average.clone().fork(device),
+            optimizer: self.optimizer.clone(),
+            critic_optimizer: self.critic_optimizer.clone(),
+            share: None,
+        }
+    }
+
+    /// Has every gradient averaged with those of other devices from now on.
+    pub fn share_by(&mut self, share: Share) {
+        self.share = Some(share);
+    }
+
+    fn shared(&self, gradients: GradientsParams) -> Result<GradientsParams> {
+        match &self.share {
+            Some(share) => share(gradients),
+            None => Ok(gradients),
+        }
     }
 
     /// Where the checkpoint in `folder` stands.
@@ -191,7 +224,8 @@ impl<B: AutodiffBackend> Stepper<B> {
             total = total + verdict + maps.mul_scalar(MAPS_WEIGHT);
         }
         if let Some(loss) = judged {
-            let mut gradients = GradientsParams::from_grads(loss.backward(), &self.critics);
+            let gradients = GradientsParams::from_grads(loss.backward(), &self.critics);
+            let mut gradients = self.shared(gradients)?;
             let norm = bound_norm(&mut gradients, &self.critics, config.most_gradient);
             figures[7] = f64::from(norm);
             if watch.may_step(norm, done).map_err(|what| anyhow!(what))? {
@@ -199,7 +233,8 @@ impl<B: AutodiffBackend> Stepper<B> {
                 self.critics = self.critic_optimizer.step(rate, critics, gradients);
             }
         }
-        let mut gradients = GradientsParams::from_grads(total.backward(), &self.network);
+        let gradients = GradientsParams::from_grads(total.backward(), &self.network);
+        let mut gradients = self.shared(gradients)?;
         let norm = bound_norm(&mut gradients, &self.network, config.most_gradient);
         figures[6] = f64::from(norm);
         let mut taken = false;

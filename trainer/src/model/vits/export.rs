@@ -50,7 +50,7 @@ impl Exported {
             noise_channels: spec.inter_channels,
             noise_scale,
             source_noise_scale: 1.0,
-            continuous_f0: spec.prenet == Prenet::SoVits,
+            continuous_f0: spec.continuous_f0,
         }
     }
 }

@@ -113,6 +113,9 @@ pub struct VitsSpec {
     pub auto_f0: bool,
     /// Convolutions are split into depth-wise and point-wise ones.
     pub depthwise: bool,
+    /// F0 goes on where there is no voice; else it is 0 there and the source is noise.
+    #[serde(default = "continuous")]
+    pub continuous_f0: bool,
     /// Row of the embedding of F0 for what is above its range: the last one, but 0 in so-vits-svc 4.1.
     pub row_above: usize,
     /// Bins of the linear spectrogram the posterior encoder sees.
@@ -126,6 +129,11 @@ pub struct VitsSpec {
 
 /// Layers of the posterior encoder of every published voice.
 pub const PUBLISHED_POSTERIOR_LAYERS: usize = 16;
+
+/// so-vits-svc bridges what is unvoiced.
+fn continuous() -> bool {
+    true
+}
 
 fn published_posterior_layers() -> usize {
     PUBLISHED_POSTERIOR_LAYERS
