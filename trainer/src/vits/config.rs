@@ -208,6 +208,10 @@ pub struct VitsFitConfig {
     pub warm_up_steps: u64,
     /// How it falls.
     pub schedule: Schedule,
+    /// Steps over which the weight of the divergence rises to its own: at full weight from the first step on, a fresh
+    /// posterior collapses onto the prior before the decoder has learned to listen to it.
+    #[serde(default)]
+    pub divergence_steps: u64,
     /// First step of the critics; from `steps` on, never.
     pub critics_from: u64,
     /// Longest gradient.
@@ -225,6 +229,17 @@ pub struct VitsFitConfig {
 }
 
 impl VitsFitConfig {
+    /// Weight of the divergence after `done` steps, as a share of its own.
+    #[must_use]
+    pub fn divergence_share(&self, done: u64) -> f32 {
+        if done >= self.divergence_steps {
+            return 1.0;
+        }
+        // Quadratic: long low, and never nothing, so that prior and posterior know of each other.
+        let share = (done + 1) as f32 / self.divergence_steps as f32;
+        (share * share).max(0.01)
+    }
+
     /// The settings of a size. Published: Kim et al., VITS (2106.06103) and the so-vits-svc 4.1 template; learning rate
     /// and schedule of `tiny` by trial on a CPU.
     #[must_use]
@@ -247,6 +262,7 @@ impl VitsFitConfig {
                     steps: 1_000,
                 }
             },
+            divergence_steps: if tiny { 2_000 } else { 0 },
             critics_from: if tiny { 2_000 } else { 0 },
             most_gradient: 1_000.0,
             average_steps: if tiny { 300 } else { 1_000 },
@@ -276,6 +292,25 @@ mod tests {
             spec.check().unwrap();
             assert_eq!(spec.hop_samples() * 100, rate_hz as usize);
         }
+    }
+
+    #[test]
+    fn the_divergence_gains_weight_slowly() {
+        let shape = VoiceShape {
+            content_channels: 64,
+            speakers: 1,
+            rate_hz: 24_000,
+            loudness: true,
+            auto_f0: false,
+        };
+        let config = VitsFitConfig {
+            divergence_steps: 100,
+            ..VitsFitConfig::standard(Size::Tiny, spec(Size::Tiny, shape).unwrap())
+        };
+        let shares: Vec<f32> = [0, 49, 99, 100, 5000]
+            .map(|n| config.divergence_share(n))
+            .to_vec();
+        assert_eq!(shares, [0.01, 0.25, 1.0, 1.0, 1.0]);
     }
 
     #[test]

@@ -206,7 +206,10 @@ impl<B: AutodiffBackend> Stepper<B> {
         let mut figures = [0.0; STEP_COLUMNS.len()];
         figures[0] = value(&distance);
         figures[1] = value(&pass.divergence);
-        let mut total = distance.mul_scalar(MEL_WEIGHT) + pass.divergence.mul_scalar(KL_WEIGHT);
+        let mut total = distance.mul_scalar(MEL_WEIGHT)
+            + pass
+                .divergence
+                .mul_scalar(KL_WEIGHT * config.divergence_share(done));
         if let Some(f0) = pass.f0 {
             figures[2] = value(&f0);
             total = total + f0;
