@@ -13,7 +13,7 @@ use safetensors::tensor::{Dtype, TensorView};
 use support::{Folder, runtime_is_there};
 use timbra_engine::offline::convert;
 use timbra_engine::{Controls, LoadedVoice};
-use timbra_trainer::commands::import::{self, Args, Content};
+use timbra_trainer::commands::import::{self, Args, Content, Kept};
 use timbra_trainer::model::hubert::{Hubert, HubertSpec};
 use timbra_trainer::model::vits::weights::{RandomStart, Start, WeightError, WeightSource};
 use timbra_trainer::random::Random;
@@ -38,6 +38,9 @@ fn args(checkpoint: PathBuf, output: PathBuf) -> Args {
         about: None,
         step_frames: None,
         lookahead_frames: None,
+        precision: Kept::F32,
+        measure_on: None,
+        without_auto_f0: false,
     }
 }
 

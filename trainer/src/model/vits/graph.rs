@@ -304,17 +304,24 @@ impl<B: Backend> WriteGraph<B> {
 
     /// A settled value with nothing before the first sample of the stream.
     fn begun(&mut self, x: &Node) -> String {
-        let delay = x.delay();
-        if delay == 0 {
-            return x.name.clone();
-        }
-        let Some(missing) = self.before(x.unit, delay as i64) else {
+        let (unit, delay) = (x.unit, x.delay());
+        let Some(counting) = self.counting.as_ref().filter(|_| delay > 0) else {
             return x.name.clone();
         };
-        let numbers = self.numbers(false, x.unit, 0);
-        let mask = self.once(&format!("begun {} {delay}", x.unit), |this| {
-            let there = this.op("GreaterOrEqual", &[&numbers, &missing], vec![]);
-            this.op("Cast", &[&there], vec![Attr::Int("to", 1)])
+        // Whole numbers in float32: exact up to 2²⁴, and past every delay from there on.
+        let position = counting.position.clone();
+        let numbers = self.numbers(false, unit, 0);
+        let line = self.once(&format!("line {unit}"), |this| {
+            let samples = this.ints(&[unit as i64]);
+            let before = this.op("Mul", &[&position, &samples], vec![]);
+            let place = this.op("Add", &[&numbers, &before], vec![]);
+            this.op("Cast", &[&place], vec![Attr::Int("to", 1)])
+        });
+        let mask = self.once(&format!("begun {unit} {delay}"), |this| {
+            let last_missing = this.scalar((delay - 1) as f32);
+            let (zero, one) = (this.scalar(0.0), this.scalar(1.0));
+            let since = this.op("Sub", &[&line, &last_missing], vec![]);
+            this.op("Clip", &[&since, &zero, &one], vec![])
         });
         self.op("Mul", &[&x.name, &mask], vec![])
     }
