@@ -20,8 +20,8 @@ use crate::onnx::{Graph, GraphShape, Slot};
 /// Frames of a step of a voice's graph in which whole clips are converted, and of the future it sees: as far as flow and
 /// prior look, and few beside those it makes, since they are computed twice. More of them outgrow a processor's memory.
 const CLIP_STEP: (usize, usize) = (128, 32);
-/// The same of an encoder's graph: one second of the future.
-const CLIP_ENCODER_STEP: (usize, usize) = (100, 50);
+/// The same of an encoder's graph; together two seconds, the most a manifest may say.
+const CLIP_ENCODER_STEP: (usize, usize) = (70, 30);
 /// Threads beyond which a graph of one clip gains little.
 const MOST_CLIP_THREADS: usize = 8;
 
@@ -147,12 +147,25 @@ impl LoadedVoice {
         })
     }
 
-    /// As [`Self::load`], for whole clips: graphs that take several frames take long steps and see as much of the future as
-    /// they can use, on all cores. Others are as they are played.
+    /// As [`Self::load`], for whole clips: graphs that take steps take long ones and see as much of the future as they can
+    /// use, on all cores. Voices that do not, or whose graphs know no steps but their own, are as they are played.
     ///
     /// # Errors
     /// As [`Self::load`].
     pub fn load_for_clips(path: &Path, folders: &[PathBuf]) -> Result<Arc<Self>, EngineError> {
+        if package::read_manifest(path)?.0.step.is_none() {
+            return Self::load(path, folders);
+        }
+        match Self::in_long_steps(path, folders) {
+            Ok(voice) => Ok(Arc::new(voice)),
+            Err(error) => {
+                tracing::debug!("{}: taking its own steps: {error}", path.display());
+                Self::load(path, folders)
+            }
+        }
+    }
+
+    fn in_long_steps(path: &Path, folders: &[PathBuf]) -> Result<Self, EngineError> {
         let mut package = VoicePackage::read(path)?;
         let threads = std::thread::available_parallelism()
             .map_or(1, std::num::NonZero::get)
@@ -162,7 +175,7 @@ impl LoadedVoice {
             (step.frames, step.lookahead_frames) = CLIP_STEP;
             package.manifest.delay_samples = step.lag_samples();
         }
-        Self::from_package(package, encoder, threads).map(Arc::new)
+        Self::from_package(package, encoder, threads)
     }
 
     fn from_package(
@@ -205,8 +218,6 @@ impl LoadedVoice {
             output: Slot::new("audio", &[1, made]),
             states: manifest.synthesis.states.clone(),
         };
-        // Small graphs of one frame gain nothing from more.
-        let threads = if manifest.step.is_some() { threads } else { 1 };
         let synthesis = Graph::load_on(shape, package.synthesis_graph(), threads)?;
         Ok(Self {
             clusters: package.clusters()?,
@@ -295,9 +306,6 @@ fn encoder_for_clips(
     folders: &[PathBuf],
     threads: usize,
 ) -> Result<Arc<Encoder>, EngineError> {
-    if voice.manifest.step.is_none() {
-        return encoder_of(voice, folders);
-    }
     with_encoder(voice, folders, |spec, graph| {
         let mut spec = spec.clone();
         let Some(step) = &mut spec.step else {
