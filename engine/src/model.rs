@@ -17,6 +17,14 @@ use crate::error::EngineError;
 use crate::latency::VoiceTiming;
 use crate::onnx::{Graph, GraphShape, Slot};
 
+/// Frames of a step of a voice's graph in which whole clips are converted, and of the future it sees: as far as flow and
+/// prior look, and few beside those it makes, since they are computed twice. More of them outgrow a processor's memory.
+const CLIP_STEP: (usize, usize) = (128, 32);
+/// The same of an encoder's graph; together two seconds, the most a manifest may say.
+const CLIP_ENCODER_STEP: (usize, usize) = (70, 30);
+/// Threads beyond which a graph of one clip gains little.
+const MOST_CLIP_THREADS: usize = 8;
+
 /// Things in memory by hash.
 type Registry<T> = Mutex<Option<HashMap<String, Weak<T>>>>;
 
@@ -65,6 +73,14 @@ impl Encoder {
     /// # Errors
     /// The graph is not what `spec` says.
     pub fn from_graph(spec: &EncoderSpec, graph: &[u8]) -> Result<Arc<Self>, EngineError> {
+        Self::on_threads(spec, graph, 1)
+    }
+
+    fn on_threads(
+        spec: &EncoderSpec,
+        graph: &[u8],
+        threads: usize,
+    ) -> Result<Arc<Self>, EngineError> {
         let mut inputs = vec![Slot::new("audio", &[1, spec.hop_samples])];
         let mut frames = 1;
         if let Some(step) = &spec.step {
@@ -88,7 +104,7 @@ impl Encoder {
         };
         Ok(Arc::new(Self {
             spec: spec.clone(),
-            graph: Graph::load(shape, graph)?,
+            graph: Graph::load_on(shape, graph, threads)?,
         }))
     }
 
@@ -125,12 +141,48 @@ impl LoadedVoice {
     pub fn load(path: &Path, folders: &[PathBuf]) -> Result<Arc<Self>, EngineError> {
         let (_, sha256) = package::read_manifest(path)?;
         shared(&VOICES, &sha256, || {
-            Self::from_package(VoicePackage::read(path)?, folders).map(Arc::new)
+            let package = VoicePackage::read(path)?;
+            let encoder = encoder_of(&package, folders)?;
+            Self::from_package(package, encoder, 1).map(Arc::new)
         })
     }
 
-    fn from_package(mut package: VoicePackage, folders: &[PathBuf]) -> Result<Self, EngineError> {
-        let encoder = encoder_of(&package, folders)?;
+    /// As [`Self::load`], for whole clips: graphs that take steps take long ones and see as much of the future as they can
+    /// use, on all cores. Voices that do not, or whose graphs know no steps but their own, are as they are played.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub fn load_for_clips(path: &Path, folders: &[PathBuf]) -> Result<Arc<Self>, EngineError> {
+        if package::read_manifest(path)?.0.step.is_none() {
+            return Self::load(path, folders);
+        }
+        match Self::in_long_steps(path, folders) {
+            Ok(voice) => Ok(Arc::new(voice)),
+            Err(error) => {
+                tracing::debug!("{}: taking its own steps: {error}", path.display());
+                Self::load(path, folders)
+            }
+        }
+    }
+
+    fn in_long_steps(path: &Path, folders: &[PathBuf]) -> Result<Self, EngineError> {
+        let mut package = VoicePackage::read(path)?;
+        let threads = std::thread::available_parallelism()
+            .map_or(1, std::num::NonZero::get)
+            .min(MOST_CLIP_THREADS);
+        let encoder = encoder_for_clips(&package, folders, threads)?;
+        if let Some(step) = &mut package.manifest.step {
+            (step.frames, step.lookahead_frames) = CLIP_STEP;
+            package.manifest.delay_samples = step.lag_samples();
+        }
+        Self::from_package(package, encoder, threads)
+    }
+
+    fn from_package(
+        mut package: VoicePackage,
+        encoder: Arc<Encoder>,
+        threads: usize,
+    ) -> Result<Self, EngineError> {
         // The one that was found says how far it looks ahead; the voice may not have known.
         package.manifest.encoder = encoder.spec().clone();
         let manifest = &package.manifest;
@@ -166,7 +218,7 @@ impl LoadedVoice {
             output: Slot::new("audio", &[1, made]),
             states: manifest.synthesis.states.clone(),
         };
-        let synthesis = Graph::load(shape, package.synthesis_graph())?;
+        let synthesis = Graph::load_on(shape, package.synthesis_graph(), threads)?;
         Ok(Self {
             clusters: package.clusters()?,
             retrieval: package.retrieval()?,
@@ -244,27 +296,54 @@ fn encoder_of(voice: &VoicePackage, folders: &[PathBuf]) -> Result<Arc<Encoder>,
     let any = spec.sha256 == ANY_ENCODER;
     let known_as = if any { &spec.id } else { &spec.sha256 };
     shared(&ENCODERS, known_as, || {
-        if let Some(graph) = voice.encoder_graph() {
-            return Encoder::from_graph(spec, graph);
-        }
-        let beside = voice.path.parent().map(Path::to_path_buf).into_iter();
-        let searched: Vec<PathBuf> = beside
-            .chain(folders.iter().cloned())
-            .flat_map(|folder| [folder.join(ENCODER_FOLDER), folder])
-            .collect();
-        let missing = || EngineError::EncoderMissing {
-            voice: voice.manifest.name.clone(),
-            id: spec.id.clone(),
-            sha256: spec.sha256.clone(),
-            searched: searched.clone(),
-        };
-        let path = library::find_encoder(spec, &searched).ok_or_else(missing)?;
-        let package = EncoderPackage::read(&path)?;
-        if !any && sha256_hex(package.graph()) != spec.sha256 {
-            return Err(missing());
-        }
-        Encoder::from_graph(&package.manifest.encoder, package.graph())
+        with_encoder(voice, folders, Encoder::from_graph)
     })
+}
+
+/// The same with the steps that whole clips are converted in.
+fn encoder_for_clips(
+    voice: &VoicePackage,
+    folders: &[PathBuf],
+    threads: usize,
+) -> Result<Arc<Encoder>, EngineError> {
+    with_encoder(voice, folders, |spec, graph| {
+        let mut spec = spec.clone();
+        let Some(step) = &mut spec.step else {
+            return Encoder::from_graph(&spec, graph);
+        };
+        (step.frames, step.lookahead_frames) = CLIP_ENCODER_STEP;
+        spec.lookahead_samples = step.lag_samples();
+        Encoder::on_threads(&spec, graph, threads)
+    })
+}
+
+/// Gives what `make` makes of the encoder's graph, from the voice's package or a folder.
+fn with_encoder(
+    voice: &VoicePackage,
+    folders: &[PathBuf],
+    make: impl FnOnce(&EncoderSpec, &[u8]) -> Result<Arc<Encoder>, EngineError>,
+) -> Result<Arc<Encoder>, EngineError> {
+    let spec = &voice.manifest.encoder;
+    if let Some(graph) = voice.encoder_graph() {
+        return make(spec, graph);
+    }
+    let beside = voice.path.parent().map(Path::to_path_buf).into_iter();
+    let searched: Vec<PathBuf> = beside
+        .chain(folders.iter().cloned())
+        .flat_map(|folder| [folder.join(ENCODER_FOLDER), folder])
+        .collect();
+    let missing = || EngineError::EncoderMissing {
+        voice: voice.manifest.name.clone(),
+        id: spec.id.clone(),
+        sha256: spec.sha256.clone(),
+        searched: searched.clone(),
+    };
+    let path = library::find_encoder(spec, &searched).ok_or_else(missing)?;
+    let package = EncoderPackage::read(&path)?;
+    if spec.sha256 != ANY_ENCODER && sha256_hex(package.graph()) != spec.sha256 {
+        return Err(missing());
+    }
+    make(&package.manifest.encoder, package.graph())
 }
 
 #[cfg(test)]

@@ -25,6 +25,9 @@ pub const CPU: &str = "CPUExecutionProvider";
 /// Largest relative difference from the CPU's result with which another provider is accepted.
 const PROVIDER_TOLERANCE: f32 = 1e-2;
 
+/// Frames of 10 ms from which on two steps of a graph show what it gives: they take as long as many short ones.
+const LONG_STEP_FRAMES: u64 = 64;
+
 struct Runtime {
     environment: Environment,
     library: PathBuf,
@@ -164,6 +167,8 @@ pub struct Graph {
     place: Mutex<Place>,
     /// The graph itself, where it does not run on the CPU: to go on there when the provider fails.
     spare: Option<Vec<u8>>,
+    /// Threads of one run.
+    threads: usize,
     /// How often a provider has failed.
     failures: AtomicU32,
 }
@@ -189,6 +194,18 @@ impl Graph {
     /// The runtime is missing, the graph is none a voice may have or is refused by the runtime, differs from `shape`, or
     /// gives NaN.
     pub fn load(shape: GraphShape, bytes: &[u8]) -> Result<Arc<Self>, EngineError> {
+        Self::load_on(shape, bytes, 1)
+    }
+
+    /// As [`Self::load`], on so many threads: for long steps, when no other stream wants the cores.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub fn load_on(
+        shape: GraphShape,
+        bytes: &[u8],
+        threads: usize,
+    ) -> Result<Arc<Self>, EngineError> {
         let runtime = runtime()?;
         let states = shape.states.iter().map(|state| Known {
             name: &state.name,
@@ -203,17 +220,18 @@ impl Graph {
         let known: Vec<_> = inputs.chain(states).collect();
         onnx_check::check(bytes, &known, shape.frames)
             .map_err(|error| graph_error(&shape, "loaded", error.to_string()))?;
-        let reference = Self::on_provider(&runtime, &shape, bytes, CPU)?;
+        let reference = Self::on_provider(&runtime, &shape, bytes, CPU, threads)?;
         let expected = reference.trial()?;
         let mut messages = Vec::new();
         for provider in PREFERENCE.lock().clone() {
             if provider == CPU {
                 break;
             }
-            let outcome = Self::on_provider(&runtime, &shape, bytes, &provider).and_then(|graph| {
-                let found = graph.trial()?;
-                Ok((graph, relative_difference(&expected, &found)))
-            });
+            let outcome =
+                Self::on_provider(&runtime, &shape, bytes, &provider, threads).and_then(|graph| {
+                    let found = graph.trial()?;
+                    Ok((graph, relative_difference(&expected, &found)))
+                });
             match outcome {
                 Ok((graph, difference)) if difference <= PROVIDER_TOLERANCE => return Ok(graph),
                 Ok((_, difference)) => messages.push(format!(
@@ -236,8 +254,9 @@ impl Graph {
         shape: &GraphShape,
         bytes: &[u8],
         provider: &str,
+        threads: usize,
     ) -> Result<Arc<Self>, EngineError> {
-        let session = session(runtime, bytes, provider)
+        let session = session(runtime, bytes, provider, threads)
             .map_err(|reason| graph_error(shape, "loaded", reason))?;
         let (slots, roles) = check(shape, &session)?;
         Ok(Arc::new(Self {
@@ -250,6 +269,7 @@ impl Graph {
                 message: String::new(),
             }),
             spare: (provider != CPU).then(|| bytes.to_vec()),
+            threads,
             failures: AtomicU32::new(0),
         }))
     }
@@ -300,7 +320,7 @@ impl Graph {
         spare: &[u8],
     ) -> Result<Arc<Self>, EngineError> {
         let runtime = runtime()?;
-        let graph = Self::on_provider(&runtime, &shape, primary, CPU)?;
+        let graph = Self::on_provider(&runtime, &shape, primary, CPU, 1)?;
         let mut graph = Arc::into_inner(graph)
             .ok_or_else(|| EngineError::Unsupported("a graph nobody has seen".to_owned()))?;
         graph.spare = Some(spare.to_vec());
@@ -318,7 +338,7 @@ impl Graph {
         };
         let replacement = runtime()
             .map_err(|error| error.to_string())
-            .and_then(|runtime| self::session(&runtime, bytes, CPU));
+            .and_then(|runtime| self::session(&runtime, bytes, CPU, self.threads));
         let Ok(replacement) = replacement else {
             return false;
         };
@@ -347,7 +367,12 @@ impl Graph {
     fn trial(self: &Arc<Self>) -> Result<Vec<f32>, EngineError> {
         let mut stream = GraphStream::new(self)?;
         let mut results = Vec::new();
-        for frame in 0..4u64 {
+        let steps = if self.shape.frames > LONG_STEP_FRAMES {
+            2
+        } else {
+            4
+        };
+        for frame in 0..steps {
             for (index, slot) in self.shape.inputs.iter().enumerate() {
                 if slot.fixed.is_some() {
                     continue;
@@ -504,7 +529,7 @@ impl Evaluation {
     /// The runtime is missing or refuses the graph.
     pub fn new(bytes: &[u8]) -> Result<Self, EngineError> {
         let runtime = runtime()?;
-        session(&runtime, bytes, CPU)
+        session(&runtime, bytes, CPU, 1)
             .map(Self)
             .map_err(evaluation_failed)
     }
@@ -574,13 +599,19 @@ fn zeros(slot: &Slot) -> ort::Result<DynValue> {
     Ok(Tensor::from_array((slot.shape.clone(), vec![value; slot.values()]))?.into_dyn())
 }
 
-fn session(runtime: &Runtime, bytes: &[u8], provider: &str) -> Result<Session, String> {
+fn session(
+    runtime: &Runtime,
+    bytes: &[u8],
+    provider: &str,
+    threads: usize,
+) -> Result<Session, String> {
     // The runtime's first session changes how the calling thread treats denormals, and leaves it so.
     let _restores = crate::denormals::FlushDenormals::scope();
     let configure = || -> ort::Result<SessionBuilder> {
-        // One thread: frames are small, and streams are spread over worker threads of our own.
+        // One thread where streams play: frames are small, and streams are spread over worker threads of our own.
         Ok(Session::builder(&runtime.environment)?
-            .with_intra_threads(1)?
+            .with_intra_threads(threads)?
+            .with_intra_op_spinning(false)?
             .with_inter_threads(1)?
             .with_optimization_level(GraphOptimizationLevel::All)?
             .with_deterministic_compute(true)?

@@ -4,8 +4,8 @@
 
 mod support;
 
-use timbra_engine::offline::Joined;
-use timbra_engine::{Controls, StreamConfig, Tier};
+use timbra_engine::offline::{self, Joined};
+use timbra_engine::{Controls, LoadedVoice, StreamConfig, Tier};
 
 const STEPS: [(usize, usize); 4] = [(1, 0), (3, 3), (4, 1), (16, 30)];
 
@@ -107,5 +107,23 @@ fn after_missing_frames_the_sound_is_on_time_again() {
                 (settled..input.len()).find(|&n| (output[n] - input[n - latency]).abs() > 1e-6);
             assert_eq!(wrong, None, "{case}");
         }
+    }
+}
+
+#[test]
+fn a_graph_that_knows_its_own_steps_alone_converts_clips_in_those() {
+    if !support::runtime_is_there() {
+        return;
+    }
+    let input = support::song(16_000, 2.0);
+    for step in STEPS {
+        let played = support::identity_in_steps("clips", 77, step);
+        let voice = LoadedVoice::load_for_clips(played.path(), &[]).unwrap();
+        assert_eq!(voice.manifest().step, played.manifest().step);
+        let constant = |_| Controls::default();
+        let output = offline::convert(&voice, &input, 16_000, &constant, &mut |_| {}).unwrap();
+        assert_eq!(output.len(), input.len());
+        let wrong = (0..input.len()).find(|&n| output[n].to_bits() != input[n].to_bits());
+        assert_eq!(wrong, None, "{step:?}");
     }
 }

@@ -21,6 +21,7 @@ use timbra_trainer::model::vits::weights::RandomStart;
 use timbra_trainer::random::Random;
 use timbra_voice::identity::IdentityVoice;
 use timbra_voice::manifest::{Family, StepSpec};
+use timbra_voice::onnx_precision::{Precision, in_precision};
 use timbra_voice::package::{Form, sha256_hex, write_voice};
 
 /// The published configuration.
@@ -65,14 +66,24 @@ fn published() -> VitsSpec {
     }
 }
 
-fn write(path: &Path, step: (usize, usize), encoder_step: (usize, usize)) {
-    let spec = published();
+fn write(
+    path: &Path,
+    step: (usize, usize),
+    encoder_step: (usize, usize),
+    precision: Precision,
+    auto_f0: bool,
+) {
+    let spec = VitsSpec {
+        auto_f0,
+        ..published()
+    };
     let mut start = RandomStart(Random::new(1, 1));
     let voice = VitsVoice::<Flex>::load(&mut start, &spec, &Default::default()).unwrap();
     let graph = voice.export_streaming(&spec);
     let hubert_spec = HubertSpec::base(12, None);
     let encoder = Hubert::<Flex>::load(&mut start, &hubert_spec, &Default::default()).unwrap();
     let (content, content_spec) = encoder.export_streaming(&hubert_spec);
+    let content = in_precision(&content, precision).unwrap();
 
     let (mut manifest, _) = IdentityVoice::default().parts();
     let encoder_step = hubert::step(encoder_step.0, encoder_step.1);
@@ -122,8 +133,15 @@ fn processor_s() -> f64 {
 fn a_voice_of_full_width_costs() {
     timbra_engine::onnx::ensure_runtime().expect("ONNX Runtime");
     let path = std::env::temp_dir().join(format!("timbra-full-{}.timbra", std::process::id()));
-    for (step, encoder_step) in [((2, 2), (1, 1)), ((3, 3), (2, 1)), ((8, 4), (4, 2))] {
-        write(&path, step, encoder_step);
+    for (step, encoder_step, precision, auto_f0) in [
+        ((2, 2), (1, 1), Precision::F32, true),
+        ((2, 2), (1, 1), Precision::Int8, true),
+        ((2, 2), (1, 1), Precision::Int8, false),
+        ((3, 3), (2, 1), Precision::F32, true),
+        ((3, 3), (2, 1), Precision::Int8, false),
+        ((8, 4), (4, 2), Precision::Int8, false),
+    ] {
+        write(&path, step, encoder_step, precision, auto_f0);
         let began = Instant::now();
         let voice = LoadedVoice::load(&path, &[]).unwrap();
         let loaded = began.elapsed();
@@ -152,7 +170,7 @@ fn a_voice_of_full_width_costs() {
         let load = (processor_s() - before) / seconds as f64;
         let wall = began.elapsed().as_secs_f64() / seconds as f64;
         println!(
-            "steps of {step:?}, encoder {encoder_step:?}: latency {latency_ms:.0} ms, {load:.2} core-seconds and {wall:.2} s \
+            "steps of {step:?}, encoder {encoder_step:?} in {precision:?}, auto-F0 {auto_f0}: latency {latency_ms:.0} ms, {load:.2} core-seconds and {wall:.2} s \
              a second, loaded in {loaded:.1?}"
         );
     }

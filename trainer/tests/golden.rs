@@ -401,6 +401,9 @@ fn import_args(folder: &Path, output: &Path) -> import::Args {
         content: import::Content::Vec768l12,
         step_frames: None,
         lookahead_frames: None,
+        precision: import::Kept::F32,
+        measure_on: None,
+        without_auto_f0: false,
     }
 }
 

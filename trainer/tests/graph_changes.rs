@@ -13,6 +13,7 @@ use timbra_trainer::model::vits::weights::RandomStart;
 use timbra_trainer::random::Random;
 use timbra_voice::manifest::StateTensor;
 use timbra_voice::onnx_check::{Known, check};
+use timbra_voice::onnx_precision::{Precision, in_precision};
 
 const LONGEST: Duration = Duration::from_secs(1);
 
@@ -37,6 +38,16 @@ fn a_changed_graph_is_checked_or_refused_at_once() {
     };
     let hubert = Hubert::<Flex>::load(&mut start, &hubert_spec, &device).unwrap();
     let (content, content_spec) = hubert.export_streaming(&hubert_spec);
+    let wide_spec = HubertSpec {
+        channels: 128,
+        filter: 160,
+        layers: 1,
+        ..hubert_spec
+    };
+    let wide = Hubert::<Flex>::load(&mut start, &wide_spec, &device).unwrap();
+    let (wide, wide_graph) = wide.export_streaming(&wide_spec);
+    let eight_bits = in_precision(&wide, Precision::Int8).unwrap();
+    let half = in_precision(&wide, Precision::F16).unwrap();
     let frames = 4;
     let inputs = [
         ("content", vec![1, frames, spec.content_channels], None),
@@ -56,6 +67,8 @@ fn a_changed_graph_is_checked_or_refused_at_once() {
     for (name, bytes, states) in [
         ("voice", voice.bytes, voice.spec.states),
         ("encoder", content, content_spec.states),
+        ("encoder in 8 bits", eight_bits, wide_graph.states.clone()),
+        ("encoder in half precision", half, wide_graph.states),
     ] {
         let known = known(&inputs, &states);
         check(&bytes, &known, frames as u64).expect("as it is written");

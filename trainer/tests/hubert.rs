@@ -9,11 +9,16 @@ use std::path::{Path, PathBuf};
 use burn::backend::Flex;
 use support::runtime_is_there;
 use timbra_engine::onnx::{Evaluation, NamedTensor, evaluate};
+use timbra_trainer::evaluation::precision::loss;
 use timbra_trainer::import::weights::CheckpointWeights;
 use timbra_trainer::import::{npy, read_state_dict};
 use timbra_trainer::model::causal::{from_vec, to_vec};
-use timbra_trainer::model::hubert::{FRAME_SAMPLES, Hubert, HubertSpec};
+use timbra_trainer::model::hubert::{FRAME_SAMPLES, Hubert, HubertSpec, step};
 use timbra_trainer::model::vits::eval::Compute;
+use timbra_trainer::model::vits::weights::RandomStart;
+use timbra_trainer::random::Random;
+use timbra_voice::manifest::EncoderSpec;
+use timbra_voice::onnx_precision::{Precision, in_precision};
 
 type B = Flex;
 
@@ -141,4 +146,50 @@ fn the_streaming_graph_with_all_of_the_future_differs_at_the_end_only() {
         println!("steps of {step}: {error:.2e}");
         assert!(error < 1e-4, "steps of {step}: {error}");
     }
+}
+
+#[test]
+fn weights_in_fewer_bits_lose_little() {
+    if !runtime_is_there() {
+        return;
+    }
+    let spec = HubertSpec {
+        front_channels: 64,
+        channels: 256,
+        filter: 512,
+        ..spec()
+    };
+    let mut start = RandomStart(Random::new(3, 4));
+    let encoder = Hubert::<B>::load(&mut start, &spec, &Default::default()).unwrap();
+    let (graph, graph_spec) = encoder.export_streaming(&spec);
+    let step = step(2, 1);
+    let encoder = EncoderSpec {
+        id: "random".to_owned(),
+        sha256: String::new(),
+        rate_hz: 16_000,
+        hop_samples: 160,
+        channels: spec.content_channels(),
+        lookahead_samples: step.lag_samples(),
+        step: Some(step),
+        graph: graph_spec,
+    };
+    let audio = array("audio.npy");
+    let of = |precision| {
+        let other = in_precision(&graph, precision).unwrap();
+        let loss = loss(&encoder, &graph, &other, &audio).unwrap();
+        println!(
+            "{precision:?}: {loss:?}, {} of {} bytes",
+            other.len(),
+            graph.len()
+        );
+        (loss, other.len() as f64 / graph.len() as f64)
+    };
+    let (whole, _) = of(Precision::F32);
+    assert!(whole.relative == 0.0 && whole.frames > 20, "{whole:?}");
+    let (half, share) = of(Precision::F16);
+    assert!(half.relative < 2e-3 && share < 0.52, "{half:?}, {share}");
+    let (eight, share) = of(Precision::Int8);
+    assert!(eight.relative < 0.05 && share < 0.6, "{eight:?}, {share}");
+    // The runtime computes with whole numbers: not the same, or nothing was quantised.
+    assert!(eight.relative > 1e-4, "{eight:?}");
 }

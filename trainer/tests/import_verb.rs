@@ -13,7 +13,7 @@ use safetensors::tensor::{Dtype, TensorView};
 use support::{Folder, runtime_is_there};
 use timbra_engine::offline::convert;
 use timbra_engine::{Controls, LoadedVoice};
-use timbra_trainer::commands::import::{self, Args, Content};
+use timbra_trainer::commands::import::{self, Args, Content, Kept};
 use timbra_trainer::model::hubert::{Hubert, HubertSpec};
 use timbra_trainer::model::vits::weights::{RandomStart, Start, WeightError, WeightSource};
 use timbra_trainer::random::Random;
@@ -38,6 +38,9 @@ fn args(checkpoint: PathBuf, output: PathBuf) -> Args {
         about: None,
         step_frames: None,
         lookahead_frames: None,
+        precision: Kept::F32,
+        measure_on: None,
+        without_auto_f0: false,
     }
 }
 
@@ -127,6 +130,32 @@ fn an_imported_voice_with_an_imported_encoder_sings() {
     assert!(power.is_finite() && power > 1e-10, "power {power}");
     assert!(first == again, "the same again");
     assert!(first != second, "the speakers differ");
+
+    // Whole clips: as when the package itself says that its steps are long.
+    let clips = LoadedVoice::load_for_clips(&path, &[]).unwrap();
+    let step = clips.manifest().step.clone().unwrap();
+    let encoder_step = clips.manifest().encoder.step.clone().unwrap();
+    assert!(step.frames >= 64 && encoder_step.frames >= 64);
+    let in_steps = |checkpoint: PathBuf, output: &str, frames: usize, lookahead: usize| {
+        let output = folder.at(output);
+        import::run(&Args {
+            step_frames: Some(frames),
+            lookahead_frames: Some(lookahead),
+            ..args(checkpoint, output.clone())
+        })
+        .unwrap();
+        output
+    };
+    let (frames, lookahead) = (encoder_step.frames, encoder_step.lookahead_frames);
+    let hubert = folder.at("hubert.safetensors");
+    in_steps(hubert, "long/encoders/content.timbra", frames, lookahead);
+    let (frames, lookahead) = (step.frames, step.lookahead_frames);
+    let long = in_steps(fixture("G_3.pth"), "long/voice.timbra", frames, lookahead);
+    // The two encoders are one graph, and whoever holds it decides its steps.
+    drop(voice);
+    let long = LoadedVoice::load(&long, &[]).unwrap();
+    let of = |voice| convert(voice, &song, 48_000, &|_| Controls::default(), &mut |_| {}).unwrap();
+    assert!(of(&clips) == of(&long), "the same steps give the same");
 }
 
 #[test]

@@ -85,6 +85,9 @@ fn imported(folder: &Folder) -> PathBuf {
         about: None,
         step_frames: None,
         lookahead_frames: None,
+        precision: import::Kept::F32,
+        measure_on: None,
+        without_auto_f0: false,
     })
     .unwrap();
     let package = VoicePackage::read(&bare).unwrap();
@@ -192,7 +195,7 @@ fn the_program_and_its_timelines_make_what_the_engine_makes() {
     );
     float_wav(&input, RATE_HZ, &[&song]);
     let run = |more: &[&str]| {
-        let mut arguments = vec!["convert", input.to_str().unwrap()];
+        let mut arguments = vec!["convert", "--as-played", input.to_str().unwrap()];
         arguments.extend(["-o", out.to_str().unwrap()]);
         arguments.extend(["--voice", path.to_str().unwrap()]);
         arguments.extend(more);
@@ -264,6 +267,7 @@ fn a_voice_without_the_part_is_named_with_the_option() {
     float_wav(&input, RATE_HZ, &[&song(RATE_HZ, 0.3)]);
     let output = trainer(&[
         "convert",
+        "--as-played",
         input.to_str().unwrap(),
         "-o",
         out.to_str().unwrap(),

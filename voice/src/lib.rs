@@ -12,6 +12,7 @@ pub mod identity;
 pub mod library;
 pub mod manifest;
 pub mod onnx_check;
+pub mod onnx_precision;
 pub mod onnx_writer;
 pub mod package;
 pub mod tables;

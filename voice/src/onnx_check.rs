@@ -1,20 +1,20 @@
 //! Whether a graph is one a voice may have, before the runtime sees a byte of it.
 //!
 //! The runtime is built for graphs one trusts: it opens files that a graph names, and 150 bytes can make it allocate
-//! gigabytes while it loads. So a graph is walked here first. It holds what [`crate::onnx_writer`] writes and nothing
-//! else: no other files, functions, subgraphs or operators of other makers; every constant fills its shape; and with
-//! the shapes of one frame, [`sizes`] works out every tensor, which must stay within [`MAX_NUMBERS`] and [`MAX_WORK`].
+//! gigabytes while it loads. So a graph is walked here first. It holds what [`crate::onnx_writer`] and
+//! [`crate::onnx_precision`] write and nothing else: no other files, functions, subgraphs or operators of other makers
+//! but [`QUANTISED`]; every constant fills its shape; and with the shapes of one frame, [`sizes`] works out every tensor, which must stay within [`MAX_NUMBERS`] and [`MAX_WORK`].
 //!
 //! Source: ONNX IR specification, `onnx.proto3` (field numbers); operator set 17 (shapes).
 
 mod sizes;
-mod wire;
+pub(crate) mod wire;
 
 use std::collections::HashMap;
 
 use crate::check::clip;
-use crate::onnx_writer::OPSET;
-pub use sizes::OPERATORS;
+use crate::onnx_writer::{FLOAT, FLOAT16, INT64, OPSET, UINT8};
+pub use sizes::{OPERATORS, QUANTISED};
 use wire::{Field, Fields};
 
 /// Most numbers in all tensors a graph computes for one frame: 128 MiB in float32, were all alive at once, and with the
@@ -29,6 +29,10 @@ const MAX_PARTS: usize = 1 << 14;
 const MAX_RANK: usize = 8;
 /// Constants up to this long may say shapes and axes.
 const MAX_INTS: u64 = 64;
+/// Whose operator [`QUANTISED`] is.
+pub(crate) const RUNTIME_DOMAIN: &str = "com.microsoft";
+/// The version of its operators.
+pub(crate) const RUNTIME_OPSET: i64 = 1;
 
 /// Why a graph is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -89,6 +93,8 @@ struct Tensor {
     shape: Vec<u64>,
     /// The numbers themselves, where they are few and whole: shapes and axes are made of them.
     ints: Option<Vec<i64>>,
+    /// Its TensorProto.DataType, when it is a constant.
+    constant: Option<u64>,
 }
 
 /// A node's attribute; texts and floats say nothing about shapes.
@@ -128,12 +134,19 @@ pub struct Known<'a> {
 pub fn check(bytes: &[u8], inputs: &[Known<'_>], frames: u64) -> Result<()> {
     let mut graph = None;
     let mut opset = None;
-    let mut model = Fields::new(bytes, "the model", &[7, 8]);
+    let mut model = Fields::new(bytes, "the model", &[7]);
     while let Some((field, value)) = model.next()? {
         match (field, value) {
             (1 | 5, Field::Number(_)) | (2 | 3 | 4 | 6 | 14, Field::Bytes(_)) => {}
             (7, Field::Bytes(bytes)) => graph = Some(bytes),
-            (8, Field::Bytes(bytes)) => opset = Some(operator_set(bytes)?),
+            (8, Field::Bytes(bytes)) => match operator_set(bytes)? {
+                ("", version) if opset.is_none() => opset = Some(version),
+                (RUNTIME_DOMAIN, RUNTIME_OPSET) => {}
+                (domain, version) => {
+                    let found = format!("{version} of \"{domain}\"");
+                    return Err(refused("the operator sets", "each once", found));
+                }
+            },
             (field, _) => return Err(unknown("the model", field)),
         }
     }
@@ -187,9 +200,10 @@ fn text<'a>(bytes: &'a [u8], what: &'static str) -> Result<&'a str> {
     std::str::from_utf8(bytes).map_err(|_| GraphError::Malformed { what })
 }
 
-fn domain(bytes: &[u8]) -> Result<()> {
+fn domain(bytes: &[u8]) -> Result<&str> {
     match text(bytes, "a domain")? {
-        "" | "ai.onnx" => Ok(()),
+        "" | "ai.onnx" => Ok(""),
+        RUNTIME_DOMAIN => Ok(RUNTIME_DOMAIN),
         other => Err(refused(
             "operators",
             "those of ONNX",
@@ -198,22 +212,23 @@ fn domain(bytes: &[u8]) -> Result<()> {
     }
 }
 
-fn operator_set(bytes: &[u8]) -> Result<i64> {
-    let mut version = 0;
+fn operator_set(bytes: &[u8]) -> Result<(&str, i64)> {
+    let (mut whose, mut version) = ("", 0);
     let mut fields = Fields::new(bytes, "the operator set", &[1, 2]);
     while let Some((field, value)) = fields.next()? {
         match (field, value) {
-            (1, Field::Bytes(bytes)) => domain(bytes)?,
+            (1, Field::Bytes(bytes)) => whose = domain(bytes)?,
             (2, Field::Number(number)) => version = number as i64,
             (field, _) => return Err(unknown("the operator set", field)),
         }
     }
-    Ok(version)
+    Ok((whose, version))
 }
 
 fn node(bytes: &[u8]) -> Result<Node<'_>> {
     let (mut op, mut inputs, mut outputs, mut attributes) =
         ("", Vec::new(), Vec::new(), HashMap::new());
+    let mut whose = "";
     let mut fields = Fields::new(bytes, "a node", &[3, 4, 6, 7]);
     while let Some((field, value)) = fields.next()? {
         match (field, value) {
@@ -227,9 +242,16 @@ fn node(bytes: &[u8]) -> Result<Node<'_>> {
                     return Err(refused("attributes", "each name once", name));
                 }
             }
-            (7, Field::Bytes(bytes)) => domain(bytes)?,
+            (7, Field::Bytes(bytes)) => whose = domain(bytes)?,
             (field, _) => return Err(unknown("a node", field)),
         }
+    }
+    if (op == QUANTISED) != (whose == RUNTIME_DOMAIN) {
+        return Err(refused(
+            "operators",
+            &format!("those of ONNX, and {QUANTISED} of {RUNTIME_DOMAIN}"),
+            format!("{op} of \"{whose}\""),
+        ));
     }
     match outputs[..] {
         [output] if !output.is_empty() => Ok(Node {
@@ -316,11 +338,15 @@ fn constant(bytes: &[u8]) -> Result<(&str, Tensor)> {
         }
         limited("extents of a constant", shape.len() as u64, MAX_RANK as u64)?;
     }
-    // TensorProto.DataType: FLOAT 1, INT64 7.
     let number_bytes: u64 = match kind {
-        1 => 4,
-        7 => 8,
-        _ => return Err(refused(name, "float32 or int64", format!("type {kind}"))),
+        FLOAT => 4,
+        INT64 => 8,
+        UINT8 => 1,
+        FLOAT16 => 2,
+        _ => {
+            let expected = "float32, float16, int64 or uint8";
+            return Err(refused(name, expected, format!("type {kind}")));
+        }
     };
     let bytes = shape
         .iter()
@@ -332,7 +358,7 @@ fn constant(bytes: &[u8]) -> Result<(&str, Tensor)> {
             format!("{} bytes", raw.len()),
         ));
     }
-    let few = kind == 7 && shape.len() <= 1 && raw.len() as u64 <= 8 * MAX_INTS;
+    let few = kind == INT64 && shape.len() <= 1 && raw.len() as u64 <= 8 * MAX_INTS;
     let ints = few.then(|| {
         raw.as_chunks::<8>()
             .0
@@ -340,7 +366,15 @@ fn constant(bytes: &[u8]) -> Result<(&str, Tensor)> {
             .map(|bytes| i64::from_le_bytes(*bytes))
             .collect()
     });
-    Ok((name, Tensor { shape, ints }))
+    let constant = Some(kind);
+    Ok((
+        name,
+        Tensor {
+            shape,
+            ints,
+            constant,
+        },
+    ))
 }
 
 /// Name and declared extents of an input or output; `None` is open.
@@ -408,5 +442,9 @@ fn input(declared: Vec<Option<u64>>, known: Option<&[usize]>) -> Tensor {
             })
             .collect(),
     };
-    Tensor { shape, ints: None }
+    Tensor {
+        shape,
+        ints: None,
+        constant: None,
+    }
 }

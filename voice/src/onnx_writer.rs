@@ -12,8 +12,10 @@ pub const OPSET: i64 = 17;
 /// The IR version that goes with [`OPSET`].
 const IR_VERSION: i64 = 8;
 
-const FLOAT: u64 = 1;
-const INT64: u64 = 7;
+pub(crate) const FLOAT: u64 = 1;
+pub(crate) const UINT8: u64 = 2;
+pub(crate) const INT64: u64 = 7;
+pub(crate) const FLOAT16: u64 = 10;
 
 /// One extent of a shape.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -199,7 +201,7 @@ impl GraphBuilder {
     }
 }
 
-fn varint(out: &mut Vec<u8>, mut value: u64) {
+pub(crate) fn varint(out: &mut Vec<u8>, mut value: u64) {
     while value >= 0x80 {
         out.push((value as u8 & 0x7f) | 0x80);
         value >>= 7;
@@ -207,12 +209,12 @@ fn varint(out: &mut Vec<u8>, mut value: u64) {
     out.push(value as u8);
 }
 
-fn int_field(out: &mut Vec<u8>, field: u64, value: i64) {
+pub(crate) fn int_field(out: &mut Vec<u8>, field: u64, value: i64) {
     varint(out, field << 3);
     varint(out, value as u64);
 }
 
-fn bytes_field(out: &mut Vec<u8>, field: u64, bytes: &[u8]) {
+pub(crate) fn bytes_field(out: &mut Vec<u8>, field: u64, bytes: &[u8]) {
     varint(out, (field << 3) | 2);
     varint(out, bytes.len() as u64);
     out.extend_from_slice(bytes);
@@ -239,7 +241,7 @@ fn value_info(name: &str, shape: &[Dim]) -> Vec<u8> {
     info
 }
 
-fn tensor(name: &str, shape: &[usize], data_type: u64, raw: &[u8]) -> Vec<u8> {
+pub(crate) fn tensor(name: &str, shape: &[usize], data_type: u64, raw: &[u8]) -> Vec<u8> {
     let mut tensor = Vec::with_capacity(raw.len() + 64);
     for extent in shape {
         int_field(&mut tensor, 1, *extent as i64);
@@ -250,7 +252,7 @@ fn tensor(name: &str, shape: &[usize], data_type: u64, raw: &[u8]) -> Vec<u8> {
     tensor
 }
 
-fn attribute(attr: &Attr) -> Vec<u8> {
+pub(crate) fn attribute(attr: &Attr) -> Vec<u8> {
     // AttributeProto.type: FLOAT 1, INT 2, STRING 3, INTS 7.
     let mut out = Vec::new();
     match attr {

@@ -116,6 +116,11 @@ pub struct Args {
     /// Put silence where the input has NaN or infinite samples
     #[arg(long)]
     pub replace_nan: bool,
+
+    /// Take the steps the plugin takes, for the very samples it gives; an imported voice otherwise takes longer ones, which
+    /// are cheaper and see more of the future
+    #[arg(long)]
+    pub as_played: bool,
 }
 
 /// Names of [`ClusterMethod`] on the command line.
@@ -157,7 +162,12 @@ pub fn run(args: &Args) -> Result<()> {
         ..ReadOptions::default()
     };
     let about = scan(&args.input, options)?;
-    let voice = LoadedVoice::load(&args.voice, &encoder_folders())
+    let load = if args.as_played {
+        LoadedVoice::load
+    } else {
+        LoadedVoice::load_for_clips
+    };
+    let voice = load(&args.voice, &encoder_folders())
         .with_context(|| format!("cannot use the voice {}", args.voice.display()))?;
     let manifest = voice.manifest();
     warn_of_missing_parts(args, manifest);

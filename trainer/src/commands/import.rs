@@ -1,5 +1,7 @@
 //! `trainer import`: voices of so-vits-svc and RVC, and the content encoders they need, as packages.
 
+mod encoder;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -8,12 +10,11 @@ use burn::backend::Flex;
 use burn::module::Param;
 use burn::tensor::{Int, Tensor};
 use timbra_voice::manifest::{
-    EncoderManifest, EncoderSpec, FORMAT_VERSION, Family, GraphSpec, MAX_SPEAKERS, Manifest,
-    Speaker, TrainingSummary,
+    EncoderSpec, FORMAT_VERSION, Family, GraphSpec, MAX_SPEAKERS, Manifest, Speaker,
+    TrainingSummary,
 };
-use timbra_voice::package::{
-    ANY_ENCODER, EncoderPackage, Form, sha256_hex, write_encoder, write_voice,
-};
+use timbra_voice::onnx_precision::{Precision, in_precision};
+use timbra_voice::package::{ANY_ENCODER, EncoderPackage, Form, write_voice};
 use timbra_voice::tables::{self, Table};
 
 use super::export::{About, about};
@@ -23,24 +24,25 @@ use crate::import::{
     Matrix, Speaker as Whose, StateDict, TorchFile, clusters, hubert_names, read_state_dict,
     rvc_config, sovits_config, state_dict,
 };
-use crate::model::hubert::{self, Hubert, HubertSpec};
 use crate::model::vits::export::{F0_HZ, RECEPTIVE_FIELD_FRAMES};
 use crate::model::vits::spec::{Prenet, VitsSpec};
 use crate::model::vits::voice::VitsVoice;
+
+pub use encoder::Content;
 
 /// Deviation of the prior's noise in so-vits-svc and in RVC.
 const NOISE_SCALE: (f32, f32) = (0.4, 0.666_66);
 /// What is said of a speaker nothing is known about: F0 in Hz and loudness in dBFS.
 const UNKNOWN_SPEAKER: (f32, f32, f32, f32) = (220.0, 110.0, 440.0, -23.0);
 
-/// Frames a step of a voice and of an encoder makes, and sees of the future.
+/// Frames a step of a voice makes, and sees of the future.
 const VOICE_STEP: (usize, usize) = (2, 2);
-const ENCODER_STEP: (usize, usize) = (1, 1);
 
 /// Arguments of `trainer import`.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Args {
-    /// so-vits-svc G_*.pth, RVC *.pth, or a HuBERT or ContentVec checkpoint (fairseq or Hugging Face)
+    /// so-vits-svc G_*.pth, RVC *.pth, a HuBERT or ContentVec checkpoint (fairseq or Hugging Face), or an encoder's package, to be
+    /// kept in another precision
     #[arg(value_name = "CHECKPOINT")]
     pub checkpoint: PathBuf,
 
@@ -87,23 +89,37 @@ pub struct Args {
     /// Frames of the future a step sees: more sound better and are later [default: 2 of a voice, 1 of an encoder]
     #[arg(long, value_name = "L")]
     pub lookahead_frames: Option<usize>,
+
+    /// In what the weights are kept; int8 is for encoders and makes them about twice as cheap, f16 makes files half as large
+    #[arg(long, value_name = "PRECISION", value_enum, default_value_t = Kept::F32)]
+    pub precision: Kept,
+
+    /// For an encoder in f16 or int8: a recording of speech or singing on which its loss is measured
+    #[arg(long, value_name = "CLIP")]
+    pub measure_on: Option<PathBuf>,
+
+    /// Leave the auto-F0 decoder out: the voice is a tenth cheaper and cannot choose its own melody
+    #[arg(long)]
+    pub without_auto_f0: bool,
 }
 
-/// What a HuBERT or ContentVec gives, as the communities call it.
+/// In what the weights of a package are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum Content {
-    /// Layer 12, 768 channels: so-vits-svc 4.1, RVC v2
-    Vec768l12,
-    /// Layer 9, projected to 256 channels: so-vits-svc 4.0, RVC v1
-    Vec256l9,
+pub enum Kept {
+    /// As they were trained
+    F32,
+    /// Half the file, the same load, 11 significant bits
+    F16,
+    /// A quarter of the file, half the load, 8 bits
+    Int8,
 }
 
-impl Content {
-    /// Name, layers, and whether it is projected.
-    fn parts(self) -> (&'static str, usize, bool) {
+impl Kept {
+    fn precision(self) -> Precision {
         match self {
-            Self::Vec768l12 => ("vec768l12", 12, false),
-            Self::Vec256l9 => ("vec256l9", 9, true),
+            Self::F32 => Precision::F32,
+            Self::F16 => Precision::F16,
+            Self::Int8 => Precision::Int8,
         }
     }
 }
@@ -197,8 +213,21 @@ pub fn look(checkpoint: &Path, config: Option<&Path>) -> Result<Found> {
 /// # Errors
 /// The checkpoint is none, does not fit its configuration, or the package cannot be written.
 pub fn run(args: &Args) -> Result<()> {
+    if args
+        .checkpoint
+        .extension()
+        .is_some_and(|end| end == "timbra")
+    {
+        return encoder::convert(args);
+    }
     if let Some(weights) = hubert_names::fairseq(&read_state_dict(&args.checkpoint)?) {
-        return import_encoder(args, &weights);
+        return encoder::import(args, &weights);
+    }
+    if args.precision == Kept::Int8 {
+        bail!(
+            "{}: int8 is for content encoders; keep a voice in f32 or f16",
+            args.checkpoint.display()
+        );
     }
     let found = look(&args.checkpoint, args.config.as_deref())?;
     let speakers = chosen(&found, &args.speakers)?;
@@ -209,14 +238,20 @@ pub fn run(args: &Args) -> Result<()> {
     let rows: Vec<i64> = speakers.iter().map(|(row, _)| *row as i64).collect();
     let rows: Tensor<Flex, 1, Int> = Tensor::from_data(rows.as_slice(), &device);
     voice.speakers = Param::from_tensor(voice.speakers.val().select(0, rows));
-    let spec = VitsSpec {
+    let mut spec = VitsSpec {
         speakers: speakers.len(),
         ..found.spec.clone()
     };
+    if args.without_auto_f0 {
+        spec.auto_f0 = false;
+        voice.auto_f0 = None;
+    }
 
-    let exported = voice.export_streaming(&spec);
+    let mut exported = voice.export_streaming(&spec);
+    exported.bytes = in_precision(&exported.bytes, args.precision.precision())
+        .with_context(|| args.checkpoint.display().to_string())?;
     let mut files = BTreeMap::from([(exported.spec.file.clone(), exported.bytes.clone())]);
-    let encoder = encoder(args, &found, &mut files)?;
+    let encoder = encoder_of(args, &found, &mut files)?;
     let clusters = tables_of(args.clusters.as_deref(), &speakers, &spec, |path| {
         let tables = clusters::read_clusters(path)?;
         Ok(tables
@@ -311,66 +346,6 @@ pub fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// Writes the package of a content encoder.
-fn import_encoder(args: &Args, weights: &StateDict) -> Result<()> {
-    let path = args.checkpoint.display();
-    let (id, layers, projected) = args.content.parts();
-    let sizes = hubert_names::sizes(weights).map_err(|reason| anyhow!("{path}: {reason}"))?;
-    if sizes.layers < layers {
-        bail!(
-            "{path}: {id} is layer {layers}, and the checkpoint has {}; give HuBERT base or ContentVec",
-            sizes.layers
-        );
-    }
-    if projected && sizes.projection.is_none() {
-        bail!(
-            "{path}: {id} is projected, and there is no \"final_proj\"; give ContentVec's own checkpoint"
-        );
-    }
-    let spec = HubertSpec {
-        layers,
-        projection: sizes.projection.filter(|_| projected),
-        ..sizes
-    };
-    let encoder = Hubert::<Flex>::load(&mut CheckpointWeights(weights), &spec, &Default::default())
-        .with_context(|| path.to_string())?;
-    let (graph, graph_spec) = encoder.export_streaming(&spec);
-    let step = hubert::step(
-        args.step_frames.unwrap_or(ENCODER_STEP.0),
-        args.lookahead_frames.unwrap_or(ENCODER_STEP.1),
-    );
-    let said = about(args.about.as_deref())?;
-    let manifest = EncoderManifest {
-        format_version: FORMAT_VERSION,
-        encoder: EncoderSpec {
-            id: id.to_owned(),
-            sha256: sha256_hex(&graph),
-            rate_hz: 16_000,
-            hop_samples: 160,
-            channels: spec.content_channels(),
-            lookahead_samples: step.lag_samples(),
-            step: Some(step),
-            graph: graph_spec.clone(),
-        },
-        licence: said.licence,
-        attribution: said.attribution,
-        training: TrainingSummary {
-            trainer: format!("imported by trainer {}", env!("CARGO_PKG_VERSION")),
-            ..TrainingSummary::default()
-        },
-        files: BTreeMap::new(),
-    };
-    let files = BTreeMap::from([(graph_spec.file, graph)]);
-    write_encoder(&args.output, &manifest, &files, Form::File)?;
-    println!(
-        "{}: {id}, {} channels; put it into an `encoders` folder beside the voices that need it, or give it to their import \
-         with --encoder",
-        args.output.display(),
-        spec.content_channels()
-    );
-    Ok(())
-}
-
 /// The speakers to take, at most as many as can be mixed.
 fn chosen(found: &Found, wanted: &[String]) -> Result<Vec<(usize, String)>> {
     let all = &found.speakers;
@@ -408,7 +383,7 @@ fn chosen(found: &Found, wanted: &[String]) -> Result<Vec<(usize, String)>> {
 }
 
 /// The encoder the manifest names; its graph goes into `files` when it was given.
-fn encoder(
+fn encoder_of(
     args: &Args,
     found: &Found,
     files: &mut BTreeMap<String, Vec<u8>>,

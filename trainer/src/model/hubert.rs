@@ -282,13 +282,11 @@ impl<B: Backend> Hubert<B> {
         let audio = Node::samples(&audio, 1, FRAME_SAMPLES);
         let content = self.forward(&mut writer, &audio, past_frames.is_none());
         let content = writer.settle(&content);
+        let content = writer.rows(&content);
         let mut graph = writer.graph;
-        graph.builder.node(
-            "Transpose",
-            &[&content.name],
-            &["content"],
-            vec![timbra_voice::onnx_writer::Attr::Ints("perm", vec![0, 2, 1])],
-        );
+        graph
+            .builder
+            .node("Identity", &[&content.name], &["content"], vec![]);
         graph.builder.output(
             "content",
             &[1.into(), "frames".into(), spec.content_channels().into()],

@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 
 use super::{Attribute, MAX_NUMBERS, MAX_RANK, MAX_WORK, Node, Result, Tensor, limited, refused};
+use crate::onnx_precision::{ACCURACY_LEVEL, BLOCK};
+use crate::onnx_writer::{FLOAT, FLOAT16, UINT8};
 
 /// Follows `nodes` in their order; every tensor is within the limits for so many frames, or the graph is refused.
 pub fn walk<'a>(
@@ -23,8 +25,20 @@ pub fn walk<'a>(
             }
             inputs.push(tensor);
         }
-        if !OPERATORS.contains(&node.op) {
+        if !OPERATORS.contains(&node.op) && node.op != QUANTISED {
             return Err(refused(&what(), &OPERATORS.join(", "), node.op));
+        }
+        for (place, input) in inputs.iter().enumerate() {
+            let kind = input.and_then(|tensor| tensor.constant);
+            let fits = match kind {
+                Some(UINT8) => node.op == QUANTISED && place == 1,
+                Some(FLOAT16) => node.op == "Cast",
+                _ => true,
+            };
+            if !fits {
+                let expected = format!("uint8 in {QUANTISED} alone, float16 in Cast alone");
+                return Err(refused(&what(), &expected, node.inputs[place]));
+            }
         }
         let output = output(node, &inputs).ok_or_else(|| {
             let shapes: Vec<_> = inputs
@@ -52,6 +66,9 @@ pub fn walk<'a>(
     }
     Ok(())
 }
+
+/// The one operator that is the runtime's own: a product with weights of 8 bits.
+pub const QUANTISED: &str = "MatMulNBits";
 
 /// The operators that graphs of voices use.
 pub const OPERATORS: [&str; 56] = [
@@ -129,7 +146,7 @@ fn multiplications(node: &Node<'_>, inputs: &[Option<&Tensor>], output: &Tensor)
             .map_or(&[][..], |tensor| &tensor.shape[..])
     };
     let (numbers, inner) = match node.op {
-        "MatMul" => (count(&output.shape), shape_of(0).last().copied()),
+        "MatMul" | QUANTISED => (count(&output.shape), shape_of(0).last().copied()),
         "Conv" => (count(&output.shape), shape_of(1).get(1..).map(count)),
         "ConvTranspose" => (count(shape_of(0)), shape_of(1).get(1..).map(count)),
         _ => (count(&output.shape), None),
@@ -143,7 +160,13 @@ fn output(node: &Node<'_>, inputs: &[Option<&Tensor>]) -> Option<Tensor> {
     let ints = |index: usize| input(index).and_then(|tensor| tensor.ints.as_deref());
     let first = input(0)?;
     let rank = first.shape.len();
-    let shaped = |shape| Some(Tensor { shape, ints: None });
+    let shaped = |shape| {
+        Some(Tensor {
+            shape,
+            ints: None,
+            constant: None,
+        })
+    };
     match node.op {
         "Abs"
         | "Ceil"
@@ -165,7 +188,10 @@ fn output(node: &Node<'_>, inputs: &[Option<&Tensor>]) -> Option<Tensor> {
         | "Softmax"
         | "Sqrt"
         | "Tanh" => shaped(first.shape.clone()),
-        "Cast" | "Identity" => Some(first.clone()),
+        "Cast" | "Identity" => Some(Tensor {
+            constant: None,
+            ..first.clone()
+        }),
         "Add" | "And" | "Div" | "Equal" | "Greater" | "GreaterOrEqual" | "Less" | "LessOrEqual"
         | "Max" | "Min" | "Mod" | "Mul" | "Pow" | "Sub" | "Sum" | "Where" => {
             let shape = inputs.iter().try_fold(Vec::new(), |shape, input| {
@@ -174,6 +200,7 @@ fn output(node: &Node<'_>, inputs: &[Option<&Tensor>]) -> Option<Tensor> {
             Some(Tensor {
                 shape,
                 ints: arithmetic(node.op, inputs),
+                constant: None,
             })
         }
         "Conv" | "ConvTranspose" => {
@@ -181,6 +208,7 @@ fn output(node: &Node<'_>, inputs: &[Option<&Tensor>]) -> Option<Tensor> {
         }
         "Transpose" => transpose(node, &first.shape).and_then(shaped),
         "MatMul" => matmul(&first.shape, &input(1)?.shape).and_then(shaped),
+        QUANTISED => quantised(node, inputs).and_then(shaped),
         "Concat" => {
             let shape = concat(node, inputs, rank)?;
             let joined = inputs.iter().map(|input| (*input)?.ints.clone());
@@ -188,6 +216,7 @@ fn output(node: &Node<'_>, inputs: &[Option<&Tensor>]) -> Option<Tensor> {
             Some(Tensor {
                 shape,
                 ints: ints.filter(|_| rank == 1).map(|ints| ints.concat()),
+                constant: None,
             })
         }
         "Gather" => {
@@ -211,11 +240,13 @@ fn output(node: &Node<'_>, inputs: &[Option<&Tensor>]) -> Option<Tensor> {
             Some(Tensor {
                 shape: reshape(&first.shape, ints(1)?)?,
                 ints: first.ints.clone(),
+                constant: None,
             })
         }
         "Squeeze" | "Unsqueeze" => Some(Tensor {
             shape: squeeze(node.op, &first.shape, ints(1)?)?,
             ints: first.ints.clone(),
+            constant: None,
         }),
         "ReduceMax" | "ReduceMean" => {
             let axes = match node.attributes.get("axes") {
@@ -237,6 +268,7 @@ fn output(node: &Node<'_>, inputs: &[Option<&Tensor>]) -> Option<Tensor> {
                     .iter()
                     .map(|&extent| i64::try_from(extent).ok())
                     .collect(),
+                constant: None,
             })
         }
         "Range" => {
@@ -341,6 +373,31 @@ fn matmul(left: &[u64], right: &[u64]) -> Option<Vec<u64>> {
     shape.extend((left.len() > 1).then_some(*rows));
     shape.extend((right.len() > 1).then_some(*columns));
     Some(shape)
+}
+
+/// A product with weights of 8 bits, exactly as [`crate::onnx_precision`] writes it.
+fn quantised(node: &Node<'_>, inputs: &[Option<&Tensor>]) -> Option<Vec<u64>> {
+    let &[Some(rows), Some(weights), Some(scales)] = inputs else {
+        return None;
+    };
+    let known = ["K", "N", "bits", "block_size", "accuracy_level"];
+    if node.attributes.keys().any(|name| !known.contains(name)) {
+        return None;
+    }
+    let number = |name: &str| u64::try_from(int(node, name, -1)?).ok();
+    let (inner, columns) = (number("K")?, number("N")?);
+    let as_written = number("bits")? == 8
+        && number("block_size")? == BLOCK as u64
+        && number("accuracy_level")? == ACCURACY_LEVEL as u64
+        && inner % BLOCK as u64 == 0
+        && (weights.constant, scales.constant) == (Some(UINT8), Some(FLOAT));
+    let blocks = inner / BLOCK as u64;
+    let fit = weights.shape == [columns, blocks, BLOCK as u64]
+        && scales.shape == [columns.checked_mul(blocks)?];
+    let (last, others) = rows.shape.split_last()?;
+    let mut shape = others.to_vec();
+    shape.push(columns);
+    (as_written && fit && *last == inner && inner > 0 && columns > 0).then_some(shape)
 }
 
 fn concat(node: &Node<'_>, inputs: &[Option<&Tensor>], rank: usize) -> Option<Vec<u64>> {

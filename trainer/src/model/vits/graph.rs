@@ -12,6 +12,9 @@
 //! At the end of a stream L is what is left, so that a clip may be streamed to its last frame. With L as long as what the
 //! provisional part sees of the future, streaming equals the whole graph; with less, it is what a voice has to sing with.
 
+mod attention;
+mod linear;
+
 use std::collections::HashMap;
 use std::marker::PhantomData;
 
@@ -21,8 +24,8 @@ use burn::tensor::backend::Backend;
 use timbra_voice::onnx_writer::Attr;
 
 use super::eval::{
-    COARSE_ROWS, Eval, FORBIDDEN, Function, Look, NORM_EPSILON, SINE_LEVEL, SNAKE_EPSILON,
-    SNAKE_TAPS, SourceForm, VOICED_NOISE, coarse_line, snake_filter,
+    COARSE_ROWS, Eval, Function, Look, NORM_EPSILON, SINE_LEVEL, SNAKE_EPSILON, SNAKE_TAPS,
+    SourceForm, VOICED_NOISE, coarse_line, snake_filter,
 };
 use super::layers::{Conv, Upsample};
 use crate::model::causal::{StreamingGraph, to_vec};
@@ -34,7 +37,7 @@ const MOST_NORMED_FRAMES: usize = 1_500;
 /// Samples a snake sees to either side.
 const SNAKE_SIDE: usize = 5;
 
-/// A value in the graph: `[1, channels, samples]`.
+/// A value in the graph: `[1, channels, samples]`, or `[1, samples, channels]` while it lies in rows.
 #[derive(Debug, Clone)]
 pub struct Node {
     /// Its name.
@@ -44,6 +47,8 @@ pub struct Node {
     unit: usize,
     /// Samples it is late when it is settled; none while it is provisional.
     delay: Option<usize>,
+    /// Whether the channels of a sample lie side by side.
+    in_rows: bool,
 }
 
 impl Node {
@@ -55,6 +60,7 @@ impl Node {
             channels,
             unit: 1,
             delay: None,
+            in_rows: false,
         }
     }
 
@@ -65,6 +71,11 @@ impl Node {
             unit,
             ..Self::frames(name, channels)
         }
+    }
+
+    /// The axis its channels lie along.
+    fn channel_axis(&self) -> i64 {
+        if self.in_rows { 2 } else { 1 }
     }
 
     /// Samples by which it is late.
@@ -94,6 +105,8 @@ pub struct WriteGraph<B: Backend> {
     frames: String,
     counting: Option<Counting>,
     known: HashMap<String, String>,
+    /// For each mixture of rows of a table the weights it is mixed with, and the table.
+    mixtures: HashMap<String, (String, Tensor<B, 2>)>,
     backend: PhantomData<B>,
 }
 
@@ -107,6 +120,7 @@ impl<B: Backend> WriteGraph<B> {
             frames,
             counting: None,
             known: HashMap::new(),
+            mixtures: HashMap::new(),
             backend: PhantomData,
         }
     }
@@ -142,6 +156,7 @@ impl<B: Backend> WriteGraph<B> {
                 past_frames,
             }),
             known: HashMap::new(),
+            mixtures: HashMap::new(),
             backend: PhantomData,
         }
     }
@@ -248,6 +263,7 @@ impl<B: Backend> WriteGraph<B> {
         if self.counting.is_none() || x.delay == Some(delay) {
             return x.clone();
         }
+        let x = &self.columns(x);
         let joined = match x.delay {
             None => self.carry_provisional(x, delay),
             Some(own) => self.carry_settled(&x.name, x.channels, delay - own),
@@ -261,15 +277,19 @@ impl<B: Backend> WriteGraph<B> {
         }
     }
 
-    /// Two values at the same time.
+    /// Two values at the same time, lying alike.
     fn together(&mut self, a: &Node, b: &Node) -> (Node, Node) {
-        match (a.delay, b.delay) {
+        let (a, b) = match (a.delay, b.delay) {
             (None, None) => (a.clone(), b.clone()),
             (a_delay, b_delay) => {
                 let delay = a_delay.max(b_delay).unwrap_or(0);
                 (self.align(a, delay), self.align(b, delay))
             }
+        };
+        if a.in_rows == b.in_rows {
+            return (a, b);
         }
+        (self.columns(&a), self.columns(&b))
     }
 
     fn pair(&mut self, op: &str, a: &Node, b: &Node) -> Node {
@@ -284,17 +304,24 @@ impl<B: Backend> WriteGraph<B> {
 
     /// A settled value with nothing before the first sample of the stream.
     fn begun(&mut self, x: &Node) -> String {
-        let delay = x.delay();
-        if delay == 0 {
-            return x.name.clone();
-        }
-        let Some(missing) = self.before(x.unit, delay as i64) else {
+        let (unit, delay) = (x.unit, x.delay());
+        let Some(counting) = self.counting.as_ref().filter(|_| delay > 0) else {
             return x.name.clone();
         };
-        let numbers = self.numbers(false, x.unit, 0);
-        let mask = self.once(&format!("begun {} {delay}", x.unit), |this| {
-            let there = this.op("GreaterOrEqual", &[&numbers, &missing], vec![]);
-            this.op("Cast", &[&there], vec![Attr::Int("to", 1)])
+        // Whole numbers in float32: exact up to 2²⁴, and past every delay from there on.
+        let position = counting.position.clone();
+        let numbers = self.numbers(false, unit, 0);
+        let line = self.once(&format!("line {unit}"), |this| {
+            let samples = this.ints(&[unit as i64]);
+            let before = this.op("Mul", &[&position, &samples], vec![]);
+            let place = this.op("Add", &[&numbers, &before], vec![]);
+            this.op("Cast", &[&place], vec![Attr::Int("to", 1)])
+        });
+        let mask = self.once(&format!("begun {unit} {delay}"), |this| {
+            let last_missing = this.scalar((delay - 1) as f32);
+            let (zero, one) = (this.scalar(0.0), this.scalar(1.0));
+            let since = this.op("Sub", &[&line, &last_missing], vec![]);
+            this.op("Clip", &[&since, &zero, &one], vec![])
         });
         self.op("Mul", &[&x.name, &mask], vec![])
     }
@@ -317,102 +344,10 @@ impl<B: Backend> WriteGraph<B> {
         self.op("Gather", &[x, &index], vec![Attr::Int("axis", 2)])
     }
 
-    /// What every place of an attention is added, `[T, P + T]`: nothing, or so much that it is not looked at.
-    fn shade(&mut self, causal: bool) -> Option<String> {
-        let past = self.past();
-        if !causal && self.counting.is_none() {
-            return None;
-        }
-        let queries = self.numbers(true, 1, 0);
-        let keys = self.numbers(true, 1, past as i64);
-        let unknown = self.before(1, past as i64);
-        Some(self.once(&format!("shade {causal}"), |this| {
-            let mut allowed = None;
-            if let Some(unknown) = unknown {
-                // The place j − P is in the past of the stream from P − position on.
-                let known = this.op("GreaterOrEqual", &[&keys, &unknown], vec![]);
-                let row = this.ints(&[0]);
-                allowed = Some(this.op("Unsqueeze", &[&known, &row], vec![]));
-            }
-            if causal {
-                let (column, past) = (this.ints(&[1]), this.ints(&[past as i64]));
-                let here = this.op("Add", &[&queries, &past], vec![]);
-                let here = this.op("Unsqueeze", &[&here, &column], vec![]);
-                let seen = this.op("LessOrEqual", &[&keys, &here], vec![]);
-                allowed = Some(match allowed {
-                    Some(other) => this.op("And", &[&seen, &other], vec![]),
-                    None => seen,
-                });
-            }
-            let (nothing, much) = (this.scalar(0.0), this.scalar(FORBIDDEN));
-            let allowed = allowed.unwrap_or_default();
-            this.op("Where", &[&allowed, &nothing, &much], vec![])
-        }))
-    }
-
     fn past(&self) -> usize {
         self.counting
             .as_ref()
             .map_or(0, |counting| counting.past_frames)
-    }
-
-    /// For each place of an attention the row of its distance, of a table with a zero row at either end, `[1, h, T, P + T]`.
-    fn rows_of_places(&mut self, heads: usize, window: usize) -> String {
-        let past = self.past() as i64;
-        let queries = self.numbers(true, 1, 0);
-        let keys = self.numbers(true, 1, past);
-        let shape = self.places_shape(heads);
-        self.once(&format!("rows of places {heads} {window}"), |this| {
-            let column = this.ints(&[1]);
-            let queries = this.op("Unsqueeze", &[&queries, &column], vec![]);
-            let distance = this.op("Sub", &[&keys, &queries], vec![]);
-            let shift = this.ints(&[window as i64 + 1 - past]);
-            let row = this.op("Add", &[&distance, &shift], vec![]);
-            let row = this.clip(&row, 0, 2 * window as i64 + 2);
-            this.op("Expand", &[&row, &shape], vec![])
-        })
-    }
-
-    /// For each row of a window the place at that distance, of places with one more at either end, `[1, h, T, 2w + 1]`.
-    fn places_of_rows(&mut self, heads: usize, window: usize) -> String {
-        let past = self.past() as i64;
-        let queries = self.numbers(true, 1, 0);
-        let last = self.count(true, 1, past + 1);
-        let frames = self.frames.clone();
-        self.once(&format!("places of rows {heads} {window}"), |this| {
-            let column = this.ints(&[1]);
-            let queries = this.op("Unsqueeze", &[&queries, &column], vec![]);
-            let rows: Vec<i64> = (0..2 * window as i64 + 1)
-                .map(|row| row - window as i64 + past + 1)
-                .collect();
-            let rows = this.ints(&rows);
-            let place = this.op("Add", &[&queries, &rows], vec![]);
-            let zero = this.ints(&[0]);
-            let place = this.op("Max", &[&place, &zero], vec![]);
-            let place = this.op("Min", &[&place, &last], vec![]);
-            let (one, heads) = (this.ints(&[1]), this.ints(&[heads as i64]));
-            let width = this.ints(&[2 * window as i64 + 1]);
-            let shape = this.op(
-                "Concat",
-                &[&one, &heads, &frames, &width],
-                vec![Attr::Int("axis", 0)],
-            );
-            this.op("Expand", &[&place, &shape], vec![])
-        })
-    }
-
-    fn places_shape(&mut self, heads: usize) -> String {
-        let past = self.past() as i64;
-        let keys = self.count(true, 1, past);
-        let frames = self.frames.clone();
-        self.once(&format!("places shape {heads}"), |this| {
-            let (one, heads) = (this.ints(&[1]), this.ints(&[heads as i64]));
-            this.op(
-                "Concat",
-                &[&one, &heads, &frames, &keys],
-                vec![Attr::Int("axis", 0)],
-            )
-        })
     }
 
     fn clip(&mut self, x: &str, low: i64, high: i64) -> String {
@@ -518,6 +453,10 @@ impl<B: Backend> Eval<B> for WriteGraph<B> {
     fn conv(&mut self, x: &Node, conv: &Conv<B>) -> Node {
         let shape = conv.shape;
         let (left, right) = (shape.left, shape.right);
+        if let Some(linear) = self.linear(x, conv) {
+            return linear;
+        }
+        let x = &self.columns(x);
         let (input, pads, delay) = match (&self.counting, x.delay) {
             (None, _) => (x.name.clone(), [left, right], None),
             (Some(_), None) => (self.carry_provisional(x, left), [0, right], None),
@@ -546,10 +485,12 @@ impl<B: Backend> Eval<B> for WriteGraph<B> {
             channels: shape.outputs,
             unit: x.unit / shape.stride,
             delay,
+            in_rows: false,
         }
     }
 
     fn upsample(&mut self, x: &Node, up: &Upsample<B>) -> Node {
+        let x = &self.columns(x);
         let weight = up.kernel.weight();
         let [inputs, per_group, kernel] = weight.dims();
         let outputs = if up.groups > 1 { inputs } else { per_group };
@@ -586,6 +527,7 @@ impl<B: Backend> Eval<B> for WriteGraph<B> {
             channels: outputs,
             unit: x.unit * stride,
             delay,
+            in_rows: false,
         };
         match &up.point {
             Some(point) => self.conv(&y, point),
@@ -664,12 +606,11 @@ impl<B: Backend> Eval<B> for WriteGraph<B> {
     }
 
     fn norm(&mut self, x: &Node, gain: &Param<Tensor<B, 1>>, shift: &Param<Tensor<B, 1>>) -> Node {
-        let last = self.transpose(&x.name, &[0, 2, 1]);
+        let x = self.rows(x);
         let (gain, shift) = (self.vector(gain), self.vector(shift));
         let attrs = vec![Attr::Int("axis", -1), Attr::Float("epsilon", NORM_EPSILON)];
-        let normal = self.op("LayerNormalization", &[&last, &gain, &shift], attrs);
-        let name = self.transpose(&normal, &[0, 2, 1]);
-        Node { name, ..x.clone() }
+        let name = self.op("LayerNormalization", &[&x.name, &gain, &shift], attrs);
+        Node { name, ..x }
     }
 
     fn norm_over_time(
@@ -678,6 +619,7 @@ impl<B: Backend> Eval<B> for WriteGraph<B> {
         gain: &Param<Tensor<B, 1>>,
         shift: &Param<Tensor<B, 1>>,
     ) -> Node {
+        let x = &self.columns(x);
         if self.counting.is_none() {
             let (gain, shift) = (self.vector(gain), self.vector(shift));
             let epsilon = vec![Attr::Float("epsilon", NORM_EPSILON)];
@@ -735,7 +677,7 @@ impl<B: Backend> Eval<B> for WriteGraph<B> {
 
     fn channels(&mut self, x: &Node, from: usize, to: usize) -> Node {
         let (start, end) = (self.ints(&[from as i64]), self.ints(&[to as i64]));
-        let name = self.slice(&x.name, 1, &start, &end);
+        let name = self.slice(&x.name, x.channel_axis(), &start, &end);
         Node {
             name,
             channels: to - from,
@@ -745,7 +687,8 @@ impl<B: Backend> Eval<B> for WriteGraph<B> {
 
     fn join(&mut self, a: &Node, b: &Node) -> Node {
         let (a, b) = self.together(a, b);
-        let name = self.op("Concat", &[&a.name, &b.name], vec![Attr::Int("axis", 1)]);
+        let axis = Attr::Int("axis", a.channel_axis());
+        let name = self.op("Concat", &[&a.name, &b.name], vec![axis]);
         Node {
             name,
             channels: a.channels + b.channels,
@@ -756,62 +699,13 @@ impl<B: Backend> Eval<B> for WriteGraph<B> {
     fn flip(&mut self, x: &Node, channels: usize) -> Node {
         let order: Vec<i64> = (0..channels as i64).rev().collect();
         let order = self.ints(&order);
-        let name = self.op("Gather", &[&x.name, &order], vec![Attr::Int("axis", 1)]);
+        let axis = Attr::Int("axis", x.channel_axis());
+        let name = self.op("Gather", &[&x.name, &order], vec![axis]);
         Node { name, ..x.clone() }
     }
 
     fn attend(&mut self, query: &Node, key: &Node, value: &Node, look: Look<'_, B>) -> Node {
-        let past = self.past();
-        let heads = look.heads;
-        let width = query.channels / heads;
-        let split = [1, heads as i64, width as i64, -1];
-        let keys = self.carry_provisional(key, past);
-        let values = self.carry_provisional(value, past);
-        let query_of = self.reshape(&query.name, &split);
-        let query_of = self.transpose(&query_of, &[0, 1, 3, 2]);
-        let scale = self.scalar(1.0 / (width as f32).sqrt());
-        let query_of = self.op("Mul", &[&query_of, &scale], vec![]);
-        let keys = self.reshape(&keys, &split);
-        let values = self.reshape(&values, &split);
-        let values = self.transpose(&values, &[0, 1, 3, 2]);
-        let mut scores = self.op("MatMul", &[&query_of, &keys], vec![]);
-        let window = look.relative.map(|[table, _]| table.val().dims()[1] / 2);
-        if let (Some([table, _]), Some(window)) = (look.relative, window) {
-            let table = table.val().swap_dims(1, 2);
-            let table = self.weights(table);
-            let logits = self.op("MatMul", &[&query_of, &table], vec![]);
-            let logits = self.with_zero_ends(&logits);
-            let rows = self.rows_of_places(heads, window);
-            let local = self.op(
-                "GatherElements",
-                &[&logits, &rows],
-                vec![Attr::Int("axis", 3)],
-            );
-            scores = self.op("Add", &[&scores, &local], vec![]);
-        }
-        if let Some(shade) = self.shade(look.causal) {
-            scores = self.op("Add", &[&scores, &shade], vec![]);
-        }
-        let weights = self.op("Softmax", &[&scores], vec![Attr::Int("axis", 3)]);
-        let mut out = self.op("MatMul", &[&weights, &values], vec![]);
-        if let (Some([_, table]), Some(window)) = (look.relative, window) {
-            let padded = self.with_zero_ends(&weights);
-            let places = self.places_of_rows(heads, window);
-            let near = self.op(
-                "GatherElements",
-                &[&padded, &places],
-                vec![Attr::Int("axis", 3)],
-            );
-            let table = self.weights(table.val());
-            let local = self.op("MatMul", &[&near, &table], vec![]);
-            out = self.op("Add", &[&out, &local], vec![]);
-        }
-        let out = self.transpose(&out, &[0, 1, 3, 2]);
-        let name = self.reshape(&out, &[1, query.channels as i64, -1]);
-        Node {
-            name,
-            ..query.clone()
-        }
+        self.attention(query, key, value, look)
     }
 
     fn embed(&mut self, index: &Node, table: &Param<Tensor<B, 2>>) -> Node {
@@ -820,24 +714,27 @@ impl<B: Backend> Eval<B> for WriteGraph<B> {
         let table = self.graph.builder.f32s(&[rows, channels], &values);
         let line = self.reshape(&index.name, &[1, -1]);
         let line = self.op("Cast", &[&line], vec![Attr::Int("to", 7)]);
-        let found = self.op("Gather", &[&table, &line], vec![Attr::Int("axis", 0)]);
-        let name = self.transpose(&found, &[0, 2, 1]);
+        let name = self.op("Gather", &[&table, &line], vec![Attr::Int("axis", 0)]);
         Node {
             name,
             channels,
+            in_rows: true,
             ..index.clone()
         }
     }
 
     fn blend(&mut self, weights: &Node, table: &Param<Tensor<B, 2>>) -> Node {
+        let weights = self.columns(weights);
         let [rows, channels] = table.val().dims();
         let values = to_vec(table.val().transpose());
-        let table = self.graph.builder.f32s(&[channels, rows], &values);
-        let name = self.op("MatMul", &[&table, &weights.name], vec![]);
+        let kept = self.graph.builder.f32s(&[channels, rows], &values);
+        let name = self.op("MatMul", &[&kept, &weights.name], vec![]);
+        self.mixtures
+            .insert(name.clone(), (weights.name.clone(), table.val()));
         Node {
             name,
             channels,
-            ..weights.clone()
+            ..weights
         }
     }
 
@@ -863,6 +760,7 @@ impl<B: Backend> Eval<B> for WriteGraph<B> {
     }
 
     fn centre(&mut self, x: &Node, weight: &Node) -> Node {
+        let (x, weight) = (&self.columns(x), &self.columns(weight));
         let weighted = self.op("Mul", &[&x.name, &weight.name], vec![]);
         let axis = self.ints(&[2]);
         let mut sums = Vec::new();
@@ -897,6 +795,7 @@ impl<B: Backend> Eval<B> for WriteGraph<B> {
         frequency: &Param<Tensor<B, 1>>,
         magnitude: &Param<Tensor<B, 1>>,
     ) -> Node {
+        let x = &self.columns(x);
         let side = SNAKE_SIDE;
         let (channels, unit) = (x.channels, x.unit);
         // How far the doubled value reaches back before the first result, and the results it gives too many.
@@ -992,6 +891,7 @@ impl<B: Backend> Eval<B> for WriteGraph<B> {
             channels: form.sines,
             unit: hop,
             delay: None,
+            in_rows: false,
         };
         let voiced = self.apply(f0_hz, Function::Positive);
         let voiced = self.reshape(&voiced.name, &column);
@@ -1023,6 +923,7 @@ impl<B: Backend> Eval<B> for WriteGraph<B> {
     }
 
     fn settle(&mut self, x: &Node) -> Node {
-        self.align(x, x.delay())
+        let x = self.columns(x);
+        self.align(&x, x.delay())
     }
 }
