@@ -291,13 +291,13 @@ impl<'a> Graph<'a> {
         };
         for node in file.nodes.iter().filter(|node| node.op == "Mul") {
             let factors = (0..2).filter_map(|place| self.value(node, place));
-            let table = factors.filter_map(|factor| match *factor.shape() {
+            let mut tables = factors.filter_map(|factor| match *factor.shape() {
                 [1, speakers, 1, 1, channels] if channels == width => {
                     factor.reshaped(&[speakers, channels])
                 }
                 _ => None,
             });
-            if let Some(table) = table.last() {
+            if let Some(table) = tables.next() {
                 self.offer("emb_g.weight".to_owned(), table);
             }
         }
