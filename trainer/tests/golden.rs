@@ -391,6 +391,7 @@ fn import_args(folder: &Path, output: &Path) -> import::Args {
     import::Args {
         checkpoint: checkpoint(folder),
         config: None,
+        rate_hz: None,
         output: output.to_path_buf(),
         name: None,
         clusters: None,

@@ -317,6 +317,47 @@ fn changed_bytes_do_no_harm() {
 }
 
 #[test]
+fn changed_bytes_of_an_export_do_no_harm() {
+    let rounds: u64 = std::env::var("IMPORT_FUZZ_ROUNDS").map_or(150, |text| text.parse().unwrap());
+    let bytes = std::fs::read(folder().join("rvc_onnx/voice.onnx")).unwrap();
+    let (mut read, mut refused) = (0, 0);
+    for round in 0..rounds {
+        let mut random = Random(0x9e37_79b9_7f4a_7c15 ^ (round + 1).wrapping_mul(0x2545_f491));
+        let mut changed = bytes.clone();
+        for _ in 0..=random.below(6) {
+            let place = random.below(changed.len());
+            changed[place] = match random.below(2) {
+                0 => random.below(256) as u8,
+                _ => [0, 0x7f, 0x80, 0xff][random.below(4)],
+            };
+        }
+        let source = source("changed.onnx", &changed);
+        let most = peak(|| match understand(&source) {
+            Ok(()) => read += 1,
+            Err(_) => refused += 1,
+        });
+        assert!(most <= limit(changed.len()), "round {round}: {most} bytes");
+    }
+    // Most changes hit numbers of weights; others what they are called or how long they are.
+    assert!(read > 0 && refused > 0, "{read} and {refused}");
+}
+
+/// Reads an export as an import does, up to the weights themselves.
+fn understand(source: &Arc<Source>) -> Result<(), ReadError> {
+    let found = import::onnx_weights::weights(&import::OnnxFile::read(source)?)?;
+    let extents = import::derived::Extents {
+        strides: &found.strides,
+        dilations: &found.dilations,
+    };
+    let settings = import::Settings::default();
+    import::derived::derive(source.path(), &found.weights, extents, &settings, None)?;
+    for tensor in found.weights.values() {
+        tensor.to_f32()?;
+    }
+    Ok(())
+}
+
+#[test]
 fn bytes_without_sense_do_no_harm() {
     let mut random = Random(7);
     let heads: [&[u8]; 6] = [

@@ -28,6 +28,7 @@ fn args(checkpoint: PathBuf, output: PathBuf) -> Args {
     Args {
         checkpoint,
         config: None,
+        rate_hz: None,
         output,
         name: None,
         content: Content::Vec256l9,

@@ -75,6 +75,7 @@ fn imported(folder: &Folder) -> PathBuf {
     import::run(&Args {
         checkpoint,
         config: None,
+        rate_hz: None,
         output: bare.clone(),
         name: None,
         content: Content::Vec256l9,

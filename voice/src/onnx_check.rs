@@ -8,7 +8,7 @@
 //! Source: ONNX IR specification, `onnx.proto3` (field numbers); operator set 17 (shapes).
 
 mod sizes;
-pub(crate) mod wire;
+pub mod wire;
 
 use std::collections::HashMap;
 

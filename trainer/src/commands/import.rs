@@ -1,6 +1,7 @@
 //! `trainer import`: voices of so-vits-svc and RVC, and the content encoders they need, as packages.
 
 mod encoder;
+mod look;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -17,13 +18,13 @@ use timbra_voice::onnx_precision::{Precision, in_precision};
 use timbra_voice::package::{ANY_ENCODER, EncoderPackage, Form, write_voice};
 use timbra_voice::tables::{self, Table};
 
+pub use look::{Found, look};
+
 use super::export::{About, about};
 use crate::import::retrieval::Retrieval;
+use crate::import::source::Source;
 use crate::import::weights::CheckpointWeights;
-use crate::import::{
-    Matrix, Speaker as Whose, StateDict, TorchFile, clusters, hubert_names, read_state_dict,
-    rvc_config, sovits_config, state_dict,
-};
+use crate::import::{Matrix, Speaker as Whose, clusters, hubert_names, onnx_file, read_state_dict};
 use crate::model::vits::export::{F0_HZ, RECEPTIVE_FIELD_FRAMES};
 use crate::model::vits::spec::{Prenet, VitsSpec};
 use crate::model::vits::voice::VitsVoice;
@@ -41,14 +42,18 @@ const VOICE_STEP: (usize, usize) = (2, 2);
 /// Arguments of `trainer import`.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Args {
-    /// so-vits-svc G_*.pth, RVC *.pth, a HuBERT or ContentVec checkpoint (fairseq or Hugging Face), or an encoder's package, to be
-    /// kept in another precision
+    /// so-vits-svc G_*.pth, RVC *.pth (or G_*.pth), an .onnx export of either, a HuBERT or ContentVec checkpoint (fairseq or
+    /// Hugging Face), or an encoder's package, to be kept in another precision
     #[arg(value_name = "CHECKPOINT")]
     pub checkpoint: PathBuf,
 
-    /// so-vits-svc's config.json; the one beside the checkpoint unless given
+    /// The voice's config.json; of so-vits-svc's G_*.pth the one beside it unless given, else needed only where it is asked for
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
+
+    /// Rate of an .onnx export or RVC's G_*.pth, where neither the file nor its hop says it
+    #[arg(long = "rate", value_name = "HZ", value_parser = clap::value_parser!(u32).range(8_000..=192_000))]
+    pub rate_hz: Option<u32>,
 
     /// The package to write
     #[arg(short, long, value_name = "FILE")]
@@ -124,90 +129,6 @@ impl Kept {
     }
 }
 
-/// A checkpoint that is understood.
-#[derive(Debug)]
-pub struct Found {
-    /// What it is, in words.
-    pub kind: String,
-    /// The network.
-    pub spec: VitsSpec,
-    /// Names of the speakers by row.
-    pub speakers: Vec<(usize, String)>,
-    /// The content encoder it wants, as its community calls it.
-    pub encoder: String,
-    /// What it says of its training.
-    pub training: String,
-    /// Its tensors.
-    pub weights: StateDict,
-}
-
-/// Looks at a checkpoint.
-///
-/// # Errors
-/// It is none that is known, or damaged.
-pub fn look(checkpoint: &Path, config: Option<&Path>) -> Result<Found> {
-    let file = TorchFile::open(checkpoint)?;
-    let weights = state_dict(&file)?;
-    if rvc_config::is_rvc(&file) {
-        let config = rvc_config::read(checkpoint, &file, &weights)?;
-        let name = checkpoint.file_stem().map_or_else(
-            || "speaker".to_owned(),
-            |stem| stem.to_string_lossy().into_owned(),
-        );
-        let encoder = match config.spec.content_channels {
-            256 => "vec256l9",
-            _ => "vec768l12",
-        };
-        let f0 = if config.spec.decoder.overtones.is_some() {
-            "with F0"
-        } else {
-            "without F0"
-        };
-        return Ok(Found {
-            kind: format!("RVC {}, {f0}", config.version),
-            speakers: vec![(0, name)],
-            encoder: encoder.to_owned(),
-            training: config.info,
-            spec: config.spec,
-            weights,
-        });
-    }
-    if !weights.contains_key("enc_p.f0_emb.weight") {
-        bail!(
-            "{}: expected the generator of a so-vits-svc 4.0 or 4.1 voice (G_*.pth) or an RVC voice (config and weight), \
-             found {} other tensors{}; discriminators (D_*.pth) and RVC's training checkpoints are not voices",
-            checkpoint.display(),
-            weights.len(),
-            weights
-                .keys()
-                .next()
-                .map_or_else(String::new, |name| format!(", the first \"{name}\""))
-        );
-    }
-    let beside = checkpoint.with_file_name("config.json");
-    let config = sovits_config::read(config.unwrap_or(&beside))?;
-    let named = config
-        .speakers
-        .iter()
-        .cloned()
-        .enumerate()
-        .filter(|(number, name)| *name != format!("speaker-{number}"));
-    let mut speakers: Vec<_> = named.collect();
-    if speakers.is_empty() {
-        speakers = config.speakers.iter().cloned().enumerate().collect();
-    }
-    let root = file.root();
-    let steps = root.get("iteration").and_then(|value| value.as_int());
-    Ok(Found {
-        kind: "so-vits-svc 4".to_owned(),
-        speakers,
-        encoder: config.encoder,
-        training: steps.map_or_else(String::new, |steps| format!("epoch {steps}")),
-        spec: config.spec,
-        weights,
-    })
-}
-
 /// Runs the verb.
 ///
 /// # Errors
@@ -220,7 +141,10 @@ pub fn run(args: &Args) -> Result<()> {
     {
         return encoder::convert(args);
     }
-    if let Some(weights) = hubert_names::fairseq(&read_state_dict(&args.checkpoint)?) {
+    let source = Source::open(&args.checkpoint)?;
+    if !onnx_file::is_onnx(&source)?
+        && let Some(weights) = hubert_names::fairseq(&read_state_dict(&args.checkpoint)?)
+    {
         return encoder::import(args, &weights);
     }
     if args.precision == Kept::Int8 {
@@ -229,7 +153,7 @@ pub fn run(args: &Args) -> Result<()> {
             args.checkpoint.display()
         );
     }
-    let found = look(&args.checkpoint, args.config.as_deref())?;
+    let found = look(&args.checkpoint, args.config.as_deref(), args.rate_hz)?;
     let speakers = chosen(&found, &args.speakers)?;
     let device = Default::default();
     let mut voice =

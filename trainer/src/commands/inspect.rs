@@ -21,7 +21,7 @@ const MAX_LISTED: usize = 32;
 /// Arguments of `trainer inspect`.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Args {
-    /// A voice, an encoder, a recording, a work folder, a checkpoint (also of so-vits-svc or RVC) or a safetensors file
+    /// A voice, an encoder, a recording, a work folder, a checkpoint or .onnx export (also of so-vits-svc or RVC) or a safetensors file
     #[arg(required = true, value_name = "PATH")]
     pub paths: Vec<PathBuf>,
 }
@@ -48,7 +48,7 @@ fn inspect(path: &Path) -> Result<()> {
         .read(&mut start)
         .with_context(|| format!("cannot read {}", path.display()))?;
     let is_checkpoint = path.extension().is_some_and(|e| {
-        ["pth", "pt"]
+        ["pth", "pt", "onnx"]
             .iter()
             .any(|known| e.eq_ignore_ascii_case(known))
     });
@@ -74,7 +74,7 @@ fn inspect(path: &Path) -> Result<()> {
 
 /// A checkpoint of another program.
 fn community(path: &Path) -> Result<()> {
-    let found = super::import::look(path, None)?;
+    let found = super::import::look(path, None, None)?;
     let spec = &found.spec;
     println!(
         "  checkpoint   {}{}",

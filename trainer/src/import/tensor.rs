@@ -132,6 +132,36 @@ impl LazyTensor {
         true
     }
 
+    /// The same table with rows and columns exchanged; `None` where it has another number of dimensions than two.
+    pub(super) fn transposed(&self) -> Option<Self> {
+        let mut turned = self.clone();
+        if turned.shape.len() != 2 {
+            return None;
+        }
+        turned.shape.reverse();
+        turned.strides.reverse();
+        Some(turned)
+    }
+
+    /// The same elements, row after row, in another shape; `None` where they do not fill it or do not lie so.
+    pub(super) fn reshaped(&self, shape: &[usize]) -> Option<Self> {
+        let count = shape
+            .iter()
+            .try_fold(1usize, |n, &size| n.checked_mul(size))?;
+        if count != self.count || count == 0 || !self.is_row_after_row() {
+            return None;
+        }
+        let mut strides = vec![1; shape.len()];
+        for axis in (1..shape.len()).rev() {
+            strides[axis - 1] = strides[axis] * shape[axis];
+        }
+        Some(Self {
+            shape: shape.to_vec(),
+            strides,
+            ..self.clone()
+        })
+    }
+
     /// The elements in order of their indices (the last runs fastest), whatever their order in the file.
     ///
     /// Reads this tensor's part of the file and nothing else.
@@ -292,6 +322,18 @@ mod tests {
         assert_eq!(values(&[], &[], 5), [5.]);
         assert_eq!(values(&[1, 2, 1], &[99, 1, 77], 0), [0., 1.]);
         assert!(values(&[0, 5], &[5, 1], 0).is_empty());
+    }
+
+    #[test]
+    fn tables_turn_and_take_other_shapes() {
+        let table = tensor(&[2, 3], &[3, 1], 1).unwrap();
+        let turned = table.transposed().unwrap();
+        assert_eq!(turned.shape(), [3, 2]);
+        assert_eq!(turned.to_f32().unwrap(), [1., 4., 2., 5., 3., 6.]);
+        let long = table.reshaped(&[1, 6, 1]).unwrap();
+        assert_eq!(long.to_f32().unwrap(), [1., 2., 3., 4., 5., 6.]);
+        assert!(table.reshaped(&[5]).is_none() && turned.reshaped(&[6]).is_none());
+        assert!(long.transposed().is_none());
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The protobuf wire format, as far as ONNX uses it.
+//! The protobuf wire format, as far as ONNX uses it. Nothing is copied, and no length is believed that its message does not have.
 
 use super::{GraphError, Result, refused};
 
@@ -23,6 +23,7 @@ pub struct Fields<'a> {
 }
 
 impl<'a> Fields<'a> {
+    /// The fields of the message `bytes`, which errors call `what`.
     pub fn new(bytes: &'a [u8], what: &'static str, once: &'static [u64]) -> Self {
         Self {
             bytes,
@@ -59,6 +60,13 @@ impl<'a> Fields<'a> {
     }
 
     /// The next field and its number; `None` at the end.
+    ///
+    /// # Errors
+    /// The message ends early, has a type of field that ONNX has not, or a field twice that comes once.
+    #[allow(
+        clippy::should_implement_trait,
+        reason = "an iterator of results would go on after a broken field"
+    )]
     pub fn next(&mut self) -> Result<Option<(u64, Field<'a>)>> {
         if self.bytes.is_empty() {
             return Ok(None);
@@ -89,6 +97,9 @@ impl<'a> Fields<'a> {
 }
 
 /// Numbers without fields between them.
+///
+/// # Errors
+/// The last one is cut.
 pub fn packed(bytes: &[u8], what: &'static str) -> Result<impl Iterator<Item = i64>> {
     let mut fields = Fields::new(bytes, what, &[]);
     let mut numbers = Vec::new();
@@ -99,6 +110,9 @@ pub fn packed(bytes: &[u8], what: &'static str) -> Result<impl Iterator<Item = i
 }
 
 /// The one field of a message, which has this number.
+///
+/// # Errors
+/// It has another one, or more.
 pub fn only<'a>(bytes: &'a [u8], number: u64, what: &'static str) -> Result<&'a [u8]> {
     let mut fields = Fields::new(bytes, what, &[]);
     match (fields.next()?, fields.next()?) {

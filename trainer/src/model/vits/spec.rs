@@ -143,7 +143,8 @@ impl VitsSpec {
     /// Output samples per frame.
     #[must_use]
     pub fn hop_samples(&self) -> usize {
-        self.decoder.rates.iter().product()
+        let rates = self.decoder.rates.iter();
+        rates.fold(1, |hop, &rate| hop.saturating_mul(rate))
     }
 
     /// Whether the extents fit each other; what, what is expected and what was found when they do not.
