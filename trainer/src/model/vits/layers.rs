@@ -68,6 +68,18 @@ impl ConvShape {
         }
     }
 
+    /// How such a convolution starts when there is no checkpoint.
+    fn start(&self) -> Start {
+        let fan_in = (self.inputs / self.groups * self.kernel) as f32;
+        if self.silent {
+            Start::Constant(0.0)
+        } else if self.normed {
+            Start::Normal(0.01_f32.max(0.4 / fan_in.sqrt()))
+        } else {
+            Start::Uniform(1.0 / fan_in.sqrt())
+        }
+    }
+
     /// The same with gaps between the taps; the kernel must be odd.
     #[must_use]
     pub fn dilated(self, dilation: usize) -> Self {
@@ -133,17 +145,10 @@ impl<B: Backend> Kernel<B> {
         name: &str,
         shape: [usize; 3],
         outputs: usize,
-        (bias, normed, silent): (bool, bool, bool),
+        (bias, normed): (bool, bool),
+        start: Start,
         device: &B::Device,
     ) -> Result<Self, WeightError> {
-        let fan_in = (shape[1] * shape[2]) as f32;
-        let start = if silent {
-            Start::Constant(0.0)
-        } else if normed {
-            Start::Normal(0.01_f32.max(0.4 / fan_in.sqrt()))
-        } else {
-            Start::Uniform(1.0 / fan_in.sqrt())
-        };
         // Older files name the two parts one way, newer ones another; after compression there is one weight.
         let names = [
             ("weight_g", "weight_v"),
@@ -242,7 +247,8 @@ impl<B: Backend> Conv<B> {
                 name,
                 [shape.outputs, shape.inputs / shape.groups, shape.kernel],
                 shape.outputs,
-                (shape.bias, shape.normed, shape.silent),
+                (shape.bias, shape.normed),
+                shape.start(),
                 device,
             )?,
             shape,
@@ -409,10 +415,13 @@ impl<B: Backend> Upsample<B> {
         device: &B::Device,
     ) -> Result<Self, WeightError> {
         let trim = (kernel - stride) / 2;
+        // Equal taps but for a swell, so that what is constant stays so and does not start as a tone of the frame rate.
+        // Source: Pons et al., "Upsampling artifacts in neural audio synthesis" (2010.14356), for where such tones come from.
+        let swell = Start::Swelling(0.4 / (inputs as f32).sqrt());
         if !split {
             let shape = [inputs, outputs, kernel];
             return Ok(Self {
-                kernel: Kernel::load(source, name, shape, outputs, (true, true, false), device)?,
+                kernel: Kernel::load(source, name, shape, outputs, (true, true), swell, device)?,
                 point: None,
                 stride,
                 trim,
@@ -425,7 +434,8 @@ impl<B: Backend> Upsample<B> {
                 &format!("{name}.depth_conv"),
                 [inputs, 1, kernel],
                 inputs,
-                (true, true, false),
+                (true, true),
+                swell,
                 device,
             )?,
             point: Some(Conv::load(

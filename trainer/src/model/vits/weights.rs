@@ -11,6 +11,8 @@ pub enum Start {
     Normal(f32),
     /// Uniform within ± this.
     Uniform(f32),
+    /// Normal with this standard deviation, the same along the last axis but for a raised cosine over it.
+    Swelling(f32),
 }
 
 /// Why weights can not be had.
@@ -85,11 +87,23 @@ impl WeightSource for RandomStart {
         start: Start,
     ) -> Result<Vec<f32>, WeightError> {
         let count = shape.iter().product();
+        if let Start::Swelling(deviation) = start {
+            let length = shape.last().copied().unwrap_or(1);
+            let turn = std::f32::consts::TAU / length as f32;
+            let swell = |n: usize| 0.5 - 0.5 * (turn * (n as f32 + 0.5)).cos();
+            return Ok((0..count / length.max(1))
+                .flat_map(|_| {
+                    let level = deviation * self.0.normal();
+                    (0..length).map(move |n| level * swell(n))
+                })
+                .collect());
+        }
         Ok((0..count)
             .map(|_| match start {
                 Start::Constant(value) => value,
                 Start::Normal(deviation) => deviation * self.0.normal(),
                 Start::Uniform(bound) => self.0.uniform(-bound, bound),
+                Start::Swelling(_) => 0.0,
             })
             .collect())
     }
@@ -122,4 +136,28 @@ pub fn checked(
         });
     }
     Ok(values)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn swelling_kernels_of_half_overlap_keep_what_is_constant() {
+        let mut start = RandomStart(Random::new(1, 0));
+        let (stride, kernel) = (10, 20);
+        let taps = start
+            .tensor("up", &[3, 2, kernel], Start::Swelling(1.0))
+            .unwrap();
+        for row in taps.chunks_exact(kernel) {
+            let sums: Vec<f32> = (0..stride).map(|n| row[n] + row[n + stride]).collect();
+            for sum in &sums {
+                assert!(
+                    (sum - sums[0]).abs() < 1e-6 * sums[0].abs().max(1.0),
+                    "{sums:?}"
+                );
+            }
+        }
+        assert_ne!(taps[5], taps[kernel + 5]);
+    }
 }
