@@ -1,6 +1,6 @@
 //! `trainer prepare`: features of every clip.
 
-use std::path::{Path, PathBuf};
+use std::path::{Path, PathBuf, absolute};
 
 use anyhow::{Result, bail};
 
@@ -76,13 +76,14 @@ pub fn prepare_into(args: &Args) -> Result<Dataset> {
 /// # Errors
 /// None is given and none is found; the message lists where was looked.
 pub fn encoder_path(given: Option<&Path>) -> Result<PathBuf> {
+    // The dataset names it for later verbs, which may be run from elsewhere.
     if let Some(path) = given {
-        return Ok(path.to_path_buf());
+        return Ok(absolute(path)?);
     }
     let found = installed_encoders();
     if let Some(path) = found.first() {
         tracing::info!("content encoder: {}", path.display());
-        return Ok(path.clone());
+        return Ok(absolute(path)?);
     }
     let searched: Vec<String> = encoder_folders()
         .iter()
