@@ -11,10 +11,13 @@
 //! 65 to 1200 Hz) on 29 minutes of open speech and singing and on synthetic glides, and checked on recordings that were
 //! not used for it.
 
+mod bridge;
 mod candidates;
 mod correlation;
 mod lattice;
 mod level;
+
+pub use bridge::bridge_unvoiced;
 
 use crate::CONTENT_HOP_SAMPLES;
 use candidates::{Column, Scan};

@@ -59,7 +59,7 @@ fn main() {
     };
     let maker = BatchMaker::new(Arc::new(vec![clip]), &config).unwrap();
     let batches: Vec<_> = (0..=steps as u64)
-        .map(|step| maker.batch(step, (0, 1)))
+        .map(|step| maker.batch(step, (0, 1)).unwrap())
         .collect();
     with_backend!(backend, |B, device| {
         let mut stepper = Stepper::<Autodiff<B>>::new(&config, &Base::default(), &device).unwrap();

@@ -12,13 +12,11 @@ use burn::backend::Flex;
 use timbra_engine::offline::Joined;
 use timbra_engine::{Controls, LoadedVoice, StreamConfig, Tier};
 use timbra_trainer::model::hubert::{self, Hubert, HubertSpec};
-use timbra_trainer::model::vits::spec::{
-    Activation, Coupling, DecoderSpec, FlowSpec, PUBLISHED_POSTERIOR_LAYERS, Prenet, ResidualKind,
-    VitsSpec,
-};
+use timbra_trainer::model::vits::spec::VitsSpec;
 use timbra_trainer::model::vits::voice::VitsVoice;
 use timbra_trainer::model::vits::weights::RandomStart;
 use timbra_trainer::random::Random;
+use timbra_trainer::vits::config::{Size, VoiceShape, spec};
 use timbra_voice::identity::IdentityVoice;
 use timbra_voice::manifest::{Family, StepSpec};
 use timbra_voice::onnx_precision::{Precision, in_precision};
@@ -26,44 +24,17 @@ use timbra_voice::package::{Form, sha256_hex, write_voice};
 
 /// The published configuration.
 fn published() -> VitsSpec {
-    VitsSpec {
-        prenet: Prenet::SoVits,
-        content_channels: 768,
-        inter_channels: 192,
-        hidden_channels: 192,
-        filter_channels: 768,
-        heads: 2,
-        layers: 6,
-        kernel: 3,
-        attention_window: 4,
-        flow: FlowSpec {
-            coupling: Coupling::Wavenet,
-            couplings: 4,
-            layers: 4,
-            kernel: 5,
-            shared: false,
+    spec(
+        Size::Published,
+        VoiceShape {
+            content_channels: 768,
+            speakers: 1,
+            rate_hz: 44_100,
+            loudness: false,
+            auto_f0: true,
         },
-        decoder: DecoderSpec {
-            initial_channels: 512,
-            rates: vec![8, 8, 2, 2, 2],
-            kernels: vec![16, 16, 4, 4, 4],
-            residual_kernels: vec![3, 7, 11],
-            residual_dilations: vec![vec![1, 3, 5]; 3],
-            residual: ResidualKind::Paired,
-            activation: Activation::Leaky,
-            overtones: Some(8),
-        },
-        speakers: 1,
-        speaker_channels: 768,
-        loudness: false,
-        auto_f0: true,
-        depthwise: false,
-        continuous_f0: true,
-        row_above: 0,
-        spectrum_bins: 1025,
-        posterior_layers: PUBLISHED_POSTERIOR_LAYERS,
-        rate_hz: 44_100,
-    }
+    )
+    .unwrap()
 }
 
 fn write(

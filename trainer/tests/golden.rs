@@ -388,24 +388,7 @@ fn write_some_encoder(path: &Path, channels: usize) {
 }
 
 fn import_args(folder: &Path, output: &Path) -> import::Args {
-    import::Args {
-        checkpoint: checkpoint(folder),
-        config: None,
-        rate_hz: None,
-        output: output.to_path_buf(),
-        name: None,
-        clusters: None,
-        retrieval: None,
-        encoder: None,
-        speakers: Vec::new(),
-        about: None,
-        content: import::Content::Vec768l12,
-        step_frames: None,
-        lookahead_frames: None,
-        precision: import::Kept::F32,
-        measure_on: None,
-        without_auto_f0: false,
-    }
+    import::Args::new(checkpoint(folder), output.to_path_buf())
 }
 
 #[test]

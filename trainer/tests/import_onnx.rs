@@ -164,22 +164,8 @@ fn sovits_exports_sing_as_their_checkpoint() {
 
 fn args(checkpoint: PathBuf, output: PathBuf) -> Args {
     Args {
-        checkpoint,
-        config: None,
-        rate_hz: None,
-        output,
-        name: None,
         content: Content::Vec256l9,
-        clusters: None,
-        retrieval: None,
-        encoder: None,
-        speakers: Vec::new(),
-        about: None,
-        step_frames: None,
-        lookahead_frames: None,
-        precision: import::Kept::F32,
-        measure_on: None,
-        without_auto_f0: false,
+        ..Args::new(checkpoint, output)
     }
 }
 

@@ -13,7 +13,7 @@ use safetensors::tensor::{Dtype, TensorView};
 use support::{Folder, runtime_is_there};
 use timbra_engine::offline::convert;
 use timbra_engine::{Controls, LoadedVoice};
-use timbra_trainer::commands::import::{self, Args, Content, Kept};
+use timbra_trainer::commands::import::{self, Args, Content};
 use timbra_trainer::model::hubert::{Hubert, HubertSpec};
 use timbra_trainer::model::vits::weights::{RandomStart, Start, WeightError, WeightSource};
 use timbra_trainer::random::Random;
@@ -26,22 +26,8 @@ fn fixture(name: &str) -> PathBuf {
 
 fn args(checkpoint: PathBuf, output: PathBuf) -> Args {
     Args {
-        checkpoint,
-        config: None,
-        rate_hz: None,
-        output,
-        name: None,
         content: Content::Vec256l9,
-        clusters: None,
-        retrieval: None,
-        encoder: None,
-        speakers: Vec::new(),
-        about: None,
-        step_frames: None,
-        lookahead_frames: None,
-        precision: Kept::F32,
-        measure_on: None,
-        without_auto_f0: false,
+        ..Args::new(checkpoint, output)
     }
 }
 

@@ -73,22 +73,9 @@ fn imported(folder: &Folder) -> PathBuf {
     let checkpoint =
         Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/sovits_fork/G_3.pth");
     import::run(&Args {
-        checkpoint,
-        config: None,
-        rate_hz: None,
-        output: bare.clone(),
-        name: None,
         content: Content::Vec256l9,
-        clusters: None,
-        retrieval: None,
         encoder: Some(encoder),
-        speakers: Vec::new(),
-        about: None,
-        step_frames: None,
-        lookahead_frames: None,
-        precision: import::Kept::F32,
-        measure_on: None,
-        without_auto_f0: false,
+        ..Args::new(checkpoint, bare.clone())
     })
     .unwrap();
     let package = VoicePackage::read(&bare).unwrap();

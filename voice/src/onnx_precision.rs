@@ -287,27 +287,9 @@ fn halved(graph: &[u8]) -> Result<Vec<u8>, GraphError> {
 }
 
 /// The nearest float16, the even one of two; `None` beyond its range.
-///
-/// Source: IEEE 754-2019, binary16.
 fn half_bits(value: f32) -> Option<u16> {
-    let bits = value.to_bits();
-    let sign = ((bits >> 16) & 0x8000) as u16;
-    let magnitude = value.abs();
-    // Half of a step below the first number that would be infinite.
-    if magnitude.is_nan() || magnitude >= 65_520.0 {
-        return None;
-    }
-    // Below the smallest normal number the steps are all of 2⁻²⁴.
-    if magnitude < 6.103_515_6e-5 {
-        let steps = f64::from(magnitude) * f64::from(1u32 << 24);
-        return Some(sign | steps.round_ties_even() as u16);
-    }
-    let exponent = ((bits >> 23) & 0xff) - 112;
-    let fraction = bits & 0x007f_ffff;
-    let rest = fraction & 0x1fff;
-    let kept = (exponent << 10) | (fraction >> 13);
-    let up = rest > 0x1000 || (rest == 0x1000 && kept & 1 == 1);
-    Some(sign | (kept + u32::from(up)) as u16)
+    let half = half::f16::from_f32(value);
+    half.is_finite().then(|| half.to_bits())
 }
 
 #[cfg(test)]

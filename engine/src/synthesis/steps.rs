@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use timbra_dsp::f0::bridge_unvoiced;
 use timbra_dsp::noise;
 use timbra_voice::manifest::{MAX_SPEAKERS, StepSpec};
 
@@ -214,27 +215,8 @@ impl Steps {
     /// F0 of every frame that waits, going on where there is no voice, when the graph wants it so.
     fn f0(&self) -> Vec<f32> {
         let mut line: Vec<f32> = self.frames.iter().map(|frame| frame.f0_hz).collect();
-        if !self.step.continuous_f0 {
-            return line;
-        }
-        let mut before = (-1i64, self.held_f0_hz);
-        let mut n = 0;
-        while n < line.len() {
-            if line[n] > 0.0 {
-                before = (n as i64, line[n]);
-                n += 1;
-                continue;
-            }
-            let next = (n..line.len()).find(|&m| line[m] > 0.0);
-            let end = next.unwrap_or(line.len());
-            let after = next.map_or(before.1, |m| line[m]);
-            let from = if before.1 > 0.0 { before.1 } else { after };
-            let span = (end as i64 - before.0) as f32;
-            for (place, value) in line.iter_mut().enumerate().take(end).skip(n) {
-                let share = (place as i64 - before.0) as f32 / span;
-                *value = from + share * (after - from);
-            }
-            n = end;
+        if self.step.continuous_f0 {
+            bridge_unvoiced(&mut line, self.held_f0_hz);
         }
         line
     }

@@ -108,6 +108,31 @@ pub struct Args {
     pub without_auto_f0: bool,
 }
 
+impl Args {
+    /// Everything but the two files as it is unless given.
+    #[must_use]
+    pub fn new(checkpoint: PathBuf, output: PathBuf) -> Self {
+        Self {
+            checkpoint,
+            config: None,
+            rate_hz: None,
+            output,
+            content: Content::Vec768l12,
+            name: None,
+            clusters: None,
+            retrieval: None,
+            encoder: None,
+            speakers: Vec::new(),
+            about: None,
+            step_frames: None,
+            lookahead_frames: None,
+            precision: Kept::F32,
+            measure_on: None,
+            without_auto_f0: false,
+        }
+    }
+}
+
 /// In what the weights of a package are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Kept {

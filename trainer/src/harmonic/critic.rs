@@ -11,9 +11,9 @@
 use burn::module::Module;
 use burn::nn::PaddingConfig2d;
 use burn::nn::conv::{Conv2d, Conv2dConfig};
+use burn::tensor::Tensor;
 use burn::tensor::activation::leaky_relu;
 use burn::tensor::backend::Backend;
-use burn::tensor::{ElementConversion as _, Tensor};
 
 use super::loss::LogSpectra;
 
@@ -137,9 +137,4 @@ pub fn persuade<B: Backend>(
 fn mean<B: Backend>(terms: Vec<Tensor<B, 1>>) -> Tensor<B, 1> {
     let count = terms.len() as f32;
     Tensor::cat(terms, 0).sum().div_scalar(count)
-}
-
-/// The value of a one-element tensor.
-pub fn value<B: Backend>(tensor: &Tensor<B, 1>) -> f32 {
-    tensor.clone().into_scalar().elem::<f32>()
 }

@@ -13,11 +13,11 @@ use burn::tensor::Tensor;
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use serde::{Deserialize, Serialize};
 
-use super::critic::{Critics, judge, persuade, value};
+use super::critic::{Critics, judge, persuade};
 use super::dataset::VoiceBatch;
 use super::held_out::HeldOut;
 use super::loss::{LogSpectra, SpectralLoss};
-use crate::model::causal::from_vec;
+use crate::model::causal::{from_vec, value};
 use crate::model::excitation::Analyser;
 use crate::model::harmonic::{
     BINS, Excitation, HALVES, HOP_SAMPLES, HarmonicConfig, HarmonicVoice, Renderer,

@@ -3,12 +3,11 @@
 use anyhow::Result;
 use burn::tensor::backend::Backend;
 
-use super::critic::value;
 use super::dataset::VoiceBatch;
 use super::fit::{VoiceFitConfig, heard, render};
 use super::loss::SpectralLoss;
 use crate::evaluation::measures::{Timbre, similarity};
-use crate::model::causal::{from_vec, to_vec};
+use crate::model::causal::{from_vec, to_vec, value};
 use crate::model::excitation::Analyser;
 use crate::model::harmonic::{HOP_SAMPLES, HarmonicVoice, MODEL_RATE_HZ, Renderer};
 use crate::random::Random;

@@ -12,7 +12,7 @@ use burn::nn::conv::{Conv1d, Conv1dConfig};
 use burn::nn::{Initializer, PaddingConfig1d};
 use burn::tensor::activation::silu;
 use burn::tensor::backend::Backend;
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::{ElementConversion as _, Tensor, TensorData};
 use timbra_voice::manifest::StateTensor;
 use timbra_voice::onnx_writer::{Attr, GraphBuilder};
 
@@ -361,6 +361,11 @@ pub fn to_vec<B: Backend, const D: usize>(tensor: Tensor<B, D>) -> Vec<f32> {
         .convert::<f32>()
         .into_vec()
         .expect("a float tensor converts to f32")
+}
+
+/// The value of a one-element tensor.
+pub fn value<B: Backend>(tensor: &Tensor<B, 1>) -> f32 {
+    tensor.clone().into_scalar().elem::<f32>()
 }
 
 /// A tensor from float32 values.

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
 
+use anyhow::{Context, Result};
+use timbra_dsp::f0::bridge_unvoiced;
 use timbra_dsp::resample::resample_all;
 
 use super::config::VitsFitConfig;
@@ -85,14 +87,16 @@ impl Reading {
 }
 
 /// `frames` frames of `clip` from frame `first` of the voice on. What lies beyond the clip is silent.
-#[must_use]
+///
+/// # Errors
+/// The speed makes a rate that cannot be resampled.
 pub fn read(
     clip: &VoiceClip,
     first: usize,
     frames: usize,
     (rate_hz, hop): (u32, usize),
     reading: Reading,
-) -> Part {
+) -> Result<Part> {
     let channels = clip.contents[0].len() / clip.frames().max(1);
     let content = &clip.contents[reading.content.min(clip.contents.len() - 1)];
     let start = first * hop;
@@ -135,40 +139,12 @@ pub fn read(
         recorded.to_vec()
     } else {
         let played_hz = (f64::from(rate_hz) * reading.speed).round() as u32;
-        resample_all(recorded, played_hz, rate_hz).unwrap_or_else(|_| recorded.to_vec())
+        resample_all(recorded, played_hz, rate_hz)?
     };
     part.audio.resize(samples, 0.0);
     let gain = 10f32.powf(reading.gain_db / 20.0);
     part.audio.iter_mut().for_each(|sample| *sample *= gain);
-    part
-}
-
-/// Fills unvoiced stretches of an F0 line by straight lines between their ends; at either end of the line the next voiced
-/// value is held. A line without voice stays as it is.
-pub fn fill_unvoiced(f0_hz: &mut [f32]) {
-    let mut before: Option<usize> = None;
-    let mut n = 0;
-    while n < f0_hz.len() {
-        if f0_hz[n] > 0.0 {
-            before = Some(n);
-            n += 1;
-            continue;
-        }
-        let next = (n..f0_hz.len()).find(|&m| f0_hz[m] > 0.0);
-        let end = next.unwrap_or(f0_hz.len());
-        for m in n..end {
-            f0_hz[m] = match (before, next) {
-                (Some(a), Some(b)) => {
-                    let share = (m - a) as f32 / (b - a) as f32;
-                    f0_hz[a] + share * (f0_hz[b] - f0_hz[a])
-                }
-                (Some(a), None) => f0_hz[a],
-                (None, Some(b)) => f0_hz[b],
-                (None, None) => 0.0,
-            };
-        }
-        n = end;
-    }
+    Ok(part)
 }
 
 /// dBFS to amplitude, as the exported graph has it.
@@ -218,8 +194,10 @@ impl BatchMaker {
     }
 
     /// The batch that one of several devices takes in a step; one device is `(0, 1)`.
-    #[must_use]
-    pub fn batch(&self, step: u64, (device, devices): (u64, u64)) -> VitsBatch {
+    ///
+    /// # Errors
+    /// As [`read`].
+    pub fn batch(&self, step: u64, (device, devices): (u64, u64)) -> Result<VitsBatch> {
         let config = &self.config;
         let mut random = Random::new(config.seed, step * devices + device);
         let mut place = random.below(self.weights.iter().sum());
@@ -242,7 +220,7 @@ impl BatchMaker {
         self.assemble(&chosen, &mut random)
     }
 
-    fn assemble(&self, chosen: &[&VoiceClip], random: &mut Random) -> VitsBatch {
+    fn assemble(&self, chosen: &[&VoiceClip], random: &mut Random) -> Result<VitsBatch> {
         let config = &self.config;
         let spec = &config.network;
         let (hop, segment) = (spec.hop_samples(), config.segment_frames);
@@ -281,7 +259,8 @@ impl BatchMaker {
             let first = random.below(all.saturating_sub(length) + 1);
             // The first frame counts in frames of the recording as it is.
             let first = ((first as f64 * reading.speed) as usize).min(clip.audio.len() / hop);
-            let mut part = read(clip, first, length, (spec.rate_hz, hop), reading);
+            let mut part = read(clip, first, length, (spec.rate_hz, hop), reading)
+                .with_context(|| clip.name.clone())?;
             for (frame, content) in part.content.chunks_exact(spec.content_channels).enumerate() {
                 for (channel, &value) in content.iter().enumerate() {
                     let row = (row * spec.content_channels + channel) * frames;
@@ -301,7 +280,7 @@ impl BatchMaker {
             let voiced = part.f0_hz.iter().map(|&f0| f32::from(f0 > 0.0));
             batch.voiced.extend(padded(&mut { voiced }));
             if spec.continuous_f0 {
-                fill_unvoiced(&mut part.f0_hz);
+                bridge_unvoiced(&mut part.f0_hz, 0.0);
             }
             batch.f0_hz.extend(padded(&mut part.f0_hz.iter().copied()));
             let loudness = part.loudness_db.iter().map(|&db| amplitude(db));
@@ -320,17 +299,23 @@ impl BatchMaker {
         batch.posterior_noise = normal(size * spec.inter_channels * frames);
         batch.source_noise = normal(size * segment * hop);
         batch.lengths = lengths;
-        batch
+        Ok(batch)
     }
 }
 
-/// Batches from `first_step` on, made ahead by a thread.
+/// Batches from `first_step` on, made ahead by a thread; it ends with the first that cannot be made.
 #[must_use]
-pub fn stream(maker: BatchMaker, first_step: u64, device: (u64, u64)) -> Receiver<VitsBatch> {
+pub fn stream(
+    maker: BatchMaker,
+    first_step: u64,
+    device: (u64, u64),
+) -> Receiver<Result<VitsBatch>> {
     let (sender, receiver) = sync_channel(2);
     std::thread::spawn(move || {
         for step in first_step.. {
-            if sender.send(maker.batch(step, device)).is_err() {
+            let batch = maker.batch(step, device);
+            let failed = batch.is_err();
+            if sender.send(batch).is_err() || failed {
                 return;
             }
         }
@@ -376,12 +361,12 @@ mod tests {
     #[test]
     fn a_part_is_read_where_it_is() {
         let clip = clip(0, 100, 200.0);
-        let part = read(&clip, 7, 10, (24_000, 240), Reading::PLAIN);
+        let part = read(&clip, 7, 10, (24_000, 240), Reading::PLAIN).unwrap();
         assert_eq!(part.content[0], 7.0);
         assert_eq!(part.content[9 * 4], 16.0);
         assert_eq!(part.audio, clip.audio[7 * 240..17 * 240]);
         // Another hop: frame 10 of 512 samples at 44.1 kHz is 116.1 ms.
-        let part = read(&clip, 0, 11, (44_100, 512), Reading::PLAIN);
+        let part = read(&clip, 0, 11, (44_100, 512), Reading::PLAIN).unwrap();
         assert!((part.content[10 * 4] - 11.61).abs() < 0.01);
     }
 
@@ -392,7 +377,7 @@ mod tests {
             speed: 1.25,
             ..Reading::PLAIN
         };
-        let part = read(&clip, 0, 40, (24_000, 240), reading);
+        let part = read(&clip, 0, 40, (24_000, 240), reading).unwrap();
         assert_eq!(part.f0_hz[5], 250.0);
         assert_eq!(part.content[8 * 4], 10.0);
         let middle = &part.audio[2_000..6_800];
@@ -407,16 +392,6 @@ mod tests {
     }
 
     #[test]
-    fn unvoiced_stretches_are_bridged() {
-        let mut line = [0.0, 100.0, 0.0, 0.0, 0.0, 200.0, 0.0];
-        fill_unvoiced(&mut line);
-        assert_eq!(line, [100.0, 100.0, 125.0, 150.0, 175.0, 200.0, 200.0]);
-        let mut silent = [0.0; 3];
-        fill_unvoiced(&mut silent);
-        assert_eq!(silent, [0.0; 3]);
-    }
-
-    #[test]
     fn batches_repeat_and_are_of_like_lengths_and_fair() {
         let config = config();
         let mut clips: Vec<_> = (0..9).map(|_| clip(0, 400, 200.0)).collect();
@@ -426,8 +401,8 @@ mod tests {
         let maker = BatchMaker::new(Arc::new(clips), &config).unwrap();
         let (mut second, mut short) = (0, 0);
         for step in 0..40 {
-            let batch = maker.batch(step, (0, 1));
-            assert_eq!(batch.audio, maker.batch(step, (0, 1)).audio);
+            let batch = maker.batch(step, (0, 1)).unwrap();
+            assert_eq!(batch.audio, maker.batch(step, (0, 1)).unwrap().audio);
             let (low, high) = (batch.lengths.iter().min(), batch.lengths.iter().max());
             assert!(high.unwrap() - low.unwrap() <= config.frames / BUCKETS);
             second += batch

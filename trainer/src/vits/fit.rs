@@ -106,7 +106,7 @@ pub fn fit<B: AutodiffBackend>(
         let Ok(batch) = batches.recv() else {
             bail!("the batch thread stopped")
         };
-        sums.add(stepper.step(&batch, position.step, &mut position.watch)?);
+        sums.add(stepper.step(&batch?, position.step, &mut position.watch)?);
         position.step += 1;
         progress.set_position(position.step);
         if position.step.is_multiple_of(10) {

@@ -4,7 +4,6 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use burn::tensor::ElementConversion as _;
 use burn::tensor::backend::Backend;
 use serde::{Deserialize, Serialize};
 use timbra_dsp::CONTENT_RATE_HZ;
@@ -16,7 +15,7 @@ use super::network::sing;
 use super::spectrum::LogMel;
 use crate::data::audio::{SampleKind, write_wav};
 use crate::evaluation::measures::{Timbre, compare_f0, content_distance, f0_track_hz, similarity};
-use crate::model::causal::from_vec;
+use crate::model::causal::{from_vec, value};
 use crate::model::vits::spec::VitsSpec;
 use crate::model::vits::voice::VitsVoice;
 use crate::plot::{Panel, draw_spectrograms};
@@ -94,10 +93,10 @@ impl<B: Backend> HeldOut<B> {
                 let clip = held[n * held.len() / count];
                 let most = SECONDS * spec.rate_hz as usize / hop;
                 let frames = (clip.audio.len() / hop).min(most);
-                let part = read(clip, 0, frames, (spec.rate_hz, hop), Reading::PLAIN);
-                (clip.name.clone(), clip.speaker, part)
+                let part = read(clip, 0, frames, (spec.rate_hz, hop), Reading::PLAIN)?;
+                Ok((clip.name.clone(), clip.speaker, part))
             })
-            .collect();
+            .collect::<Result<_>>()?;
         let timbres = (0..spec.speakers)
             .map(|speaker| {
                 let own = clips.iter().filter(|c| c.speaker == speaker && !c.held_out);
@@ -147,7 +146,7 @@ impl<B: Backend> HeldOut<B> {
                 ))
             };
             let distance = (line(&copied) - line(&part.audio)).abs().mean();
-            sums.mel += f64::from(distance.into_scalar().elem::<f32>());
+            sums.mel += f64::from(value(&distance));
 
             let next = (*own + 1) % self.spec.speakers;
             let crossed = if next == *own {

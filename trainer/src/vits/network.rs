@@ -5,10 +5,11 @@
 use burn::module::Module;
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
+use timbra_dsp::f0::bridge_unvoiced;
 
-use super::batch::VitsBatch;
+use super::batch::{Part, VitsBatch, amplitude};
 use super::losses::{Statistics, divergence, f0_distance};
-use crate::model::causal::from_vec;
+use crate::model::causal::{from_vec, to_vec};
 use crate::model::vits::eval::{Compute, Eval as _, Function};
 use crate::model::vits::prior::PriorInputs;
 use crate::model::vits::spec::VitsSpec;
@@ -149,7 +150,7 @@ fn segments<B: Backend>(x: &Tensor<B, 3>, firsts: &[usize], frames: usize) -> Te
 pub fn sing<B: Backend>(
     voice: &VitsVoice<B>,
     spec: &VitsSpec,
-    part: &super::batch::Part,
+    part: &Part,
     speaker: usize,
     (prior_noise, source_noise): (Vec<f32>, Vec<f32>),
     device: &B::Device,
@@ -158,14 +159,10 @@ pub fn sing<B: Backend>(
     let row = |values: Vec<f32>| from_vec::<B, 3>(values, [1, 1, frames], device);
     let mut f0_hz = part.f0_hz.clone();
     if spec.continuous_f0 {
-        super::batch::fill_unvoiced(&mut f0_hz);
+        bridge_unvoiced(&mut f0_hz, 0.0);
     }
     let voiced = part.f0_hz.iter().map(|&f0| f32::from(f0 > 0.0)).collect();
-    let loudness = part
-        .loudness_db
-        .iter()
-        .map(|&db| super::batch::amplitude(db))
-        .collect();
+    let loudness = part.loudness_db.iter().map(|&db| amplitude(db)).collect();
     let content: Tensor<B, 3> = from_vec(
         part.content.clone(),
         [1, frames, spec.content_channels],
@@ -184,5 +181,5 @@ pub fn sing<B: Backend>(
         auto_f0: None,
     };
     let (audio, _) = voice.sing(&mut Compute::default(), &inputs);
-    crate::model::causal::to_vec(audio.reshape([1, frames * spec.hop_samples()]))
+    to_vec(audio.reshape([1, frames * spec.hop_samples()]))
 }

@@ -63,7 +63,7 @@ pub fn join<B: AutodiffBackend>(
                     let Ok(batch) = batches.recv() else {
                         bail!("the batch thread stopped")
                     };
-                    peer.step(&batch, step, &mut watch)?;
+                    peer.step(&batch?, step, &mut watch)?;
                 }
                 Ok(())
             };

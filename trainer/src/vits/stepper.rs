@@ -6,8 +6,8 @@ use anyhow::{Context, Result, anyhow, bail};
 use burn::module::{AutodiffModule as _, Module as _};
 use burn::optim::adaptor::OptimizerAdaptor;
 use burn::optim::{AdamW, AdamWConfig, GradientsParams, Optimizer as _};
-use burn::tensor::backend::{AutodiffBackend, Backend};
-use burn::tensor::{ElementConversion as _, Tensor};
+use burn::tensor::Tensor;
+use burn::tensor::backend::AutodiffBackend;
 
 use super::batch::VitsBatch;
 use super::checkpoints::VOICE_FILE;
@@ -20,7 +20,7 @@ use super::spectrum::LogMel;
 use super::start::WarmStart;
 use super::watch::Watch;
 use crate::import::StateDict;
-use crate::model::causal::from_vec;
+use crate::model::causal::{from_vec, value};
 use crate::model::vits::voice::VitsVoice;
 use crate::training::average::{moved, share};
 use crate::training::checkpoint::{load_module, load_optimizer, module_bytes, optimizer_bytes};
@@ -204,6 +204,7 @@ impl<B: AutodiffBackend> Stepper<B> {
             .abs()
             .mean();
         let mut figures = [0.0; STEP_COLUMNS.len()];
+        let value = |tensor: &Tensor<B, 1>| f64::from(value(tensor));
         figures[0] = value(&distance);
         figures[1] = value(&pass.divergence);
         let mut total = distance.mul_scalar(MEL_WEIGHT)
@@ -226,30 +227,38 @@ impl<B: AutodiffBackend> Stepper<B> {
             figures[4] = value(&maps);
             total = total + verdict + maps.mul_scalar(MAPS_WEIGHT);
         }
-        if let Some(loss) = judged {
-            let gradients = GradientsParams::from_grads(loss.backward(), &self.critics);
-            let mut gradients = self.shared(gradients)?;
-            let norm = bound_norm(&mut gradients, &self.critics, config.most_gradient);
-            figures[7] = f64::from(norm);
-            if watch.may_step(norm, done).map_err(|what| anyhow!(what))? {
-                let critics = self.critics.clone();
-                self.critics = self.critic_optimizer.step(rate, critics, gradients);
-            }
+        let judged = judged
+            .map(|loss| {
+                let gradients = GradientsParams::from_grads(loss.backward(), &self.critics);
+                self.shared(gradients)
+            })
+            .transpose()?;
+        let sung = GradientsParams::from_grads(total.backward(), &self.network);
+        let mut sung = self.shared(sung)?;
+        let mut norms = vec![bound_norm(&mut sung, &self.network, config.most_gradient)];
+        let judged = judged.map(|mut gradients| {
+            norms.push(bound_norm(
+                &mut gradients,
+                &self.critics,
+                config.most_gradient,
+            ));
+            gradients
+        });
+        figures[6] = f64::from(norms[0]);
+        figures[7] = norms.get(1).map_or(0.0, |&norm| f64::from(norm));
+        if !watch.may_step(&norms, done).map_err(|what| anyhow!(what))? {
+            return Ok(None);
         }
-        let gradients = GradientsParams::from_grads(total.backward(), &self.network);
-        let mut gradients = self.shared(gradients)?;
-        let norm = bound_norm(&mut gradients, &self.network, config.most_gradient);
-        figures[6] = f64::from(norm);
-        let mut taken = false;
-        if watch.may_step(norm, done).map_err(|what| anyhow!(what))? {
-            let network = self.network.clone();
-            self.network = self.optimizer.step(rate, network, gradients);
-            let newest = self.network.valid().voice;
-            let average = self.average.clone();
-            self.average = moved(average, &newest, share(done, config.average_steps));
-            taken = true;
+        if let Some(gradients) = judged {
+            let critics = self.critics.clone();
+            self.critics = self.critic_optimizer.step(rate, critics, gradients);
         }
-        Ok(taken.then_some(figures))
+        let network = self.network.clone();
+        self.network = self.optimizer.step(rate, network, sung);
+        let newest = self.network.valid().voice;
+        let average = self.average.clone();
+        self.average = moved(average, &newest, share(done, config.average_steps));
+        Ok(Some(figures))
     }
 }
 
@@ -264,9 +273,4 @@ fn told(source: &WarmStart<'_>, name: &str) -> Result<()> {
         bail!("{name}: no tensor fits; expected a base of the same size (see --size)");
     }
     Ok(())
-}
-
-/// The one value of a tensor.
-fn value<B: Backend>(tensor: &Tensor<B, 1>) -> f64 {
-    f64::from(tensor.clone().into_scalar().elem::<f32>())
 }

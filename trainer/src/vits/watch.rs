@@ -45,12 +45,12 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// Whether a step may be taken, by the length of its gradient.
+    /// Whether a step may be taken, by the lengths of its gradients: the voice's and, where they judge, the critics'.
     ///
     /// # Errors
     /// Too many in a row may not; what to do.
-    pub fn may_step(&mut self, gradient: f32, step: u64) -> Result<bool, String> {
-        if gradient.is_finite() {
+    pub fn may_step(&mut self, gradients: &[f32], step: u64) -> Result<bool, String> {
+        if gradients.iter().all(|gradient| gradient.is_finite()) {
             self.skipped_in_a_row = 0;
             return Ok(true);
         }
@@ -58,7 +58,7 @@ impl Watch {
         self.skipped_in_a_row += 1;
         if self.skipped_in_a_row >= MOST_BAD_STEPS {
             return Err(format!(
-                "{MOST_BAD_STEPS} gradients in a row up to step {step} are not numbers; the last checkpoint is kept: lower \
+                "the gradients of {MOST_BAD_STEPS} steps in a row up to step {step} are not numbers; the last checkpoint is kept: lower \
                  --learning-rate and run the same command, or look for broken recordings"
             ));
         }
@@ -133,17 +133,17 @@ mod tests {
     #[test]
     fn a_bad_gradient_is_skipped_and_many_end_the_run() {
         let mut watch = Watch::default();
-        assert_eq!(watch.may_step(3.0, 1), Ok(true));
+        assert_eq!(watch.may_step(&[3.0], 1), Ok(true));
         for step in 0..MOST_BAD_STEPS - 1 {
-            assert_eq!(watch.may_step(f32::NAN, step), Ok(false));
+            assert_eq!(watch.may_step(&[f32::NAN, 1.0], step), Ok(false));
         }
-        assert_eq!(watch.may_step(1.0, 40), Ok(true));
+        assert_eq!(watch.may_step(&[1.0, 1.0], 40), Ok(true));
         for step in 0..MOST_BAD_STEPS - 1 {
-            assert_eq!(watch.may_step(f32::INFINITY, step), Ok(false));
+            assert_eq!(watch.may_step(&[1.0, f32::INFINITY], step), Ok(false));
         }
         assert!(
             watch
-                .may_step(f32::NAN, 60)
+                .may_step(&[f32::NAN], 60)
                 .unwrap_err()
                 .contains("step 60")
         );
