@@ -19,28 +19,36 @@ use crate::error::EngineError;
 pub struct VoiceTiming {
     /// Look-ahead of its content encoder, in samples at 16 kHz.
     pub encoder_lookahead_samples: usize,
+    /// Samples at 16 kHz that its encoder listens to at a time, when that is more than a frame of 10 ms.
+    pub encoder_step_samples: usize,
     /// Output rate of its synthesis graph.
     pub model_rate_hz: u32,
-    /// Delay inside its synthesis graph, in samples at the model rate.
+    /// Delay of its synthesis in samples at the model rate, [`Self::handover_frames`] among it.
     pub synthesis_delay_samples: usize,
     /// Frames of the past that can still be heard.
     pub receptive_field_frames: usize,
-    /// Samples at the model rate that it makes at a time, when that is more than a frame of 10 ms.
-    pub step_samples: usize,
+    /// Frames of 10 ms after which a step must be made that makes more than one at a time: it is made on a thread of its
+    /// own meanwhile. 0 where every frame is made at once.
+    pub handover_frames: usize,
 }
 
 impl VoiceTiming {
     /// The timing a manifest states.
     pub fn of(manifest: &Manifest) -> Self {
+        let handover_frames = manifest.step.as_ref().map_or(0, |step| {
+            let step_s =
+                (step.frames * step.frame_samples) as f64 / f64::from(manifest.model_rate_hz);
+            (STEP_SHARE * step_s * CONTENT_FRAMES_HZ).ceil() as usize
+        });
         Self {
             encoder_lookahead_samples: manifest.encoder.lookahead_samples,
-            model_rate_hz: manifest.model_rate_hz,
-            synthesis_delay_samples: manifest.delay_samples,
-            receptive_field_frames: manifest.receptive_field_frames,
-            step_samples: manifest
-                .step
-                .as_ref()
+            encoder_step_samples: (manifest.encoder.step.as_ref())
                 .map_or(0, |step| step.frames * step.frame_samples),
+            model_rate_hz: manifest.model_rate_hz,
+            synthesis_delay_samples: manifest.delay_samples
+                + handover_frames * manifest.hop_samples,
+            receptive_field_frames: manifest.receptive_field_frames + handover_frames,
+            handover_frames,
         }
     }
 }
@@ -51,10 +59,11 @@ impl Default for VoiceTiming {
     fn default() -> Self {
         Self {
             encoder_lookahead_samples: 480,
+            encoder_step_samples: 0,
             model_rate_hz: 48_000,
             synthesis_delay_samples: 240,
             receptive_field_frames: 100,
-            step_samples: 0,
+            handover_frames: 0,
         }
     }
 }
@@ -75,13 +84,17 @@ pub fn slack_s(tier: Tier) -> f64 {
     match tier {
         Tier::Live => 0.003,
         // A full-width voice takes most of a frame to compute, and other instances may be served first.
-        Tier::Studio => 0.020,
+        Tier::Studio => 0.015,
         Tier::Render => 0.060,
     }
 }
 
 /// Share of the time of a step in which it may be made: its work comes all at once.
-const STEP_SHARE: f64 = 0.8;
+const STEP_SHARE: f64 = 0.55;
+/// The same of a step of the encoder, for which the slack is spent: it has to be done before the voice can go on.
+const ENCODER_STEP_SHARE: f64 = 0.5;
+/// Frames of features in a second.
+const CONTENT_FRAMES_HZ: f64 = CONTENT_RATE_HZ as f64 / CONTENT_HOP_SAMPLES as f64;
 
 /// The delays of one voice in one stream, in host samples.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -121,12 +134,12 @@ impl LatencyPlan {
             + hop_s
             + graph_s
             + out_of.latency_input_samples() as f64 / model;
-        let step_s = STEP_SHARE * timing.step_samples as f64 / model;
+        let encoder_step_s = timing.encoder_step_samples as f64 / f64::from(CONTENT_RATE_HZ);
+        let slack_s = slack_s(tier).max(ENCODER_STEP_SHARE * encoder_step_s);
         // The frame that is faded out is one later than the margin, and the chain's own delay is less than another.
         let tail_s = (timing.receptive_field_frames + SLEEP_MARGIN_FRAMES + 2) as f64 * hop_s;
         Ok(Self {
-            latency_samples: ((ready_s + slack_s(tier) + step_s) * host).ceil() as u32
-                + max_block_samples as u32,
+            latency_samples: ((ready_s + slack_s) * host).ceil() as u32 + max_block_samples as u32,
             chain_delay_samples: (chain_s * host).round() as u32,
             tail_samples: (tail_s * host).ceil() as u32,
         })

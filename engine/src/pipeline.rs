@@ -158,8 +158,9 @@ impl Pipeline {
         latency_samples: u32,
     ) -> Result<Self, EngineError> {
         let manifest = voice.manifest();
+        let timing = voice.timing();
         let plan = LatencyPlan::new(
-            &voice.timing(),
+            &timing,
             config.tier,
             config.host_rate_hz,
             config.max_block_samples,
@@ -174,6 +175,7 @@ impl Pipeline {
         let into = StreamResampler::new(config.host_rate_hz, CONTENT_RATE_HZ)?;
         let out_of = StreamResampler::new(manifest.model_rate_hz, config.host_rate_hz)?;
         let lookahead = latency::lookahead_hops(manifest.encoder.lookahead_samples);
+        let delay_samples = timing.synthesis_delay_samples;
         Ok(Self {
             voice: Arc::clone(voice),
             told_failures: voice.provider_failures(),
@@ -186,8 +188,8 @@ impl Pipeline {
             auto_pitch: AutoPitch::default(),
             f0_mean: F0Mean::default(),
             gate: FrameGate::default(),
-            envelope: EnvelopeMatch::new(manifest.delay_samples, manifest.hop_samples),
-            gains: GainLine::new(manifest.delay_samples, manifest.hop_samples),
+            envelope: EnvelopeMatch::new(delay_samples, manifest.hop_samples),
+            gains: GainLine::new(delay_samples, manifest.hop_samples),
             loudness: GainLine::new(0, manifest.hop_samples),
             base: 0,
             audible_from: 0,
@@ -458,9 +460,9 @@ impl Pipeline {
     }
 
     fn finish_hop(&mut self, leaving: bool, outcome: &mut Outcome) {
-        let voice = self.voice.manifest();
+        let receptive_field_frames = self.voice.timing().receptive_field_frames;
         let lookahead = self.extractor.lookahead_hops() as u64;
-        let tail = (voice.receptive_field_frames + latency::SLEEP_MARGIN_FRAMES) as u64 + lookahead;
+        let tail = (receptive_field_frames + latency::SLEEP_MARGIN_FRAMES) as u64 + lookahead;
         let falls_asleep = !self.asleep && self.silent_hops >= tail;
         if leaving || falls_asleep {
             fade_out(&mut self.audio, FadeShape::Linear);
@@ -504,11 +506,12 @@ impl Pipeline {
         self.left_out = 0;
         self.last_sample = 0.0;
         self.synthesis.reset()?;
-        let manifest = self.voice.manifest();
+        let hop_samples = self.voice.manifest().hop_samples;
+        let delay_samples = self.voice.timing().synthesis_delay_samples;
         self.gate = FrameGate::default();
-        self.envelope = EnvelopeMatch::new(manifest.delay_samples, manifest.hop_samples);
-        self.gains = GainLine::new(manifest.delay_samples, manifest.hop_samples);
-        self.loudness = GainLine::new(0, manifest.hop_samples);
+        self.envelope = EnvelopeMatch::new(delay_samples, hop_samples);
+        self.gains = GainLine::new(delay_samples, hop_samples);
+        self.loudness = GainLine::new(0, hop_samples);
         Ok(())
     }
 }

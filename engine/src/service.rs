@@ -30,6 +30,8 @@ use crate::ring::{self, Shared, WorkerEnds};
 use crate::status::{F0Point, StatusSnapshot};
 use crate::worker::Worker;
 
+pub(crate) use loader::panic_text;
+
 /// The process-wide service.
 pub struct Service {
     running: Mutex<Weak<Running>>,

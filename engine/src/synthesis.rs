@@ -3,6 +3,7 @@
 //! A graph either takes a frame of 10 ms at a time, or several frames of its own length with some of the future; see
 //! [`steps`].
 
+mod singer;
 mod steps;
 
 use std::sync::Arc;
@@ -88,7 +89,10 @@ impl Synthesis {
     pub fn reset(&mut self) -> Result<(), EngineError> {
         match self {
             Self::Frames(frames) => frames.stream.reset(),
-            Self::Steps(steps) => steps.reset(),
+            Self::Steps(steps) => {
+                steps.reset();
+                Ok(())
+            }
         }
     }
 }

@@ -1,8 +1,8 @@
 //! A graph that makes several frames at a time and sees some of the future.
 //!
 //! Features come every 10 ms; the graph's frames are as long as its own hop, so every feature is read at the times of
-//! those frames. Once a step's frames are there it is made, and its audio waits here to leave 10 ms at a time, late by
-//! [`StepSpec::lag_samples`] exactly.
+//! those frames. Once a step's frames are there, a thread of its own makes it while the next frames are listened to, and
+//! its audio leaves here 10 ms at a time, late by [`StepSpec::lag_samples`] and the handover exactly.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -12,9 +12,9 @@ use timbra_dsp::noise;
 use timbra_voice::manifest::{MAX_SPEAKERS, StepSpec};
 
 use super::SynthesisFrame;
+use super::singer::Singer;
 use crate::error::EngineError;
 use crate::model::LoadedVoice;
-use crate::onnx::GraphStream;
 
 /// Frames of 10 ms that may be missing without the graph starting over: they are bridged.
 const MOST_BRIDGED: u64 = 8;
@@ -88,9 +88,12 @@ impl Kept {
 
 /// A graph that takes several frames at a time, in one stream.
 pub struct Steps {
-    stream: GraphStream,
-    meanings: Vec<Meaning>,
+    singer: Singer,
+    /// What each input of the graph means, and how many numbers it has.
+    inputs: Vec<(Meaning, usize)>,
     step: StepSpec,
+    /// Samples after which a step must be made.
+    handover_samples: usize,
     /// Samples per 10 ms.
     hop_samples: usize,
     /// The last frame of features and its index.
@@ -108,28 +111,26 @@ pub struct Steps {
 impl Steps {
     pub(super) fn new(voice: &Arc<LoadedVoice>, step: &StepSpec) -> Result<Self, EngineError> {
         let graph = voice.synthesis();
-        let meanings = graph
-            .shape()
-            .inputs
-            .iter()
-            .map(|slot| match slot.name.as_str() {
-                "f0_hz" => Meaning::F0,
-                "voiced" => Meaning::Voiced,
-                "loudness" => Meaning::Loudness,
-                "speaker_mix" => Meaning::SpeakerMix,
-                "formant_semitones" => Meaning::Formant,
-                "auto_f0" => Meaning::AutoF0,
-                "prior_noise" => Meaning::PriorNoise,
-                "noise" => Meaning::SourceNoise,
-                "lookahead_frames" => Meaning::Fixed,
-                _ => Meaning::Content,
-            })
-            .collect();
+        let meaning = |name: &str| match name {
+            "f0_hz" => Meaning::F0,
+            "voiced" => Meaning::Voiced,
+            "loudness" => Meaning::Loudness,
+            "speaker_mix" => Meaning::SpeakerMix,
+            "formant_semitones" => Meaning::Formant,
+            "auto_f0" => Meaning::AutoF0,
+            "prior_noise" => Meaning::PriorNoise,
+            "noise" => Meaning::SourceNoise,
+            "lookahead_frames" => Meaning::Fixed,
+            _ => Meaning::Content,
+        };
+        let slots = graph.shape().inputs.iter();
+        let inputs = slots.map(|slot| (meaning(&slot.name), slot.shape.iter().product()));
         let hop_samples = voice.manifest().hop_samples;
         Ok(Self {
-            stream: GraphStream::new(graph)?,
-            meanings,
+            singer: Singer::new(graph)?,
+            inputs: inputs.collect(),
             step: step.clone(),
+            handover_samples: voice.timing().handover_frames * hop_samples,
             hop_samples,
             last: None,
             frames: VecDeque::new(),
@@ -152,28 +153,28 @@ impl Steps {
                 for between in index + 1..frame.index {
                     let share = (between - index) as f32 / (frame.index - index) as f32;
                     let bridge = last.towards(&kept, share);
-                    self.take(between, bridge, frame.seed)?;
-                    self.leave();
+                    self.take(between, bridge, frame.seed);
+                    self.leave()?;
                 }
             }
             Some(_) => {
-                self.reset()?;
+                self.reset();
                 self.begin(frame.index);
             }
             None => self.begin(frame.index),
         }
-        self.take(frame.index, kept, frame.seed)?;
-        self.leave();
+        self.take(frame.index, kept, frame.seed);
+        self.leave()?;
         Ok(&self.hop)
     }
 
     /// Back to the start of a stream.
-    pub(super) fn reset(&mut self) -> Result<(), EngineError> {
+    pub(super) fn reset(&mut self) {
         self.last = None;
         self.frames.clear();
         self.made.clear();
         self.held_f0_hz = 0.0;
-        self.stream.reset()
+        self.singer.reset();
     }
 
     /// Begins with the first frame of the graph that is not before frame `index` of the features.
@@ -181,14 +182,15 @@ impl Steps {
         let (hop, frame) = (self.hop_samples as u64, self.step.frame_samples as u64);
         self.first = (index * hop).div_ceil(frame);
         // Up to the audio of that frame there is silence.
-        let silence = self.first * frame - index * hop + hop + self.step.lag_samples() as u64
-            - self.step.delay_samples as u64;
+        let lag =
+            (self.step.lag_samples() - self.step.delay_samples + self.handover_samples) as u64;
+        let silence = self.first * frame - index * hop + hop + lag;
         self.made.clear();
         self.made.resize(silence as usize, 0.0);
     }
 
-    /// Reads the features at the graph's frames up to frame `index` of the features, and makes the step that is complete.
-    fn take(&mut self, index: u64, kept: Kept, seed: u32) -> Result<(), EngineError> {
+    /// Reads the features at the graph's frames up to frame `index` of the features, and asks for the step that is complete.
+    fn take(&mut self, index: u64, kept: Kept, seed: u32) {
         let (hop, frame) = (self.hop_samples as u64, self.step.frame_samples as u64);
         loop {
             let at = (self.first + self.frames.len() as u64) * frame;
@@ -205,11 +207,10 @@ impl Steps {
             };
             self.frames.push_back(read);
             if self.frames.len() == self.step.frames + self.step.lookahead_frames {
-                self.make(seed)?;
+                self.ask(seed);
             }
         }
         self.last = Some((index, kept));
-        Ok(())
     }
 
     /// F0 of every frame that waits, going on where there is no voice, when the graph wants it so.
@@ -221,63 +222,73 @@ impl Steps {
         line
     }
 
-    /// Makes a step.
-    fn make(&mut self, seed: u32) -> Result<(), EngineError> {
+    /// Asks for a step.
+    fn ask(&mut self, seed: u32) {
         let f0_hz = self.f0();
         let step = &self.step;
-        for (index, meaning) in self.meanings.iter().enumerate() {
-            if *meaning == Meaning::Fixed {
-                continue;
-            }
-            let input = self.stream.input(index);
-            let width = input.len() / self.frames.len().max(1);
-            let rows = input.chunks_mut(width.max(1)).zip(&self.frames);
+        let frames = &self.frames;
+        let numbers = |&(meaning, count): &(Meaning, usize)| {
+            let width = count / frames.len().max(1);
+            let each = |value: fn(&Kept) -> f32| -> Vec<f32> {
+                frames
+                    .iter()
+                    .flat_map(|frame| std::iter::repeat_n(value(frame), width))
+                    .collect()
+            };
             match meaning {
-                Meaning::Content => rows.for_each(|(row, f)| row.copy_from_slice(&f.content)),
-                Meaning::SpeakerMix => {
-                    rows.for_each(|(row, f)| row.copy_from_slice(&f.speaker_mix[..width]));
-                }
-                Meaning::Loudness => rows.for_each(|(row, f)| row.fill(f.loudness_db)),
-                Meaning::Formant => rows.for_each(|(row, f)| row.fill(f.formant_semitones)),
-                Meaning::Voiced => {
-                    rows.for_each(|(row, f)| row.fill(f32::from(f.f0_hz > 0.0)));
-                }
-                Meaning::F0 => input.copy_from_slice(&f0_hz),
-                Meaning::AutoF0 => rows.for_each(|(row, f)| row.fill(f.auto_f0)),
-                Meaning::Fixed => input.fill(0.0),
+                Meaning::Content => frames.iter().flat_map(|f| f.content.clone()).collect(),
+                Meaning::SpeakerMix => frames
+                    .iter()
+                    .flat_map(|f| f.speaker_mix[..width].to_vec())
+                    .collect(),
+                Meaning::Loudness => each(|f| f.loudness_db),
+                Meaning::Formant => each(|f| f.formant_semitones),
+                Meaning::Voiced => each(|f| f32::from(f.f0_hz > 0.0)),
+                Meaning::AutoF0 => each(|f| f.auto_f0),
+                Meaning::F0 => f0_hz.clone(),
+                Meaning::Fixed => Vec::new(),
                 Meaning::PriorNoise => {
+                    let mut noise = vec![0.0; count];
                     let stream = u64::from(seed) ^ PRIOR_STREAM;
-                    noise::fill_normal(stream, self.first * width as u64, input);
-                    let rows = input.chunks_mut(width.max(1)).zip(&self.frames);
-                    for (row, frame) in rows {
+                    noise::fill_normal(stream, self.first * width as u64, &mut noise);
+                    for (row, frame) in noise.chunks_mut(width.max(1)).zip(frames) {
                         let scale = step.noise_scale * frame.noise_scale;
                         row.iter_mut().for_each(|v| *v *= scale);
                     }
+                    noise
                 }
                 Meaning::SourceNoise => {
+                    let mut noise = vec![0.0; count];
                     let from = self.first * step.frame_samples as u64;
-                    noise::fill_normal(u64::from(seed), from, input);
+                    noise::fill_normal(u64::from(seed), from, &mut noise);
                     let scale = step.source_noise_scale;
-                    input.iter_mut().for_each(|v| *v *= scale);
+                    noise.iter_mut().for_each(|v| *v *= scale);
+                    noise
                 }
             }
-        }
-        let audio = self.stream.run()?;
-        self.made.extend(audio);
+        };
+        let inputs = self.inputs.iter().map(numbers).collect();
+        self.singer.ask(inputs);
         for frame in self.frames.drain(..step.frames) {
             if frame.f0_hz > 0.0 {
                 self.held_f0_hz = frame.f0_hz;
             }
         }
         self.first += step.frames as u64;
-        Ok(())
     }
 
-    /// The next 10 ms leave.
-    fn leave(&mut self) {
-        debug_assert!(self.made.len() >= self.hop.len(), "the lag is too short");
+    /// The next 10 ms leave; waits for the step they are of.
+    fn leave(&mut self) -> Result<(), EngineError> {
+        while self.made.len() < self.hop.len() {
+            let Some(audio) = self.singer.fetch()? else {
+                debug_assert!(false, "the lag is too short");
+                break;
+            };
+            self.made.extend(audio);
+        }
         for sample in &mut self.hop {
             *sample = self.made.pop_front().unwrap_or(0.0);
         }
+        Ok(())
     }
 }
