@@ -66,6 +66,8 @@ pub enum Command {
     Inspect(commands::inspect::Args),
     /// Draw spectrogram and F0 of recordings, or curves of a training
     Plot(commands::plot::Args),
+    /// Convert recordings in several ways onto a page to open and play, with spectrograms and figures
+    Page(commands::page::Args),
     /// Check this machine and say what to do
     Doctor(commands::doctor::Args),
 }
@@ -90,6 +92,7 @@ impl Command {
             | Self::Convert(_)
             | Self::Inspect(_)
             | Self::Plot(_)
+            | Self::Page(_)
             | Self::Doctor(_) => None,
         };
         work.cloned()
@@ -126,6 +129,7 @@ impl Cli {
             Command::Convert(args) => commands::convert::run(args),
             Command::Inspect(args) => commands::inspect::run(args),
             Command::Plot(args) => commands::plot::run(args),
+            Command::Page(args) => commands::page::run(args),
             Command::Doctor(args) => commands::doctor::run(args),
         }
     }

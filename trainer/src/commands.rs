@@ -12,6 +12,7 @@ pub mod import;
 pub mod index;
 pub mod inspect;
 pub mod mix;
+pub mod page;
 pub mod plot;
 pub mod prepare;
 pub mod slice;

@@ -1,6 +1,7 @@
 //! Measures on held-out clips, and what a voice's certificate is made of.
 
 pub mod measures;
+pub mod page;
 pub mod precision;
 mod report;
 

@@ -5,14 +5,16 @@
 mod support;
 
 use burn::backend::Flex;
+use realfft::RealFftPlanner;
 use timbra_engine::onnx::{NamedTensor, evaluate};
 use timbra_trainer::model::causal::{CausalConv, from_vec, to_vec};
 use timbra_trainer::model::content::{ContentConfig, ContentEncoder};
 use timbra_trainer::model::excitation::{Analyser, pulses};
 use timbra_trainer::model::harmonic::{
     BINS, DELAY_SAMPLES, Excitation, HALVES, HARMONIC_POINTS, HOP_SAMPLES, HarmonicConfig,
-    HarmonicVoice, NOISE_POINTS, REFERENCE_F0_HZ, Renderer,
+    HarmonicVoice, MODEL_RATE_HZ, NOISE_POINTS, REFERENCE_F0_HZ, Renderer,
 };
+use timbra_trainer::model::harmonic_graph::{Finish, LEAD_SAMPLES, lead_phase};
 use timbra_trainer::model::mel::{BANDS, LogMel};
 use timbra_trainer::random::Random;
 use timbra_voice::manifest::StateTensor;
@@ -86,6 +88,7 @@ fn content_graph_equals_the_network_whole_and_streamed() {
         kernel: 5,
         dilations: vec![1, 4],
         content_channels: 8,
+        lookahead_frames: 2,
     };
     let network = ContentEncoder::<Flex>::new(&config, 10, &device);
     let mut random = Random::new(1, 0);
@@ -210,7 +213,11 @@ fn harmonic_graph_equals_the_network_whole_and_streamed() {
         },
     ));
 
-    let (graph, spec) = network.export(0.0);
+    let without_lead = Finish {
+        air_db: 0.0,
+        lead_samples: 0,
+    };
+    let (graph, spec) = network.export(without_lead);
     let inputs = |first: usize, count: usize| {
         let part =
             |values: &[f32], width: usize| values[first * width..(first + count) * width].to_vec();
@@ -242,4 +249,48 @@ fn harmonic_graph_equals_the_network_whole_and_streamed() {
         .collect();
     let error = relative_error(&streamed, &whole);
     assert!(error < 1e-4, "streamed against whole: {error}");
+
+    // With a lead the same comes out of an all-pass filter, later by the lead; here from a voice of flat curves, whose
+    // response is short.
+    let flat = HarmonicVoice::<Flex>::new(&config, &device);
+    let (graph, spec) = flat.export(without_lead);
+    let silent = |count: usize| {
+        let mut inputs = inputs(0, count);
+        inputs[5].data.fill(0.0);
+        inputs
+    };
+    let bare = run(&graph, silent(FRAMES), &mut zeros(&spec.states), "audio");
+    let (led, spec) = flat.export(Finish::default());
+    let led = run(&led, silent(FRAMES), &mut zeros(&spec.states), "audio");
+    let expected = all_passed(&bare);
+    let error = relative_error(&led[LEAD_SAMPLES..], &expected[..led.len() - LEAD_SAMPLES]);
+    assert!(error < 2e-2, "with a lead: {error}");
+    let far = relative_error(&led[LEAD_SAMPLES..], &bare[..led.len() - LEAD_SAMPLES]);
+    assert!(far > 0.2, "the lead does nothing: {far}");
+}
+
+/// A sound whose phase is ahead by [`lead_phase`].
+fn all_passed(samples: &[f32]) -> Vec<f32> {
+    let length = (4 * samples.len()).next_power_of_two();
+    let mut planner = RealFftPlanner::<f32>::new();
+    let (forward, inverse) = (
+        planner.plan_fft_forward(length),
+        planner.plan_fft_inverse(length),
+    );
+    let mut padded = samples.to_vec();
+    padded.resize(length, 0.0);
+    let mut bins = forward.make_output_vec();
+    forward.process(&mut padded, &mut bins).unwrap();
+    for (k, bin) in bins.iter_mut().enumerate() {
+        let hz = k as f64 * MODEL_RATE_HZ as f64 / length as f64;
+        let (sin, cos) = lead_phase(hz, LEAD_SAMPLES).sin_cos();
+        let (re, im) = (f64::from(bin.re), f64::from(bin.im));
+        (bin.re, bin.im) = ((re * cos - im * sin) as f32, (re * sin + im * cos) as f32);
+    }
+    // The ends are real.
+    bins[0].im = 0.0;
+    bins[length / 2].im = 0.0;
+    inverse.process(&mut bins, &mut padded).unwrap();
+    padded.truncate(samples.len());
+    padded.iter().map(|v| v / length as f32).collect()
 }

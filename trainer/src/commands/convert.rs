@@ -289,6 +289,14 @@ fn check_arguments(args: &Args) -> Result<()> {
         let message = format!("{output} is the input; it would be lost");
         return Err(WrongArgument(message).into());
     }
+    check_ranges(args)
+}
+
+/// Refuses a control outside its range.
+///
+/// # Errors
+/// The first that is.
+pub fn check_ranges(args: &Args) -> Result<()> {
     for (name, value, low, high) in [
         ("--pitch", args.pitch, -24.0, 24.0),
         ("--formant", args.formant, -12.0, 12.0),

@@ -12,7 +12,7 @@ use crate::backend::BackendName;
 use crate::config::WorkFolder;
 use crate::encoder::corpus::Corpus;
 use crate::encoder::fit::{FitConfig, Position, fit, load};
-use crate::model::content::LOOKAHEAD_SAMPLES;
+use crate::model::content::{ContentConfig, LOOKAHEAD_FRAMES};
 use crate::model::mel;
 use crate::training::checkpoint::Checkpoints;
 use crate::with_backend;
@@ -47,6 +47,14 @@ pub struct Args {
     #[arg(long, value_name = "RATE", default_value_t = 1.0e-3)]
     pub learning_rate: f64,
 
+    /// Frames of 10 ms between a sound and its content: more are more certain and later
+    #[arg(long, value_name = "L", default_value_t = LOOKAHEAD_FRAMES, value_parser = lookahead)]
+    pub lookahead_frames: usize,
+
+    /// A checkpoint folder of another encoder whose weights a new training begins with
+    #[arg(long, value_name = "FOLDER")]
+    pub base: Option<PathBuf>,
+
     /// Share of a label set in the batches, e.g. english=0.7; all sets or none
     #[arg(long = "share", value_name = "SET=SHARE")]
     pub shares: Vec<String>,
@@ -72,6 +80,16 @@ pub struct Args {
     pub trained_on: Option<String>,
 }
 
+/// Most look-ahead that is of use: half a second.
+const MOST_LOOKAHEAD_FRAMES: usize = 50;
+
+fn lookahead(text: &str) -> Result<usize, String> {
+    text.parse()
+        .ok()
+        .filter(|frames| (0..=MOST_LOOKAHEAD_FRAMES).contains(frames))
+        .ok_or_else(|| format!("expected 0 to {MOST_LOOKAHEAD_FRAMES} frames of 10 ms"))
+}
+
 /// Runs the verb.
 ///
 /// # Errors
@@ -92,10 +110,18 @@ pub fn run(args: &Args) -> Result<()> {
             learning_rate: args.learning_rate,
             seed: args.seed,
             weights: shares(&args.shares)?,
+            network: ContentConfig {
+                lookahead_frames: args.lookahead_frames,
+                ..ContentConfig::default()
+            },
             ..FitConfig::default()
         };
         with_backend!(args.backend, |B, device| fit::<Autodiff<B>>(
-            corpus, &training, &config, &device
+            corpus,
+            &training,
+            &config,
+            args.base.as_deref(),
+            &device
         )
         .map(drop))?;
     }
@@ -122,7 +148,7 @@ fn export(args: &Args, folder: &Path) -> Result<()> {
             rate_hz: mel::RATE_HZ as u32,
             hop_samples: mel::HOP_SAMPLES,
             channels,
-            lookahead_samples: LOOKAHEAD_SAMPLES,
+            lookahead_samples: position.config.network.lookahead_samples(),
             step: None,
             graph: spec.clone(),
         },

@@ -17,6 +17,7 @@ use crate::config::{WorkFolder, WrongArgument};
 use crate::data::dataset::{Dataset, SpeakerSummary};
 use crate::harmonic::fit::load;
 use crate::model::harmonic::{DELAY_SAMPLES, MODEL_RATE_HZ};
+use crate::model::harmonic_graph::{Finish, MOST_LEAD_SAMPLES};
 use crate::training::checkpoint::Checkpoints;
 
 /// Lowest F0 a harmonic voice is asked to sing.
@@ -67,6 +68,11 @@ pub struct Args {
         allow_negative_numbers = true
     )]
     pub air: f32,
+
+    /// harmonic: by how much the lowest harmonics come before the highest, 0 to 4: lower peaks and a more natural voice, later
+    /// by as much
+    #[arg(long, value_name = "MS", default_value_t = 2.0)]
+    pub lead: f32,
 }
 
 /// What only a person can say about a voice.
@@ -216,15 +222,23 @@ fn harmonic(args: &Args, folder: &Path) -> Result<Made> {
     if !(-12.0..=12.0).contains(&args.air) {
         return Err(WrongArgument(format!("--air is {}; expected -12 to 12", args.air)).into());
     }
+    let lead_samples = (args.lead * 1e-3 * MODEL_RATE_HZ as f32).round();
+    if !(0.0..=MOST_LEAD_SAMPLES as f32).contains(&lead_samples) {
+        return Err(WrongArgument(format!("--lead is {}; expected 0 to 4", args.lead)).into());
+    }
+    let finish = Finish {
+        air_db: args.air,
+        lead_samples: lead_samples as usize,
+    };
     let (model, position) = load::<Flex>(folder, &Default::default())?;
-    let (graph, synthesis) = model.export(args.air);
+    let (graph, synthesis) = model.export(finish);
     Ok(Made {
         family: Family::Harmonic,
         graph,
         synthesis,
         speakers: position.config.network.speakers,
         model_rate_hz: MODEL_RATE_HZ as u32,
-        delay_samples: DELAY_SAMPLES,
+        delay_samples: DELAY_SAMPLES + finish.lead_samples,
         receptive_field_frames: model.receptive_field_frames(),
         f0_hz: (F0_MIN_HZ, F0_MAX_HZ),
         step: None,
@@ -236,8 +250,8 @@ fn harmonic(args: &Args, folder: &Path) -> Result<Made> {
             backend: position.backend.clone(),
             held_out_loss: position.held_out,
             notes: format!(
-                "held-out loss: mean log spectral distance in nepers; air {:+} dB",
-                args.air
+                "held-out loss: mean log spectral distance in nepers; air {:+} dB, lead {} ms",
+                args.air, args.lead
             ),
         },
     })

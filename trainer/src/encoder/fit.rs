@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use super::augment::{Crop, crop};
 use super::corpus::{Corpus, LabelSet, UNLABELLED};
 use crate::model::causal::from_vec;
-use crate::model::content::{ContentConfig, ContentEncoder, LOOKAHEAD_FRAMES};
+use crate::model::content::{ContentConfig, ContentEncoder};
 use crate::model::mel::{BANDS, LogMel};
 use crate::random::Random;
 use crate::training::checkpoint::{
@@ -88,14 +88,17 @@ struct Batch {
     sets: Vec<usize>,
 }
 
-/// Trains until `config.steps`, resuming from the newest checkpoint in `work`.
+/// Trains until `config.steps`, resuming from the newest checkpoint in `work`. A new run begins with the weights of the
+/// checkpoint `base`, when there is one: that of an encoder of the same widths for the same label sets, whatever its
+/// look-ahead.
 ///
 /// # Errors
-/// When files cannot be read or written, or the loss stops being a number.
+/// When files cannot be read or written, `base` has other sizes, or the loss stops being a number.
 pub fn fit<B: AutodiffBackend>(
     corpus: Corpus,
     work: &Path,
     config: &FitConfig,
+    base: Option<&Path>,
     device: &B::Device,
 ) -> Result<PathBuf> {
     let checkpoints = Checkpoints::open(&work.join("checkpoints"))?;
@@ -136,6 +139,19 @@ pub fn fit<B: AutodiffBackend>(
             ..saved
         };
         tracing::info!("resumed at step {}", position.step);
+    } else if let Some(folder) = base {
+        let saved: Position = read_position(folder)?;
+        let network = ContentConfig {
+            lookahead_frames: config.network.lookahead_frames,
+            ..saved.config.network
+        };
+        if saved.sets != corpus.sets || network != config.network {
+            bail!(
+                "{}: has other label sets or sizes than this training; leave --base out",
+                folder.display()
+            );
+        }
+        model = load_module(model, folder, "model.bin", device)?;
     }
     let group_mask = group_masks(&corpus.sets, classes);
     let corpus = Arc::new(corpus);
@@ -272,12 +288,13 @@ fn loss_and_hits<B: Backend>(
         logits + from_vec::<B, 3>(mask, [size, 1, classes], device),
         2,
     );
-    // Output n answers for frame n − LOOKAHEAD_FRAMES.
+    // Output n answers for frame n − L.
+    let lookahead = config.network.lookahead_frames;
     let mut targets = vec![0i64; size * frames];
     let mut weights = vec![0.0f32; size * frames];
     for row in 0..size {
-        for n in LOOKAHEAD_FRAMES..frames {
-            let class = batch.classes[row * frames + n - LOOKAHEAD_FRAMES];
+        for n in lookahead..frames {
+            let class = batch.classes[row * frames + n - lookahead];
             if class != UNLABELLED {
                 targets[row * frames + n] = i64::from(class);
                 weights[row * frames + n] = 1.0;

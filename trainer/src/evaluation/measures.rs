@@ -70,6 +70,17 @@ pub fn compare_f0(a_hz: &[f32], b_hz: &[f32]) -> F0Agreement {
     }
 }
 
+/// Median of `b / a` where both are voiced; 1 where nothing is.
+#[must_use]
+pub fn typical_ratio(a_hz: &[f32], b_hz: &[f32]) -> f64 {
+    let pairs = a_hz.iter().zip(b_hz);
+    let mut octaves: Vec<f32> = pairs
+        .filter(|&(&a, &b)| a > 0.0 && b > 0.0)
+        .map(|(a, b)| (b / a).log2())
+        .collect();
+    f64::from(crate::data::dataset::percentile(&mut octaves, 0.5)).exp2()
+}
+
 fn correlation(pairs: &[(f64, f64)]) -> f64 {
     let count = pairs.len() as f64;
     let (sum_a, sum_b) = pairs

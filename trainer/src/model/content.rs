@@ -2,8 +2,8 @@
 //!
 //! Log-mel → causal residual convolutions → a narrow tanh bottleneck (the
 //! content) → phone classes, one group per label set, only for training. The
-//! target of frame `n` is the label of frame `n − LOOKAHEAD_FRAMES`, which is
-//! how the network hears a little of the future.
+//! target of frame `n` is the label of frame `n − L`, which is how the network
+//! hears a little of the future.
 
 use burn::module::Module;
 use burn::tensor::backend::Backend;
@@ -13,10 +13,8 @@ use timbra_voice::manifest::GraphSpec;
 use super::causal::{CausalConv, ChannelNorm, ResidualBlock, StreamingGraph};
 use super::mel;
 
-/// Frames between a frame and the output that describes it.
+/// Frames between a frame and the output that describes it, where nothing else is said.
 pub const LOOKAHEAD_FRAMES: usize = 2;
-/// Samples at 16 kHz after a frame's centre before its content is known.
-pub const LOOKAHEAD_SAMPLES: usize = (LOOKAHEAD_FRAMES + 1) * mel::HOP_SAMPLES;
 /// Standard deviation of the noise added to the bottleneck in training: what
 /// the classes do not need does not survive it.
 const BOTTLENECK_NOISE: f64 = 0.1;
@@ -32,6 +30,22 @@ pub struct ContentConfig {
     pub dilations: Vec<usize>,
     /// Width of the bottleneck: the content's channels.
     pub content_channels: usize,
+    /// Frames between a frame and the output that describes it (L).
+    #[serde(default = "usual_lookahead")]
+    pub lookahead_frames: usize,
+}
+
+/// That of encoders trained before it could be chosen.
+fn usual_lookahead() -> usize {
+    LOOKAHEAD_FRAMES
+}
+
+impl ContentConfig {
+    /// Samples at 16 kHz after a frame's centre before its content is known.
+    #[must_use]
+    pub fn lookahead_samples(&self) -> usize {
+        (self.lookahead_frames + 1) * mel::HOP_SAMPLES
+    }
 }
 
 impl Default for ContentConfig {
@@ -41,6 +55,7 @@ impl Default for ContentConfig {
             kernel: 5,
             dilations: vec![1, 2, 4, 8, 1, 2, 4, 8],
             content_channels: 64,
+            lookahead_frames: LOOKAHEAD_FRAMES,
         }
     }
 }
@@ -73,7 +88,7 @@ impl<B: Backend> ContentEncoder<B> {
         }
     }
 
-    /// Log-mel `[B, 80, T]` to content `[B, C, T]` in −1..1, late by [`LOOKAHEAD_FRAMES`].
+    /// Log-mel `[B, 80, T]` to content `[B, C, T]` in −1..1, late by [`ContentConfig::lookahead_frames`].
     pub fn content(&self, mel: Tensor<B, 3>) -> Tensor<B, 3> {
         self.content_channels_first(mel.swap_dims(0, 1))
             .swap_dims(0, 1)

@@ -34,6 +34,43 @@ const EVEN_BINS: usize = BINS.div_ceil(2);
 /// A quarter of the DFT's length, where its symmetries fold.
 const QUARTER: usize = FFT_SAMPLES / 4;
 
+/// What a voice is given when it is exported, beside what it has learned.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Finish {
+    /// Lift of what is above 10 kHz in dB, and less from 8 kHz on.
+    pub air_db: f32,
+    /// By how many samples the lowest harmonics come before the highest. The audio is later by as much.
+    ///
+    /// Before the glottis closes its flow grows, so what is low in a voice's period comes before the click of the closure
+    /// (Doval, d'Alessandro and Henrich, "The spectrum of glottal flow models", Acta Acustica 92, 2006: an anticausal
+    /// resonance). Harmonics that all begin together make peaks of a height no voice has.
+    pub lead_samples: usize,
+}
+
+impl Default for Finish {
+    /// No air, and the lead that was heard to be best.
+    fn default() -> Self {
+        Self {
+            air_db: 0.0,
+            lead_samples: LEAD_SAMPLES,
+        }
+    }
+}
+
+/// The usual lead: 2 ms.
+pub const LEAD_SAMPLES: usize = MODEL_RATE_HZ / 500;
+/// Most lead: beyond it a window's response would not fit into its transform.
+pub const MOST_LEAD_SAMPLES: usize = MODEL_RATE_HZ / 250;
+/// Frequency at which the lead is half of what it is at 0 Hz.
+pub const LEAD_HZ: f64 = 1_000.0;
+
+/// Phase in radians by which a harmonic at `hz` is ahead: the integral over frequency of the lead.
+#[must_use]
+pub fn lead_phase(hz: f64, lead_samples: usize) -> f64 {
+    let lead_s = lead_samples as f64 / MODEL_RATE_HZ as f64;
+    std::f64::consts::TAU * lead_s * LEAD_HZ * (hz / LEAD_HZ).atan()
+}
+
 fn even_bins() -> impl Iterator<Item = usize> {
     (0..BINS).step_by(2)
 }
@@ -43,8 +80,8 @@ fn odd_bins() -> impl Iterator<Item = usize> {
 }
 
 impl<B: Backend> HarmonicVoice<B> {
-    /// The graph and what the manifest says of it. `air_db` lifts what is above 10 kHz, and less from 8 kHz on.
-    pub fn export(&self, air_db: f32) -> (Vec<u8>, GraphSpec) {
+    /// The graph and what the manifest says of it; its audio lags its controls by [`super::harmonic::DELAY_SAMPLES`] and the lead.
+    pub fn export(&self, finish: Finish) -> (Vec<u8>, GraphSpec) {
         let [speakers, _] = self.speakers.val().dims();
         let content_channels =
             self.entry.conv.weight.val().dims()[1] - super::harmonic::EXTRA_INPUTS;
@@ -69,10 +106,10 @@ impl<B: Backend> HarmonicVoice<B> {
                 _ => graph.builder.input(input, &[1.into(), "frames".into()]),
             };
         }
-        let curves = self.export_curves(&mut graph, air_db);
+        let curves = self.export_curves(&mut graph, finish.air_db);
         let (gain, phase) = export_filters(&mut graph, &curves);
         let excitation = export_excitation(&mut graph);
-        export_render(&mut graph, &excitation, &gain, &phase);
+        export_render(&mut graph, &excitation, &gain, &phase, finish.lead_samples);
         graph.builder.output("audio", &[1.into(), "samples".into()]);
         let spec = GraphSpec {
             file: "synthesis.onnx".to_owned(),
@@ -476,7 +513,13 @@ fn export_inverse(graph: &mut StreamingGraph, re: &str, im: &str) -> String {
 }
 
 /// Windows, filters and overlap-adds `excitation` into `audio`.
-fn export_render(graph: &mut StreamingGraph, excitation: &str, gain: &str, phase: &str) {
+fn export_render(
+    graph: &mut StreamingGraph,
+    excitation: &str,
+    gain: &str,
+    phase: &str,
+    lead_samples: usize,
+) {
     let state = graph.state(&[2, 1, STEP_SAMPLES]);
     let g = &mut graph.builder;
     let joined = g.op("Concat", &[&state, excitation], vec![Attr::Int("axis", 1)]);
@@ -485,14 +528,17 @@ fn export_render(graph: &mut StreamingGraph, excitation: &str, gain: &str, phase
     let before = graph.slice(&joined, 1, 0, -1);
     let (re, im) = export_analysis(graph, &before, excitation);
     let g = &mut graph.builder;
-    // The windows are transformed around their centres.
-    let turns: Vec<f32> = bin_order(BINS)
-        .map(|k| {
-            -((k * STEP_SAMPLES % FFT_SAMPLES) as f64 / FFT_SAMPLES as f64 * std::f64::consts::TAU)
-                as f32
-        })
-        .collect();
-    let turns = g.f32s(&[BINS], &turns);
+    // The windows are transformed around their centres. Harmonics lead, noise does not.
+    let mut turns = Vec::with_capacity(2 * BINS);
+    for lead in [lead_samples, 0] {
+        turns.extend(bin_order(BINS).map(|k| {
+            let wrapped = k * (STEP_SAMPLES + lead_samples) % FFT_SAMPLES;
+            let delayed = wrapped as f64 / FFT_SAMPLES as f64 * std::f64::consts::TAU;
+            let hz = k as f64 * MODEL_RATE_HZ as f64 / FFT_SAMPLES as f64;
+            (lead_phase(hz, lead) - delayed) as f32
+        }));
+    }
+    let turns = g.f32s(&[2, 1, BINS], &turns);
     let phase = g.op("Add", &[phase, &turns], vec![]);
     let (cos, sin) = (
         g.op("Cos", &[&phase], vec![]),
