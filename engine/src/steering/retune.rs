@@ -6,8 +6,10 @@ use crate::controls::{CONCERT_PITCH_HZ, HeldNote, RetuneControls, RetuneMode};
 const A4: f32 = 69.0;
 /// Time between two frames.
 const FRAME_MS: f32 = 10.0;
-/// F0 leaves a note of a scale when it is so far beyond the middle between it and the next.
-const HYSTERESIS_SEMITONES: f32 = 0.2;
+/// F0 leaves a note of a scale when it is so far beyond the middle between it and the next: this share of the way between
+/// the two, within these semitones. So a whole tone bears more of a vibrato in its middle than a semitone can.
+const HYSTERESIS: f32 = 0.15;
+const HYSTERESIS_SEMITONES: (f32, f32) = (0.2, 0.4);
 /// Note and correction last through a consonant of up to 150 ms; after a longer one F0 begins anew.
 const HOLD_FRAMES: u64 = 15;
 /// A note is brought to its pitch whole for 100 ms; what is sung from there on is its middle.
@@ -115,11 +117,13 @@ impl Retuner {
             RetuneMode::Scale => {
                 let nearest = controls.scale.nearest(controls.key, pitch) as f32;
                 let farther_by = |note: f32| (pitch - note).abs() - (pitch - nearest).abs();
+                let (least, most) = HYSTERESIS_SEMITONES;
+                let bears = |note: f32| (HYSTERESIS * (note - nearest).abs()).clamp(least, most);
                 let kept = self.note.filter(|&note| {
                     note.fract() == 0.0
                         && controls.scale.has(controls.key, note as i32)
                         // Moving the border by x makes one note x nearer and the other x farther.
-                        && farther_by(note) <= 2.0 * HYSTERESIS_SEMITONES
+                        && farther_by(note) <= 2.0 * bears(note)
                 });
                 (1.0, Some(kept.unwrap_or(nearest)))
             }

@@ -27,12 +27,17 @@ pub fn show(ui: &mut Ui, scene: &Scene) {
             choice(ui, &setter, &retune.scale, 132.0);
         }
     });
-    if mode == RetuneMode::Off {
-        return;
+    if mode != RetuneMode::Off {
+        ui.scope(|ui| numbers(ui, scene));
     }
+}
+
+fn numbers(ui: &mut Ui, scene: &Scene) {
+    let retune = &scene.params.retune;
     let finds_its_own =
         scene.params.auto_f0.value() && scene.status.is_some_and(|status| status.has_auto_f0);
     let reason = "Auto-F0 is on: the voice finds its own melody.";
+    ui.spacing_mut().item_spacing.x = 16.0;
     ui.columns(4, |columns| {
         for column in columns.iter_mut() {
             column.spacing_mut().item_spacing.x = 8.0;
