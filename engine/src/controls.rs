@@ -1,5 +1,12 @@
 //! What the user can turn, and how it travels with the audio.
 
+mod note;
+mod retune;
+
+pub use note::{HeldKeys, HeldNote};
+pub use retune::{
+    CONCERT_PITCH_HZ, MAX_RETUNE_MS, REFERENCE_HZ, RetuneControls, RetuneMode, Scale,
+};
 use serde::{Deserialize, Serialize};
 use timbra_voice::manifest::MAX_SPEAKERS;
 
@@ -75,6 +82,10 @@ pub struct Controls {
     pub auto_f0: f32,
     /// Time between the first and the last of the frames that F0 is the mean of, 0..[`MAX_F0_SMOOTHING_MS`]; 0 is off.
     pub f0_smoothing_ms: f32,
+    /// Moves F0, after all of the above, to the notes of a scale or to [`Self::note`].
+    pub retune: RetuneControls,
+    /// The MIDI note that is held, for [`RetuneMode::Midi`]. No switch: it changes at its sample.
+    pub note: HeldNote,
     /// Noise of the prior as a share of the voice's own, 0..[`MAX_NOISE_SCALE`]; 1 is what the voice's manifest says.
     /// Ignored by voices whose graph takes none.
     pub noise_scale: f32,
@@ -108,6 +119,8 @@ impl Default for Controls {
             auto_pitch: false,
             auto_f0: 0.0,
             f0_smoothing_ms: 0.0,
+            retune: RetuneControls::default(),
+            note: HeldNote::NONE,
             noise_scale: 1.0,
             loudness_match: 0.0,
             gate_db: GATE_OFF_DB,
@@ -125,13 +138,6 @@ impl Controls {
     ///
     /// Real-time: yes.
     pub fn sane(&self) -> Self {
-        let within = |value: f32, low: f32, high: f32, otherwise: f32| {
-            if value.is_finite() {
-                value.clamp(low, high)
-            } else {
-                otherwise
-            }
-        };
         Self {
             pitch_semitones: within(self.pitch_semitones, -24.0, 24.0, 0.0),
             formant_semitones: within(self.formant_semitones, -12.0, 12.0, 0.0),
@@ -139,6 +145,8 @@ impl Controls {
             speaker_mix: self.speaker_mix.map(|weight| within(weight, 0.0, 1.0, 0.0)),
             auto_f0: within(self.auto_f0, 0.0, 1.0, 0.0),
             f0_smoothing_ms: within(self.f0_smoothing_ms, 0.0, MAX_F0_SMOOTHING_MS, 0.0),
+            retune: self.retune.sane(),
+            note: self.note.sane(),
             noise_scale: within(self.noise_scale, 0.0, MAX_NOISE_SCALE, 1.0),
             loudness_match: within(self.loudness_match, 0.0, 1.0, 0.0),
             gate_db: within(self.gate_db, GATE_OFF_DB, 0.0, GATE_OFF_DB),
@@ -152,13 +160,7 @@ impl Controls {
     ///
     /// Real-time: yes.
     pub fn towards(&self, next: &Self, fraction: f32) -> Self {
-        let line = |from: f32, to: f32| {
-            if from == to {
-                from
-            } else {
-                from + (to - from) * fraction
-            }
-        };
+        let line = |from, to| line(from, to, fraction);
         let mut speaker_mix = self.speaker_mix;
         for (weight, to) in speaker_mix.iter_mut().zip(next.speaker_mix) {
             *weight = line(*weight, to);
@@ -170,6 +172,8 @@ impl Controls {
             speaker_mix,
             auto_f0: line(self.auto_f0, next.auto_f0),
             f0_smoothing_ms: line(self.f0_smoothing_ms, next.f0_smoothing_ms),
+            retune: self.retune.towards(&next.retune, fraction),
+            note: self.note.towards(&next.note, fraction),
             noise_scale: line(self.noise_scale, next.noise_scale),
             loudness_match: line(self.loudness_match, next.loudness_match),
             gate_db: line(self.gate_db, next.gate_db),
@@ -186,6 +190,7 @@ impl Controls {
         Self {
             cluster_method: other.cluster_method,
             auto_pitch: other.auto_pitch,
+            retune: self.retune.with_switches_of(&other.retune),
             seed: other.seed,
             bypass: other.bypass,
             fallback: other.fallback,
@@ -208,6 +213,24 @@ impl Controls {
             mix[0] = 1.0;
         }
         mix
+    }
+}
+
+/// A number brought into its range, or what it is otherwise when it is none.
+fn within(value: f32, low: f32, high: f32, otherwise: f32) -> f32 {
+    if value.is_finite() {
+        value.clamp(low, high)
+    } else {
+        otherwise
+    }
+}
+
+/// A number on a straight line; to the bit where it does not move.
+fn line(from: f32, to: f32, fraction: f32) -> f32 {
+    if from == to {
+        from
+    } else {
+        from + (to - from) * fraction
     }
 }
 

@@ -19,7 +19,7 @@ use crate::latency::{self, LatencyPlan};
 use crate::model::LoadedVoice;
 use crate::port::StreamConfig;
 use crate::status::F0Point;
-use crate::steering::{AutoPitch, EnvelopeMatch, F0Mean, FrameGate, GainLine};
+use crate::steering::{AutoPitch, EnvelopeMatch, F0Mean, FrameGate, GainLine, Retuner};
 use crate::synthesis::{Synthesis, SynthesisFrame};
 
 /// Hops of the past that features are computed again from after a break, beyond the look-ahead.
@@ -119,6 +119,7 @@ pub(crate) struct Pipeline {
     blender: Blender,
     auto_pitch: AutoPitch,
     f0_mean: F0Mean,
+    retuner: Retuner,
     gate: FrameGate,
     envelope: EnvelopeMatch,
     /// The gate, at the times its frames are heard.
@@ -187,6 +188,7 @@ impl Pipeline {
             blender: Blender::default(),
             auto_pitch: AutoPitch::default(),
             f0_mean: F0Mean::default(),
+            retuner: Retuner::default(),
             gate: FrameGate::default(),
             envelope: EnvelopeMatch::new(delay_samples, manifest.hop_samples),
             gains: GainLine::new(delay_samples, manifest.hop_samples),
@@ -226,6 +228,7 @@ impl Pipeline {
         self.fades_in = false;
         self.auto_pitch = AutoPitch::default();
         self.f0_mean = F0Mean::default();
+        self.retuner = Retuner::default();
         self.fall_asleep()
     }
 
@@ -382,7 +385,10 @@ impl Pipeline {
             .f0_mean
             .push(index, frame.f0_hz, ahead_hz, controls.f0_smoothing_ms);
         let f0_hz = if frame.f0_hz > 0.0 {
-            (smooth_hz * (shift / 12.0).exp2())
+            // The note that is heard is that of the transposed F0, so that is what is brought to a scale.
+            let shifted_hz = smooth_hz * (shift / 12.0).exp2();
+            self.retuner
+                .push(index, shifted_hz, &controls.retune, controls.note)
                 .clamp(LOWEST_F0_HZ, manifest.f0_max_hz.max(LOWEST_F0_HZ))
         } else {
             0.0

@@ -1,12 +1,14 @@
-//! What is done with F0 and level between the features and the synthesis: register, smoothing, gate, envelope.
+//! What is done with F0 and level between the features and the synthesis: register, smoothing, notes, gate, envelope.
 //!
 //! Everything here runs once per frame and depends on the frames only.
 
 mod f0_mean;
+mod retune;
 
 use std::collections::VecDeque;
 
 pub use f0_mean::F0Mean;
+pub use retune::Retuner;
 use timbra_dsp::level::db_to_linear;
 use timbra_voice::manifest::{MAX_SPEAKERS, Speaker};
 

@@ -9,6 +9,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use support::shown::{Shown, Shows};
+use timbra_engine::controls::{HeldNote, RetuneControls, RetuneMode, Scale};
 use timbra_engine::offline;
 use timbra_engine::{
     AudioPort, Controls, Isolation, Service, StreamConfig, StreamHandle, Tier, VoiceState,
@@ -105,6 +106,21 @@ fn what_voices_in_steps_are_steered_by_crosses_to_the_process_whole() {
         auto_f0: [0.0, 1.0, 0.25][(position / 16_000) as usize % 3],
         f0_smoothing_ms: [40.0, 0.0, 100.0][(position / 16_000) as usize % 3],
         noise_scale: [1.0, 0.25, 2.0][(position / 16_000) as usize % 3],
+        retune: RetuneControls {
+            mode: [RetuneMode::Midi, RetuneMode::Scale, RetuneMode::Midi]
+                [(position / 16_000) as usize % 3],
+            key: 8,
+            scale: Scale::Locrian,
+            speed_ms: 60.0,
+            humanise: 0.5,
+            amount: 0.9,
+            reference_hz: 443.0,
+        },
+        note: if (position / 8000).is_multiple_of(3) {
+            HeldNote::NONE
+        } else {
+            HeldNote::of(50 + (position / 8000) as u8 % 12)
+        },
         ..Controls::default()
     };
     for shows in [Shows::AutoF0, Shows::PriorNoise, Shows::F0] {

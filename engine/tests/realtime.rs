@@ -5,6 +5,7 @@
 mod support;
 
 use assert_no_alloc::{AllocDisabler, assert_no_alloc};
+use timbra_engine::controls::{HeldNote, RetuneControls, RetuneMode};
 use timbra_engine::offline::Joined;
 use timbra_engine::worker::Step;
 use timbra_engine::{Controls, StreamConfig, Tier};
@@ -35,6 +36,11 @@ fn process_and_reset_do_not_allocate() {
                 let controls = Controls {
                     pitch_semitones: index as f32 % 7.0,
                     bypass: index % 50 > 25,
+                    retune: RetuneControls {
+                        mode: RetuneMode::Midi,
+                        ..RetuneControls::default()
+                    },
+                    note: HeldNote::of(index as u8 % 128),
                     ..Controls::default()
                 };
                 assert_no_alloc(|| {

@@ -97,6 +97,11 @@ fn assert_playable(params: &TimbraParams) {
     within(controls.auto_f0, 0.0, 1.0);
     within(controls.f0_smoothing_ms, 0.0, 100.0);
     within(controls.noise_scale, 0.0, 2.0);
+    within(controls.retune.speed_ms, 0.0, 400.0);
+    within(controls.retune.humanise, 0.0, 1.0);
+    within(controls.retune.amount, 0.0, 1.0);
+    within(controls.retune.reference_hz, 415.0, 466.0);
+    assert!(controls.retune.key < 12);
     for weight in controls.speaker_mix {
         within(weight, 0.0, 1.0);
     }

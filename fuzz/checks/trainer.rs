@@ -62,7 +62,12 @@ pub fn timeline(bytes: &[u8]) {
             within(controls.output_gain_db, -60.0, 12.0);
             within(controls.f0_smoothing_ms, 0.0, 100.0);
             within(controls.noise_scale, 0.0, 2.0);
+            within(controls.retune.speed_ms, 0.0, 400.0);
+            within(controls.retune.reference_hz, 415.0, 466.0);
+            assert!(controls.retune.key < 12);
             let ratios = [
+                controls.retune.humanise,
+                controls.retune.amount,
                 controls.auto_f0,
                 controls.cluster_ratio,
                 controls.loudness_match,

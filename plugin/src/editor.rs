@@ -11,6 +11,7 @@ pub mod header;
 pub mod meters;
 pub mod notices;
 pub mod pitch;
+pub mod retune;
 pub mod slider;
 pub mod status_bar;
 pub mod theme;

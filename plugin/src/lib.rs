@@ -6,6 +6,7 @@
 
 pub mod editor;
 pub mod folders;
+pub mod notes;
 pub mod params;
 pub mod presets;
 pub mod settings;
@@ -19,6 +20,7 @@ use std::time::{Duration, Instant};
 
 use nice_plug::context::gui::AsyncExecutor;
 use nice_plug::prelude::*;
+use timbra_engine::controls::HeldKeys;
 use timbra_engine::{AudioPort, Service, StreamConfig};
 
 use crate::editor::TimbraEditor;
@@ -41,6 +43,8 @@ pub struct Timbra {
     tier: Tier,
     /// The host was asked to restart because the tier has changed.
     tier_restart_asked: bool,
+    /// The MIDI keys that are down.
+    keys: HeldKeys,
     /// The framework's thread.
     executor: Option<AsyncExecutor<Self>>,
 }
@@ -54,6 +58,7 @@ impl Default for Timbra {
             params,
             port: None,
             tier_restart_asked: false,
+            keys: HeldKeys::default(),
             executor: None,
         }
     }
@@ -111,6 +116,7 @@ impl Plugin for Timbra {
     const VERSION: &'static str = env!("CARGO_PKG_VERSION");
     const AUDIO_IO_LAYOUTS: &'static [AudioIOLayout] = &[layout(2, "Stereo"), layout(1, "Mono")];
     const SAMPLE_ACCURATE_AUTOMATION: bool = true;
+    const MIDI_INPUT: MidiConfig = MidiConfig::Basic;
 
     type Editor = TimbraEditor;
     type SysExMessage = ();
@@ -182,6 +188,8 @@ impl Plugin for Timbra {
     }
 
     fn reset(&mut self) {
+        // What was held before a jump is not let go after it.
+        self.keys.clear();
         if let Some(port) = &mut self.port {
             port.reset();
         }
@@ -210,7 +218,14 @@ impl Plugin for Timbra {
         if self.steward.session().take_restart_request() {
             context.request_restart();
         }
-        port.process(buffer.as_slice(), &self.params.controls());
+        let mut controls = self.params.controls();
+        notes::process(
+            port,
+            buffer.as_slice(),
+            &mut controls,
+            &mut self.keys,
+            || context.next_event(),
+        );
         ProcessStatus::Tail(port.tail_samples())
     }
 
@@ -247,6 +262,16 @@ impl ClapPlugin for Timbra {
                 page.add_param(&self.params.gate);
                 page.add_param(&self.params.dry_wet);
                 page.add_param(&self.params.output_gain);
+            });
+            section.add_page("Retune", |page| {
+                let retune = &self.params.retune;
+                page.add_param(&retune.mode);
+                page.add_param(&retune.key);
+                page.add_param(&retune.scale);
+                page.add_param(&retune.speed);
+                page.add_param(&retune.humanise);
+                page.add_param(&retune.amount);
+                page.add_param(&retune.reference);
             });
             section.add_page("Synthesis", |page| {
                 page.add_param(&self.params.auto_f0);

@@ -3,15 +3,17 @@
 //! Ids are frozen: a project saved with one version must play in the next. The
 //! golden list in this file's tests fails when one changes.
 
+pub mod retune;
 pub mod text;
 
 use std::sync::Arc;
 
 use nice_plug::prelude::*;
 use timbra_engine::Controls;
-use timbra_engine::controls::{GATE_OFF_DB, MAX_F0_SMOOTHING_MS, MAX_NOISE_SCALE};
+use timbra_engine::controls::{GATE_OFF_DB, HeldNote, MAX_F0_SMOOTHING_MS, MAX_NOISE_SCALE};
 use timbra_voice::manifest::MAX_SPEAKERS;
 
+use self::retune::RetuneParams;
 use crate::state::{EditorSize, StateNotice, VoiceSlot};
 
 /// How much delay is traded for quality. Changing it restarts the plugin in the host.
@@ -181,6 +183,9 @@ pub struct TimbraParams {
     /// project or an automation lane then means the same with every voice.
     #[id = "noise_scale"]
     pub noise_scale: FloatParam,
+    /// F0 to the notes of a scale or to MIDI notes.
+    #[nested(group = "Retune")]
+    pub retune: RetuneParams,
 }
 
 fn semitones(name: &str, range: f32) -> FloatParam {
@@ -208,6 +213,13 @@ fn share(name: impl Into<String>, default: f32, max: f32) -> FloatParam {
         .with_string_to_value(Arc::new(text::text_to_ratio))
 }
 
+fn milliseconds(name: &str, default: f32, max: f32) -> FloatParam {
+    FloatParam::new(name, default, FloatRange::Linear { min: 0.0, max })
+        .with_unit(" ms")
+        .with_value_to_string(Arc::new(text::milliseconds_to_text))
+        .with_string_to_value(Arc::new(text::text_to_milliseconds))
+}
+
 fn switch(name: &str, default: bool) -> BoolParam {
     BoolParam::new(name, default)
         .with_value_to_string(Arc::new(text::switch_to_text))
@@ -215,7 +227,8 @@ fn switch(name: &str, default: bool) -> BoolParam {
 }
 
 impl TimbraParams {
-    /// The values the host has set for the block at hand, as the engine takes them.
+    /// The values the host has set for the block at hand, as the engine takes them, without the MIDI note: `process`
+    /// knows which one is held.
     ///
     /// Real-time: yes.
     pub fn controls(&self) -> Controls {
@@ -228,6 +241,8 @@ impl TimbraParams {
             auto_pitch: self.auto_pitch.value(),
             auto_f0: f32::from(u8::from(self.auto_f0.value())),
             f0_smoothing_ms: self.f0_smoothing.value(),
+            retune: self.retune.controls(),
+            note: HeldNote::NONE,
             noise_scale: self.noise_scale.value(),
             loudness_match: self.loudness_match.value(),
             gate_db: self.gate.value(),
@@ -311,18 +326,9 @@ impl Default for TimbraParams {
             fallback: EnumParam::new("Fallback", Fallback::Silence),
             bypass: switch("Bypass", false).make_bypass(),
             auto_f0: switch("Auto-F0", false),
-            f0_smoothing: FloatParam::new(
-                "F0 smoothing",
-                0.0,
-                FloatRange::Linear {
-                    min: 0.0,
-                    max: MAX_F0_SMOOTHING_MS,
-                },
-            )
-            .with_unit(" ms")
-            .with_value_to_string(Arc::new(text::milliseconds_to_text))
-            .with_string_to_value(Arc::new(text::text_to_milliseconds)),
+            f0_smoothing: milliseconds("F0 smoothing", 0.0, MAX_F0_SMOOTHING_MS),
             noise_scale: share("Noise scale", 1.0, MAX_NOISE_SCALE),
+            retune: RetuneParams::default(),
         }
     }
 }

@@ -6,9 +6,10 @@ use nice_plug::params::internals::ParamPtr;
 use nice_plug::prelude::{ClapPlugin, ParamFlags, Params, Vst3Plugin};
 use timbra::Timbra;
 use timbra::params::TimbraParams;
+use timbra_engine::controls::{RetuneMode, Scale};
 
 /// Id, group, default as text. Frozen: a change here breaks saved projects and automation.
-const GOLDEN: [(&str, &str, &str); 24] = [
+const GOLDEN: [(&str, &str, &str); 31] = [
     ("tier", "", "Live"),
     ("pitch", "", "0.00 st"),
     ("formant", "", "0.00 st"),
@@ -33,6 +34,13 @@ const GOLDEN: [(&str, &str, &str); 24] = [
     ("auto_f0", "", "Off"),
     ("f0_smoothing", "", "0.0 ms"),
     ("noise_scale", "", "100.0 %"),
+    ("retune_mode", "Retune", "Off"),
+    ("retune_key", "Retune", "C"),
+    ("retune_scale", "Retune", "Chromatic"),
+    ("retune_speed", "Retune", "30.0 ms"),
+    ("retune_humanise", "Retune", "0.0 %"),
+    ("retune_amount", "Retune", "100.0 %"),
+    ("retune_reference", "Retune", "440.0 Hz"),
 ];
 
 /// Text of a parameter at a normalised value, unit included.
@@ -109,6 +117,7 @@ fn units_may_be_left_out() {
                 .or_else(|| shown.strip_suffix(" %"))
                 .or_else(|| shown.strip_suffix(" dB"))
                 .or_else(|| shown.strip_suffix(" ms"))
+                .or_else(|| shown.strip_suffix(" Hz"))
             else {
                 continue;
             };
@@ -156,6 +165,13 @@ fn controls_carry_what_the_parameters_say() {
         ("auto_f0", "On"),
         ("f0_smoothing", "30 ms"),
         ("noise_scale", "175 %"),
+        ("retune_mode", "MIDI"),
+        ("retune_key", "F#"),
+        ("retune_scale", "Harmonic minor"),
+        ("retune_speed", "12.5 ms"),
+        ("retune_humanise", "75 %"),
+        ("retune_amount", "50 %"),
+        ("retune_reference", "442 Hz"),
     ] {
         let (_, pointer, _) = map.iter().find(|(known, _, _)| known == id).unwrap();
         // SAFETY: `params` is alive.
@@ -165,4 +181,15 @@ fn controls_carry_what_the_parameters_say() {
     assert_eq!(controls.auto_f0, 1.0);
     assert!((controls.f0_smoothing_ms - 30.0).abs() < 1e-4);
     assert!((controls.noise_scale - 1.75).abs() < 1e-5);
+    let retune = controls.retune;
+    assert_eq!(retune.mode, RetuneMode::Midi);
+    assert_eq!((retune.key, retune.scale), (6, Scale::HarmonicMinor));
+    for (found, set) in [
+        (retune.speed_ms, 12.5),
+        (retune.humanise, 0.75),
+        (retune.amount, 0.5),
+        (retune.reference_hz, 442.0),
+    ] {
+        assert!((found - set).abs() < 1e-3, "{found}, not {set}");
+    }
 }

@@ -4,6 +4,9 @@
 
 mod support;
 
+use std::time::{Duration, Instant};
+
+use nice_plug::midi::{Channel, Key, VoiceID};
 use nice_plug::prelude::*;
 use support::{Host, activate, process, set, sine, want};
 use timbra::Timbra;
@@ -22,6 +25,62 @@ fn processing_does_not_allocate() {
 }
 
 #[test]
+fn processing_notes_does_not_allocate() {
+    for (channels, block) in [(1, 1), (2, 64), (2, 333), (1, 1024)] {
+        let host = Host::default();
+        let mut plugin = Timbra::default();
+        set(&plugin, "retune_mode", "MIDI");
+        activate(&mut plugin, &host, channels, 48_000.0, 1024);
+        let mut audio = vec![sine(20_000); channels as usize];
+        let mut pressed = 0;
+        for (number, samples) in (0..20_000).step_by(block).enumerate() {
+            let mut piece: Vec<Vec<f32>> = audio
+                .iter_mut()
+                .map(|channel| channel[samples..(samples + block).min(20_000)].to_vec())
+                .collect();
+            {
+                let mut events = host.events.borrow_mut();
+                // In the middle, at both ends, several at once, and after the block, as the framework may.
+                for (timing, on) in [
+                    (0, number % 3 == 0),
+                    (block as u32 / 2, number % 2 == 0),
+                    (block as u32 / 2, true),
+                    (block as u32 - 1, number % 5 == 0),
+                    (block as u32, number % 7 == 0),
+                    (9_999, number % 11 == 0),
+                ] {
+                    pressed += 1;
+                    let (voice_id, velocity) = (VoiceID::Wildcard, 0.5);
+                    let channel = Channel::Number(pressed % 16);
+                    let key = Key::Number(pressed % 128);
+                    events.push_back(if on {
+                        NoteEvent::NoteOn {
+                            timing,
+                            voice_id,
+                            channel,
+                            key,
+                            velocity,
+                        }
+                    } else {
+                        NoteEvent::NoteOff {
+                            timing,
+                            voice_id,
+                            channel: Channel::Wildcard,
+                            key: Key::Number(pressed % 100),
+                            velocity,
+                        }
+                    });
+                    pressed %= 120;
+                }
+            }
+            process(&mut plugin, &host, &mut piece, block);
+            assert!(piece.iter().flatten().all(|sample| sample.is_finite()));
+            assert!(host.events.borrow().is_empty());
+        }
+    }
+}
+
+#[test]
 fn a_missing_voice_is_silent_and_says_so() {
     let host = Host::default();
     let mut plugin = Timbra::default();
@@ -30,8 +89,13 @@ fn a_missing_voice_is_silent_and_says_so() {
     let mut audio = vec![sine(48_000); 2];
     process(&mut plugin, &host, &mut audio, 512);
     assert!(audio.iter().flatten().all(|&sample| sample == 0.0));
-    let said = plugin.session().status().unwrap().message;
-    assert!(said.contains("a voice nobody has"), "{said}");
+    // Said by the threads that look for it, which nobody waits for.
+    let said = || plugin.session().status().unwrap().message;
+    let began = Instant::now();
+    while said().is_empty() && began.elapsed() < Duration::from_secs(10) {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert!(said().contains("a voice nobody has"), "{}", said());
 }
 
 #[test]

@@ -83,7 +83,7 @@ fn voice_and_editor_survive_a_round_trip() {
 #[test]
 fn a_project_with_every_parameter_loads_whole() {
     let params = TimbraParams::default();
-    let golden = include_str!("golden/state_24_parameters.json");
+    let golden = include_str!("golden/state_31_parameters.json");
     let state: PluginState = serde_json::from_str(golden).unwrap();
     assert_eq!(state.params.len(), params.param_map().len());
     let mut filtered = state.clone();
@@ -108,6 +108,32 @@ fn what_an_older_project_did_not_have_is_at_its_default() {
     // What it had is as it was.
     assert!(matches!(state.params["pitch"], ParamValue::F32(3.25)));
     assert_eq!(state.fields["notice"], "\"\"");
+}
+
+#[test]
+fn a_project_from_before_retuning_is_not_retuned() {
+    let mut state: PluginState =
+        serde_json::from_str(include_str!("golden/state_24_parameters.json")).unwrap();
+    assert_eq!(state.params.len(), 24);
+    state::filter(&mut state);
+    assert_eq!(state.fields["notice"], "\"\"");
+    assert!(matches!(&state.params["retune_mode"], ParamValue::String(id) if id == "off"));
+    assert!(matches!(&state.params["retune_key"], ParamValue::String(id) if id == "c"));
+    assert!(matches!(&state.params["retune_scale"], ParamValue::String(id) if id == "chromatic"));
+    for (id, default) in [
+        ("retune_speed", 30.0),
+        ("retune_humanise", 0.0),
+        ("retune_amount", 1.0),
+        ("retune_reference", 440.0),
+        // What it had is as it was.
+        ("noise_scale", 0.5),
+    ] {
+        assert!(
+            matches!(state.params[id], ParamValue::F32(value) if (value - default).abs() < 1e-4),
+            "{id}: {:?}",
+            state.params[id]
+        );
+    }
 }
 
 #[test]

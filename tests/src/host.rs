@@ -86,6 +86,17 @@ pub struct Change {
     pub value: f64,
 }
 
+/// A MIDI key that goes down or up at an input sample, on the first channel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Note {
+    /// Position in the job's input.
+    pub at_samples: usize,
+    /// MIDI number.
+    pub key: u8,
+    /// Down, or up.
+    pub on: bool,
+}
+
 /// What the host tells the plugin about the time it has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
@@ -160,6 +171,8 @@ pub struct Job<'a> {
     pub blocks: &'a [usize],
     /// Sorted by position.
     pub changes: &'a [Change],
+    /// Sorted by position.
+    pub notes: &'a [Note],
     /// Speed.
     pub pace: Pace,
     /// Where to note what each call cost.
@@ -216,6 +229,7 @@ impl<'a> Job<'a> {
             input,
             blocks,
             changes: &[],
+            notes: &[],
             pace: Pace::Free,
             calls: None,
             before: None,
@@ -411,6 +425,8 @@ struct Block<'a> {
     output: &'a mut [Vec<f32>],
     /// Positions relative to the block.
     changes: &'a [Change],
+    /// Positions relative to the block.
+    notes: &'a [Note],
     /// The plugin reads its input from the output's memory.
     in_place: bool,
 }
@@ -440,6 +456,8 @@ fn drive(
     let mut block_out = vec![Vec::new(); setup.channels];
     let mut changes = Vec::new();
     let mut next_change = 0;
+    let mut notes = Vec::new();
+    let mut next_note = 0;
     let mut position = 0;
     if let Some(watch) = job.watch {
         watch.this_thread()?;
@@ -498,6 +516,18 @@ fn drive(
             });
             next_change += 1;
         }
+        notes.clear();
+        while let Some(note) = job.notes.get(next_note) {
+            if note.at_samples >= position + length {
+                break;
+            }
+            ensure!(note.at_samples >= position, "notes are not sorted");
+            notes.push(Note {
+                at_samples: note.at_samples - position,
+                ..*note
+            });
+            next_note += 1;
+        }
         if let Some(before) = job.before {
             before(position);
         }
@@ -507,6 +537,7 @@ fn drive(
             input: &mut block_in,
             output: &mut block_out,
             changes: &changes,
+            notes: &notes,
             in_place: job.in_place,
         })?;
         if let Some(calls) = job.calls {

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use timbra_engine::controls::{RetuneControls, RetuneMode, Scale};
 use timbra_engine::{Controls, offline};
 use timbra_tests::host::{FORMATS, Job, Setup};
 use timbra_tests::measure::{first_difference, rms};
@@ -45,6 +46,14 @@ fn offline_conversion_is_bit_identical_to_the_plugins_bounce() {
     let controls = Controls {
         pitch_semitones: -3.5,
         f0_smoothing_ms: 25.0,
+        retune: RetuneControls {
+            mode: RetuneMode::Scale,
+            key: 9,
+            scale: Scale::MelodicMinor,
+            speed_ms: 20.0,
+            humanise: 0.5,
+            ..RetuneControls::default()
+        },
         speaker_mix: mix,
         ..Controls::default()
     };
@@ -53,6 +62,11 @@ fn offline_conversion_is_bit_identical_to_the_plugins_bounce() {
         ("mix_1", "25 %"),
         ("mix_2", "75 %"),
         ("f0_smoothing", "25 ms"),
+        ("retune_mode", "Scale"),
+        ("retune_key", "A"),
+        ("retune_scale", "Melodic minor"),
+        ("retune_speed", "20 ms"),
+        ("retune_humanise", "50 %"),
     ];
     check(
         &bundles::root().join("models/trio.timbra"),

@@ -4,7 +4,7 @@ use timbra_tests::bundles;
 use timbra_tests::host::{FORMATS, parameter_id};
 
 /// Ids that projects have saved; never change one.
-const FROZEN: [&str; 24] = [
+const FROZEN: [&str; 31] = [
     "tier",
     "pitch",
     "formant",
@@ -29,6 +29,13 @@ const FROZEN: [&str; 24] = [
     "auto_f0",
     "f0_smoothing",
     "noise_scale",
+    "retune_mode",
+    "retune_key",
+    "retune_scale",
+    "retune_speed",
+    "retune_humanise",
+    "retune_amount",
+    "retune_reference",
 ];
 
 #[test]

@@ -33,6 +33,13 @@ fn state_round_trip_restores_voice_parameters_and_sound() {
             ("auto_f0", "On"),
             ("f0_smoothing", "30.0 ms"),
             ("noise_scale", "50.0 %"),
+            ("retune_mode", "Scale"),
+            ("retune_key", "F#"),
+            ("retune_scale", "Harmonic minor"),
+            ("retune_speed", "12.5 ms"),
+            ("retune_humanise", "75.0 %"),
+            ("retune_amount", "90.0 %"),
+            ("retune_reference", "442.0 Hz"),
         ];
         let mut first = bundles::open_with_voice(format, &voice);
         for (key, text) in settings {

@@ -5,7 +5,7 @@
 use std::sync::Mutex;
 use std::time::Duration;
 
-use timbra_tests::host::{Change, FORMATS, Format, Host, Job, Mode, Pace, Setup};
+use timbra_tests::host::{Change, FORMATS, Format, Host, Job, Mode, Note, Pace, Setup};
 use timbra_tests::syscalls::{Calls, Watch, inside};
 use timbra_tests::{bundles, singer};
 
@@ -19,13 +19,14 @@ fn live(format: Format, block: usize) -> Box<dyn Host> {
 }
 
 /// Plays the song in true real time, where the port never waits, and says what the audio thread asked of the kernel inside `process`.
-fn watched(host: &mut dyn Host, block: usize, changes: &[Change]) -> Calls {
+fn watched(host: &mut dyn Host, block: usize, changes: &[Change], notes: &[Note]) -> Calls {
     let song = singer::sing(RATE_HZ as u32);
     let input = vec![song[RATE_HZ..2 * RATE_HZ].to_vec(); 2];
     let watch = Watch::default();
     let blocks = [block];
     let job = Job {
         changes,
+        notes,
         pace: Pace::Strict,
         watch: Some(&watch),
         ..Job::new(&input, &blocks)
@@ -51,7 +52,7 @@ fn automation(host: &dyn Host) -> Vec<Change> {
 fn process_makes_no_system_call() {
     for format in FORMATS {
         for block in [1, 64, 1024] {
-            let calls = watched(live(format, block).as_mut(), block, &[]);
+            let calls = watched(live(format, block).as_mut(), block, &[], &[]);
             assert_eq!(
                 calls,
                 Calls::new(),
@@ -67,12 +68,31 @@ fn process_with_automation_never_waits_for_the_kernel() {
     for format in FORMATS {
         let mut host = live(format, 64);
         let changes = automation(host.as_ref());
-        let mut calls = watched(host.as_mut(), 64, &changes);
+        let mut calls = watched(host.as_mut(), 64, &changes, &[]);
         println!("{}: {calls:?}", format.name());
         if format == Format::Vst3 {
             // The framework tells its own thread of every value, for the editor's sake. A wake does not wait.
             calls.remove("futex wake");
         }
+        assert_eq!(calls, Calls::new(), "{}", format.name());
+    }
+}
+
+#[test]
+fn process_with_notes_makes_no_system_call() {
+    let notes: Vec<Note> = (0..400)
+        .map(|index| Note {
+            at_samples: 1_000 + 101 * index,
+            key: 48 + (index * 7 % 30) as u8,
+            on: index % 3 != 2,
+        })
+        .collect();
+    for format in FORMATS {
+        let mut host = bundles::open(format);
+        host.set_text("retune_mode", "MIDI").expect("set");
+        let setup = Setup::offline(RATE_HZ as u32, 64).mode(Mode::Realtime);
+        host.activate(setup).expect("activate");
+        let calls = watched(host.as_mut(), 64, &[], &notes);
         assert_eq!(calls, Calls::new(), "{}", format.name());
     }
 }

@@ -15,20 +15,20 @@ use vst3::Steinberg::{IPluginBaseTrait, kResultOk, kResultTrue};
 const RATE_HZ: u32 = 48_000;
 
 #[test]
-fn vst3_buses_are_one_main_input_and_one_main_output_in_mono_or_stereo() {
+fn vst3_buses_are_a_main_input_and_output_in_mono_or_stereo_and_notes_in() {
     let host = Vst3Host::open(&bundles::bundle(Format::Vst3)).expect("open");
     let (component, processor) = (host.component(), host.processor());
     let audio = MediaTypes_::kAudio as i32;
     // SAFETY: queries on the main thread with valid pointers.
     unsafe {
-        for direction in [
-            BusDirections_::kInput as i32,
-            BusDirections_::kOutput as i32,
+        for (direction, of_notes) in [
+            (BusDirections_::kInput as i32, 1),
+            (BusDirections_::kOutput as i32, 0),
         ] {
             assert_eq!(component.getBusCount(audio, direction), 1);
             assert_eq!(
                 component.getBusCount(MediaTypes_::kEvent as i32, direction),
-                0
+                of_notes
             );
             let mut info: BusInfo = std::mem::zeroed();
             assert_eq!(

@@ -83,6 +83,11 @@ fn write_seeds() {
              # a comment\n0,1,0,0,0,0,0,0,1\n1.5,0.5,0.5,-12,3,1,1,-60,0\n",
         ),
         ("pitch", "time_s,pitch\n0,1\n\n0.01,2\r\n1e3,-3"),
+        (
+            "notes",
+            "time_s,note,retune-ms,humanise,retune-amount,reference\n0,60,0,0,1,440\n1,0,400,1,0,415\n2,61.5,0,0,0,466\n",
+        ),
+        ("key", "time_s,key\n0,7\n"),
         ("wild-times", "time_s,gain\n-1.7e308,0\n1.7e308,12\n"),
         ("no-weights", "time_s,bela\n0,0\n"),
         ("backwards", "time_s,bela\n1,1\n0,1\n"),

@@ -13,6 +13,7 @@ use support::{
     Folder, assert_fails, assert_succeeds, float_wav, read_wav, runtime_is_there, said, song,
     trainer, write_voice,
 };
+use timbra_engine::controls::{HeldNote, RetuneControls, RetuneMode, Scale};
 use timbra_engine::offline::{convert, load_voice};
 use timbra_engine::{ClusterMethod, Controls, LoadedVoice};
 use timbra_trainer::commands::import::{self, Args, Content};
@@ -238,6 +239,138 @@ fn the_program_and_its_timelines_make_what_the_engine_makes() {
     fs::write(&csv, "time_s,noise-scale\n0,3\n").unwrap();
     let output = run(&["--timeline", csv.to_str().unwrap()]);
     assert_fails(&output, 1, &["line 2", "3 is outside of 0 to 2"]);
+}
+
+#[test]
+fn notes_are_asked_for_with_options_or_a_timeline() {
+    if !runtime_is_there() {
+        return;
+    }
+    let folder = Folder::new("vits-notes");
+    let path = imported(&folder);
+    let voice = load_voice(&path).unwrap();
+    let song = song(RATE_HZ, 1.5);
+    let (input, out, csv) = (
+        folder.at("in.wav"),
+        folder.at("out.wav"),
+        folder.at("time.csv"),
+    );
+    float_wav(&input, RATE_HZ, &[&song]);
+    let run = |more: &[&str]| {
+        let mut arguments = vec!["convert", "--as-played", input.to_str().unwrap()];
+        arguments.extend(["-o", out.to_str().unwrap()]);
+        arguments.extend(["--voice", path.to_str().unwrap()]);
+        arguments.extend(more);
+        trainer(&arguments)
+    };
+    let controls = Controls {
+        retune: RetuneControls {
+            mode: RetuneMode::Scale,
+            key: 6,
+            scale: Scale::HarmonicMinor,
+            speed_ms: 12.5,
+            humanise: 0.75,
+            amount: 0.9,
+            reference_hz: 442.0,
+        },
+        ..Controls::default()
+    };
+    let expected = sing(&voice, &song, controls);
+    assert!(expected != sing(&voice, &song, Controls::default()));
+    let numbers = "12.5,0.75,0.9,442";
+    let options = [
+        "--scale",
+        "harmonic-minor",
+        "--key",
+        "Gb",
+        "--retune-ms",
+        "12.5",
+        "--humanise",
+        "0.75",
+        "--retune-amount",
+        "0.9",
+        "--reference",
+        "442",
+    ];
+    let output = run(&options);
+    assert_succeeds(&output);
+    assert!(!said(&output).contains("nothing"), "{}", said(&output));
+    assert!(read_wav(&out).1[0] == expected, "with options");
+    let columns = "retune-ms,humanise,retune-amount,reference";
+    fs::write(&csv, format!("time_s,key,{columns}\n0,6,{numbers}\n")).unwrap();
+    let with_csv = ["--timeline", csv.to_str().unwrap()];
+    let of_scale = [&options[..2], &with_csv].concat();
+    assert_succeeds(&run(&of_scale));
+    assert!(read_wav(&out).1[0] == expected, "with a timeline");
+
+    let by_midi = |note| Controls {
+        retune: RetuneControls {
+            mode: RetuneMode::Midi,
+            key: 0,
+            scale: Scale::Chromatic,
+            ..controls.retune
+        },
+        note,
+        ..controls
+    };
+    fs::write(&csv, format!("time_s,note,{columns}\n0,55,{numbers}\n")).unwrap();
+    assert_succeeds(&run(&with_csv));
+    let held = sing(&voice, &song, by_midi(HeldNote::of(55)));
+    assert!(read_wav(&out).1[0] == held, "a note of a timeline");
+    // No line leads from one note to the next: up to the second row the first is sung.
+    fs::write(
+        &csv,
+        format!("time_s,note,{columns}\n0,55,{numbers}\n1,62,{numbers}\n"),
+    )
+    .unwrap();
+    assert_succeeds(&run(&with_csv));
+    let found = read_wav(&out).1.swap_remove(0);
+    let changed = RATE_HZ as usize;
+    let before = changed - RATE_HZ as usize / 10;
+    assert!(found[..before] == held[..before], "up to the second note");
+    assert!(found[changed..] != held[changed..], "from there on");
+
+    for (options, words) in [
+        (vec!["--key", "H"], ["H", "is no key"]),
+        (
+            vec!["--retune-ms", "401"],
+            ["--retune-ms is 401", "0 to 400"],
+        ),
+        (
+            vec!["--reference", "400"],
+            ["--reference is 400", "415 to 466"],
+        ),
+    ] {
+        assert_fails(&run(&options), 2, &words);
+    }
+    let output = run(&["--humanise", "0.5"]);
+    assert_succeeds(&output);
+    assert!(
+        said(&output).contains("without --scale"),
+        "{}",
+        said(&output)
+    );
+    for (text, options, words) in [
+        (
+            "time_s,note\n0,60\n",
+            &options[..2],
+            ["column note", "--scale"],
+        ),
+        ("time_s,key\n0,7\n", &[][..], ["column key", "--scale"]),
+        (
+            "time_s,note\n0,60.5\n",
+            &[][..],
+            ["line 2", "between two notes"],
+        ),
+        (
+            "time_s,note\n0,128\n",
+            &[][..],
+            ["line 2", "outside of 0 to 127"],
+        ),
+    ] {
+        fs::write(&csv, text).unwrap();
+        assert_fails(&run(&[options, &with_csv].concat()), 1, &words);
+    }
 }
 
 #[test]

@@ -3,7 +3,9 @@
 use timbra_voice::manifest::MAX_SPEAKERS;
 
 use super::{Event, Hop, Placed};
-use crate::controls::{ClusterMethod, Controls, Fallback};
+use crate::controls::{
+    ClusterMethod, Controls, Fallback, HeldNote, RetuneControls, RetuneMode, Scale,
+};
 
 /// A placed event: kind, position, then what the kind has.
 #[derive(Debug, Clone, Copy)]
@@ -18,7 +20,7 @@ pub(crate) struct PlacedWords {
 }
 
 /// Where the weights of the speakers begin among the numbers, and how many numbers there are.
-const MIX: usize = 10;
+const MIX: usize = 16;
 const NUMBERS: usize = MIX + MAX_SPEAKERS;
 
 const RESTART: u32 = 1;
@@ -26,6 +28,12 @@ const AUTO_PITCH: u32 = 1;
 const BYPASS: u32 = 2;
 const RETRIEVAL: u32 = 4;
 const DRY: u32 = 8;
+const SCALES: u32 = 16;
+const MIDI: u32 = 32;
+/// From these bits on, key and scale, as numbers of four bits.
+const KEY_SHIFT: u32 = 8;
+const SCALE_SHIFT: u32 = 12;
+const FOUR_BITS: u32 = 0xf;
 
 impl From<Placed> for PlacedWords {
     fn from(placed: Placed) -> Self {
@@ -45,6 +53,8 @@ impl From<Placed> for PlacedWords {
             },
             Event::Controls(controls) => {
                 let switch = |on: bool, bit: u32| if on { bit } else { 0 };
+                let retune = &controls.retune;
+                let (note_share, note) = controls.note.share_and_note();
                 let mut numbers = [0.0; NUMBERS];
                 numbers[..MIX].copy_from_slice(&[
                     controls.pitch_semitones,
@@ -57,6 +67,12 @@ impl From<Placed> for PlacedWords {
                     controls.auto_f0,
                     controls.f0_smoothing_ms,
                     controls.noise_scale,
+                    retune.speed_ms,
+                    retune.humanise,
+                    retune.amount,
+                    retune.reference_hz,
+                    note_share,
+                    note,
                 ]);
                 numbers[MIX..].copy_from_slice(&controls.speaker_mix);
                 Self {
@@ -66,7 +82,11 @@ impl From<Placed> for PlacedWords {
                             controls.cluster_method == ClusterMethod::Retrieval,
                             RETRIEVAL,
                         )
-                        | switch(controls.fallback == Fallback::Dry, DRY),
+                        | switch(controls.fallback == Fallback::Dry, DRY)
+                        | switch(retune.mode == RetuneMode::Scale, SCALES)
+                        | switch(retune.mode == RetuneMode::Midi, MIDI)
+                        | (u32::from(retune.key) & FOUR_BITS) << KEY_SHIFT
+                        | (retune.scale as u32 & FOUR_BITS) << SCALE_SHIFT,
                     seed: controls.seed,
                     numbers,
                     ..empty
@@ -84,6 +104,8 @@ impl From<PlacedWords> for Placed {
             }
         } else {
             let has = |bit: u32| words.switches & bit != 0;
+            let four_bits = |shift: u32| words.switches >> shift & FOUR_BITS;
+            let scale = Scale::ALL.get(four_bits(SCALE_SHIFT) as usize);
             let mut speaker_mix = [0.0; 8];
             speaker_mix.copy_from_slice(&words.numbers[MIX..]);
             let controls = Controls {
@@ -99,6 +121,22 @@ impl From<PlacedWords> for Placed {
                 auto_pitch: has(AUTO_PITCH),
                 auto_f0: words.numbers[7],
                 f0_smoothing_ms: words.numbers[8],
+                retune: RetuneControls {
+                    mode: if has(SCALES) {
+                        RetuneMode::Scale
+                    } else if has(MIDI) {
+                        RetuneMode::Midi
+                    } else {
+                        RetuneMode::Off
+                    },
+                    key: (four_bits(KEY_SHIFT) % 12) as u8,
+                    scale: scale.copied().unwrap_or_default(),
+                    speed_ms: words.numbers[10],
+                    humanise: words.numbers[11],
+                    amount: words.numbers[12],
+                    reference_hz: words.numbers[13],
+                },
+                note: HeldNote::from_share_and_note(words.numbers[14], words.numbers[15]),
                 noise_scale: words.numbers[9],
                 loudness_match: words.numbers[3],
                 gate_db: words.numbers[4],
@@ -162,6 +200,16 @@ mod tests {
             auto_pitch: true,
             auto_f0: 0.625,
             f0_smoothing_ms: 30.0,
+            retune: RetuneControls {
+                mode: RetuneMode::Scale,
+                key: 11,
+                scale: Scale::WholeTone,
+                speed_ms: 12.5,
+                humanise: 0.75,
+                amount: 0.5,
+                reference_hz: 442.0,
+            },
+            note: HeldNote::of(64),
             noise_scale: 1.75,
             loudness_match: 0.9,
             gate_db: -55.0,
@@ -171,7 +219,15 @@ mod tests {
             bypass: true,
             fallback: Fallback::Dry,
         };
-        for controls in [controls, Controls::default()] {
+        let mut all = vec![controls, Controls::default()];
+        for (number, scale) in Scale::ALL.into_iter().enumerate() {
+            let mut of_scale = controls;
+            of_scale.retune.mode = RetuneMode::Midi;
+            of_scale.retune.key = number as u8 % 12;
+            of_scale.retune.scale = scale;
+            all.push(of_scale);
+        }
+        for controls in all {
             let placed = Placed {
                 position: u64::MAX - 1,
                 event: Event::Controls(controls),

@@ -3,8 +3,9 @@
 use egui::{Align, Color32, Layout, RichText, Ui};
 use egui_plot::{GridInput, GridMark, Line, Plot, PlotBounds, PlotPoints};
 use timbra_engine::F0Point;
+use timbra_engine::controls::Scale;
 
-use super::{Scene, theme};
+use super::{Scene, retune, theme};
 
 /// Seconds shown.
 const SPAN_S: f64 = 5.0;
@@ -97,6 +98,8 @@ impl PitchView {
                     reading(ui, "in", theme::INPUT, last.map(|point| point.in_hz));
                 });
             });
+            retune::show(ui, scene);
+            let scale = retune::scale(scene);
             let (low, high) = (self.low, self.high);
             Plot::new("pitch")
                 .allow_zoom(false)
@@ -112,7 +115,7 @@ impl PitchView {
                 .cursor_color(theme::LINE)
                 .y_axis_min_width(30.0)
                 .x_grid_spacer(|_| seconds())
-                .y_grid_spacer(|input: GridInput| notes(input.bounds))
+                .y_grid_spacer(move |input: GridInput| notes(input.bounds, scale))
                 .x_axis_formatter(|mark: GridMark, _| {
                     if mark.value == 0.0 {
                         "now".to_owned()
@@ -182,10 +185,16 @@ fn seconds() -> Vec<GridMark> {
         .collect()
 }
 
-/// Lines at the notes: every semitone when few are in view, else whole tones of a scale, always the Cs.
-fn notes((low, high): (f64, f64)) -> Vec<GridMark> {
+/// Lines at the notes: those of the scale that is sung in; without one every semitone when few are in view, else whole
+/// tones of a scale, always the Cs.
+fn notes((low, high): (f64, f64), scale: Option<(u8, Scale)>) -> Vec<GridMark> {
     let range = high - low;
     let wanted = |note: i64| match note.rem_euclid(12) {
+        step if scale.is_some() => {
+            let (key, scale) = scale?;
+            let weight = if step == i64::from(key) { 12.0 } else { 4.0 };
+            scale.has(key, note as i32).then_some(weight)
+        }
         0 => Some(12.0),
         4 | 7 | 9 | 2 if range <= 30.0 => Some(4.0),
         _ if range <= 18.0 => Some(1.0),
@@ -212,6 +221,17 @@ mod tests {
         assert_eq!(name(21.0), "A0");
         assert_eq!(note_text(440.0), "A4 +0 ct");
         assert_eq!(note_text(466.16), "A#4 -0 ct");
+    }
+
+    #[test]
+    fn lines_are_the_notes_of_the_scale() {
+        let lines = |scale| -> Vec<f64> {
+            let marks = notes((59.5, 72.5), scale);
+            marks.iter().map(|mark| mark.value).collect()
+        };
+        let pentatonic = [62.0, 64.0, 66.0, 69.0, 71.0];
+        assert_eq!(lines(Some((2, Scale::MajorPentatonic))), pentatonic);
+        assert_eq!(lines(None).len(), 13);
     }
 
     #[test]

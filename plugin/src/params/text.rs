@@ -111,6 +111,17 @@ pub fn text_to_milliseconds(text: &str) -> Option<f32> {
     }
 }
 
+/// `440.0`.
+pub fn hertz_to_text(hertz: f32) -> String {
+    format!("{:.1}", rounded(hertz, 1))
+}
+
+/// Reads hertz.
+pub fn text_to_hertz(text: &str) -> Option<f32> {
+    let (number, unit) = number_and_unit(text)?;
+    matches!(unit.as_str(), "" | "hz").then_some(number)
+}
+
 /// `On` or `Off`.
 pub fn switch_to_text(on: bool) -> String {
     if on { "On" } else { "Off" }.to_owned()
@@ -155,6 +166,8 @@ mod tests {
         assert_eq!(text_to_milliseconds("0.03 s"), Some(30.0));
         assert_eq!(text_to_milliseconds("Off"), Some(0.0));
         assert_eq!(text_to_milliseconds("20 Hz"), None);
+        assert_eq!(text_to_hertz("442.5 Hz"), Some(442.5));
+        assert_eq!(text_to_hertz("442.5 ms"), None);
         assert_eq!(text_to_switch("Yes"), Some(true));
         assert_eq!(text_to_switch("perhaps"), None);
         assert_eq!(text_to_integer("12"), Some(12));

@@ -1,7 +1,8 @@
 //! A host's side of the plugin that only remembers what it was told, and voices made for tests.
 #![allow(dead_code, reason = "every test binary uses a part")]
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 
 use nice_plug::context::process::SendEventError;
@@ -17,6 +18,8 @@ pub struct Host {
     pub latency_samples: Cell<Option<u32>>,
     pub latency_calls_in_process: Cell<u32>,
     pub restarts: Cell<u32>,
+    /// Note events of the next block, in order.
+    pub events: RefCell<VecDeque<PluginNoteEvent<Timbra>>>,
 }
 
 pub struct Activation<'a>(&'a Host);
@@ -44,7 +47,7 @@ impl ProcessContext<Timbra> for Processing<'_> {
         &self.1
     }
     fn next_event(&mut self) -> Option<PluginNoteEvent<Timbra>> {
-        None
+        self.0.events.borrow_mut().pop_front()
     }
     fn try_send_event(
         &mut self,

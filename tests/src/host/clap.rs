@@ -20,14 +20,15 @@ use clack_extensions::render::{PluginRender, RenderMode};
 use clack_extensions::state::{HostState, HostStateImpl, PluginState};
 use clack_extensions::tail::{PluginTail, TailLength};
 use clack_extensions::thread_check::{HostThreadCheck, HostThreadCheckImpl};
-use clack_host::events::event_types::ParamValueEvent;
+use clack_host::events::Match;
+use clack_host::events::event_types::{NoteOffEvent, NoteOnEvent, ParamValueEvent};
 use clack_host::prelude::*;
 use clack_host::utils::ClapId;
 
 use crate::syscalls::inside;
 
 use super::clap_gui::{ClapEditor, Gui};
-use super::{Block, Change, Editor, Format, Host, Job, Mode, Parameter, Setup, drive};
+use super::{Block, Change, Editor, Format, Host, Job, Mode, Note, Parameter, Setup, drive};
 
 /// A stream that takes or gives at most `piece` bytes at a time.
 struct Pieces<T> {
@@ -326,9 +327,14 @@ impl ClapHost {
     }
 }
 
-fn events(changes: &[Change], plain: impl Fn(&Change) -> f64) -> EventBuffer {
-    let mut buffer = EventBuffer::with_capacity(changes.len());
+/// The events of a block in the order of their times; at the same one, values before notes.
+fn events(changes: &[Change], notes: &[Note], plain: impl Fn(&Change) -> f64) -> EventBuffer {
+    let mut buffer = EventBuffer::with_capacity(changes.len() + notes.len());
+    let mut notes = notes.iter().peekable();
     for change in changes {
+        while let Some(note) = notes.next_if(|note| note.at_samples < change.at_samples) {
+            push_note(&mut buffer, note);
+        }
         if let Some(id) = ClapId::from_raw(change.id) {
             let at = change.at_samples as u32;
             buffer.push(&ParamValueEvent::new(
@@ -339,7 +345,20 @@ fn events(changes: &[Change], plain: impl Fn(&Change) -> f64) -> EventBuffer {
             ));
         }
     }
+    for note in notes {
+        push_note(&mut buffer, note);
+    }
     buffer
+}
+
+fn push_note(buffer: &mut EventBuffer, note: &Note) {
+    let at = note.at_samples as u32;
+    let key = Pckn::new(0u16, 0u16, u16::from(note.key), Match::All);
+    if note.on {
+        buffer.push(&NoteOnEvent::new(at, key, 0.8));
+    } else {
+        buffer.push(&NoteOffEvent::new(at, key, 0.0));
+    }
 }
 
 impl Host for ClapHost {
@@ -369,6 +388,7 @@ impl Host for ClapHost {
                 id,
                 value,
             }],
+            &[],
             |_| plain,
         );
         match &mut self.processor {
@@ -525,7 +545,7 @@ impl Host for ClapHost {
             let mut in_ports = AudioPorts::with_capacity(setup.channels, 1);
             let mut out_ports = AudioPorts::with_capacity(setup.channels, 1);
             drive(job, setup, |block: Block| {
-                let events = events(block.changes, |change| {
+                let events = events(block.changes, block.notes, |change| {
                     let index = ids.iter().position(|&id| id == change.id);
                     index.map_or(change.value, |i| ranges[i].plain(change.value))
                 });

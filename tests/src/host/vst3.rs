@@ -12,9 +12,10 @@ use libloading::Library;
 use vst3::Steinberg::Vst::{
     AudioBusBuffers, AudioBusBuffers__type0, BusDirections_, BusTypes_, IAudioProcessor,
     IAudioProcessorTrait, IComponent, IComponentHandler, IComponentTrait, IEditController,
-    IEditControllerTrait, IHostApplication, IParameterChanges, MediaTypes_, ParameterInfo,
-    ParameterInfo_::ParameterFlags_, ProcessContext, ProcessContext_::StatesAndFlags_, ProcessData,
-    ProcessModes_, ProcessSetup, SpeakerArr, String128, SymbolicSampleSizes_, TChar,
+    IEditControllerTrait, IEventList, IHostApplication, IParameterChanges, MediaTypes_,
+    ParameterInfo, ParameterInfo_::ParameterFlags_, ProcessContext,
+    ProcessContext_::StatesAndFlags_, ProcessData, ProcessModes_, ProcessSetup, SpeakerArr,
+    String128, SymbolicSampleSizes_, TChar,
 };
 use vst3::Steinberg::{
     FUnknown, IBStream, IPluginBaseTrait, IPluginFactory, IPluginFactoryTrait, PClassInfo, TUID,
@@ -24,7 +25,7 @@ use vst3::{ComPtr, ComWrapper, Interface};
 
 use crate::syscalls::inside;
 
-use super::vst3_objects::{Application, Changes, Handler, Stream};
+use super::vst3_objects::{Application, Changes, Events, Handler, Stream};
 use super::vst3_view::View;
 use super::{Block, Editor, Format, Host, Job, Mode, Parameter, Setup, drive};
 
@@ -320,6 +321,7 @@ impl Host for Vst3Host {
                 input: &mut [],
                 output: &mut [],
                 changes: &changes,
+                notes: &[],
                 in_place: false,
             };
             process(&self.processor, setup, self.position_samples, block)?;
@@ -408,6 +410,16 @@ impl Host for Vst3Host {
                 check(
                     self.component
                         .activateBus(audio, direction as int32, main, 1),
+                    "activateBus",
+                )?;
+            }
+            let (notes, input) = (
+                MediaTypes_::kEvent as int32,
+                BusDirections_::kInput as int32,
+            );
+            if self.component.getBusCount(notes, input) > 0 {
+                check(
+                    self.component.activateBus(notes, input, 0, 1),
                     "activateBus",
                 )?;
             }
@@ -534,6 +546,8 @@ fn process(
     let changes_ptr = changes
         .to_com_ptr::<IParameterChanges>()
         .context("changes")?;
+    let events = Events::new(block.notes);
+    let events_ptr = events.to_com_ptr::<IEventList>().context("events")?;
     let time = start_samples + block.position_samples as i64;
     // SAFETY: a plain C structure of numbers.
     let mut context: ProcessContext = unsafe { std::mem::zeroed() };
@@ -557,7 +571,7 @@ fn process(
         outputs: &mut output,
         inputParameterChanges: changes_ptr.as_ptr(),
         outputParameterChanges: null_mut(),
-        inputEvents: null_mut(),
+        inputEvents: events_ptr.as_ptr(),
         outputEvents: null_mut(),
         processContext: &mut context,
     };

@@ -5,9 +5,10 @@ use std::ffi::c_void;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use vst3::Steinberg::Vst::{
-    IComponentHandler, IComponentHandlerTrait, IHostApplication, IHostApplicationTrait,
-    IParamValueQueue, IParamValueQueueTrait, IParameterChanges, IParameterChangesTrait, ParamID,
-    ParamValue, String128,
+    Event, Event_::EventTypes_, Event__type0, IComponentHandler, IComponentHandlerTrait,
+    IEventList, IEventListTrait, IHostApplication, IHostApplicationTrait, IParamValueQueue,
+    IParamValueQueueTrait, IParameterChanges, IParameterChangesTrait, NoteOffEvent, NoteOnEvent,
+    ParamID, ParamValue, String128,
 };
 use vst3::Steinberg::{
     IBStream,
@@ -16,7 +17,7 @@ use vst3::Steinberg::{
 };
 use vst3::{Class, ComWrapper};
 
-use super::Change;
+use super::{Change, Note};
 
 /// Says who the host is.
 pub struct Application;
@@ -244,5 +245,68 @@ impl IParameterChangesTrait for Changes {
         _index: *mut int32,
     ) -> *mut IParamValueQueue {
         std::ptr::null_mut()
+    }
+}
+
+/// All notes of one block.
+pub struct Events {
+    notes: Vec<Note>,
+}
+
+impl Events {
+    /// Keeps the order of `notes`.
+    pub fn new(notes: &[Note]) -> ComWrapper<Self> {
+        ComWrapper::new(Self {
+            notes: notes.to_vec(),
+        })
+    }
+}
+
+impl Class for Events {
+    type Interfaces = (IEventList,);
+}
+
+impl IEventListTrait for Events {
+    unsafe fn getEventCount(&self) -> int32 {
+        self.notes.len() as int32
+    }
+    unsafe fn getEvent(&self, index: int32, event: *mut Event) -> tresult {
+        let Some(note) = usize::try_from(index).ok().and_then(|i| self.notes.get(i)) else {
+            return kInvalidArgument;
+        };
+        let (kind, what) = if note.on {
+            let on = NoteOnEvent {
+                channel: 0,
+                pitch: note.key.into(),
+                tuning: 0.0,
+                velocity: 0.8,
+                length: 0,
+                noteId: -1,
+            };
+            (EventTypes_::kNoteOnEvent, Event__type0 { noteOn: on })
+        } else {
+            let off = NoteOffEvent {
+                channel: 0,
+                pitch: note.key.into(),
+                velocity: 0.0,
+                noteId: -1,
+                tuning: 0.0,
+            };
+            (EventTypes_::kNoteOffEvent, Event__type0 { noteOff: off })
+        };
+        let filled = Event {
+            busIndex: 0,
+            sampleOffset: note.at_samples as int32,
+            ppqPosition: 0.0,
+            flags: 0,
+            r#type: kind as _,
+            __field0: what,
+        };
+        // SAFETY: the plugin passes a valid event to fill, which it may not have made whole.
+        unsafe { event.write(filled) };
+        kResultOk
+    }
+    unsafe fn addEvent(&self, _event: *mut Event) -> tresult {
+        kNotImplemented
     }
 }

@@ -1,10 +1,12 @@
 //! `trainer convert`: a recording in another voice, in bounded memory.
 
 mod channels;
+mod retune;
 mod source;
 mod timeline;
 
 pub use channels::ChannelMixer;
+pub use retune::{Retune, ScaleName};
 pub use source::{Source, output_rate_hz, samples_at};
 pub use timeline::{Timeline, mix_of};
 
@@ -48,7 +50,8 @@ pub struct Args {
     pub mix: Option<String>,
 
     /// CSV of values over time: time_s, then speakers and pitch, formant, cluster-ratio, loudness-match, auto-f0,
-    /// f0-smoothing, noise-scale, gain, dry-wet
+    /// f0-smoothing, noise-scale, key (of --scale, 0 = C), note (MIDI number to sing, 0 = none), retune-ms, humanise,
+    /// retune-amount, reference, gain, dry-wet
     #[arg(long, value_name = "FILE.csv")]
     pub timeline: Option<PathBuf>,
 
@@ -71,6 +74,10 @@ pub struct Args {
     /// Noise of the prior as a share of the voice's own, 0 to 2; its own is 0.4 from so-vits-svc and 0.667 from RVC
     #[arg(long, value_name = "R", default_value_t = 1.0)]
     pub noise_scale: f32,
+
+    /// Notes of a scale.
+    #[command(flatten)]
+    pub retune: Retune,
 
     /// Formant shift, -12 to 12
     #[arg(long, value_name = "SEMITONES", default_value_t = 0.0)]
@@ -261,6 +268,7 @@ pub fn controls(args: &Args, manifest: &Manifest) -> Result<Controls> {
         auto_f0: f32::from(u8::from(args.auto_f0)),
         f0_smoothing_ms: args.f0_smoothing,
         noise_scale: args.noise_scale,
+        retune: args.retune.controls(),
         loudness_match: args.loudness_match,
         gate_db: args.gate,
         dry_wet: args.dry_wet,
@@ -297,7 +305,7 @@ fn check_arguments(args: &Args) -> Result<()> {
 /// # Errors
 /// The first that is.
 pub fn check_ranges(args: &Args) -> Result<()> {
-    for (name, value, low, high) in [
+    let ranges = [
         ("--pitch", args.pitch, -24.0, 24.0),
         ("--formant", args.formant, -12.0, 12.0),
         ("--cluster-ratio", args.cluster_ratio, 0.0, 1.0),
@@ -312,7 +320,8 @@ pub fn check_ranges(args: &Args) -> Result<()> {
         ("--gate", args.gate, GATE_OFF_DB, 0.0),
         ("--dry-wet", args.dry_wet, 0.0, 1.0),
         ("--gain", args.gain, -60.0, 12.0),
-    ] {
+    ];
+    for (name, value, low, high) in ranges.into_iter().chain(args.retune.ranges()) {
         if !(low..=high).contains(&value) {
             let message = format!("{name} is {value}; expected {low} to {high}");
             return Err(WrongArgument(message).into());
@@ -328,6 +337,11 @@ fn warn_of_missing_parts(args: &Args, manifest: &Manifest) {
     };
     if args.cluster_ratio > 0.0 && table.is_none() {
         eprintln!("warning: the voice has no such table; --cluster-ratio does nothing");
+    }
+    if args.retune.lacks_a_scale() && args.timeline.is_none() {
+        eprintln!(
+            "warning: without --scale, --key, --retune-ms, --humanise, --retune-amount and --reference do nothing"
+        );
     }
     let parts = [
         (

@@ -4,7 +4,9 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
 use timbra_engine::Controls;
-use timbra_engine::controls::{MAX_F0_SMOOTHING_MS, MAX_NOISE_SCALE};
+use timbra_engine::controls::{
+    HeldNote, MAX_F0_SMOOTHING_MS, MAX_NOISE_SCALE, MAX_RETUNE_MS, REFERENCE_HZ, RetuneMode,
+};
 use timbra_voice::manifest::{MAX_SPEAKERS, Manifest};
 
 use crate::config::WrongArgument;
@@ -12,7 +14,8 @@ use crate::config::WrongArgument;
 /// Most rows of a timeline: one per 10 ms for three hours.
 const MAX_ROWS: usize = 1_100_000;
 
-/// Controls as a function of time: straight lines between the rows, constant before and after them.
+/// Controls as a function of time: straight lines between the rows, constant before and after them. Keys and notes hold
+/// until the next row.
 #[derive(Debug, Clone)]
 pub struct Timeline {
     /// At least one, times strictly rising.
@@ -30,6 +33,12 @@ enum Column {
     AutoF0,
     F0Smoothing,
     NoiseScale,
+    Key,
+    Note,
+    RetuneMs,
+    Humanise,
+    RetuneAmount,
+    Reference,
     Gain,
     DryWet,
 }
@@ -47,10 +56,12 @@ impl Timeline {
     ///
     /// The first line names the columns: `time_s` first, then any of the
     /// voice's speakers and `pitch`, `formant`, `cluster-ratio`,
-    /// `loudness-match`, `auto-f0`, `f0-smoothing`, `noise-scale`, `gain`,
-    /// `dry-wet`. With a speaker among the columns,
-    /// the ones that are not have weight 0. Empty lines and lines starting
-    /// with `#` are passed over.
+    /// `loudness-match`, `auto-f0`, `f0-smoothing`, `noise-scale`, `key`,
+    /// `note`, `retune-ms`, `humanise`, `retune-amount`, `reference`, `gain`,
+    /// `dry-wet`. With a speaker among the columns, the ones that are not have
+    /// weight 0. `key` is the root of the scale that `base` has, 0 = C; with
+    /// `note` F0 goes to MIDI numbers instead, 0 being none. Empty lines and
+    /// lines starting with `#` are passed over.
     ///
     /// # Errors
     /// The file is missing or a line cannot be meant; the message names it.
@@ -82,6 +93,16 @@ impl Timeline {
         let mixes = columns
             .iter()
             .any(|column| matches!(column, Column::Speaker(_)));
+        let by_notes = columns.iter().any(|column| matches!(column, Column::Note));
+        let has_scale = base.retune.mode == RetuneMode::Scale;
+        ensure!(
+            !(by_notes && has_scale),
+            "the column note and --scale both say which notes are sung; leave out one"
+        );
+        ensure!(
+            has_scale || !columns.iter().any(|column| matches!(column, Column::Key)),
+            "the column key is the root of a scale; give one with --scale"
+        );
         let mut rows: Vec<(f64, Controls)> = Vec::new();
         for (number, line) in lines {
             let values = line
@@ -107,6 +128,9 @@ impl Timeline {
                 "line {number}: more than {MAX_ROWS} lines"
             );
             let mut controls = base;
+            if by_notes {
+                controls.retune.mode = RetuneMode::Midi;
+            }
             if mixes {
                 controls.speaker_mix = [0.0; MAX_SPEAKERS];
             }
@@ -133,7 +157,10 @@ impl Timeline {
         let (from_s, from) = self.rows[next - 1];
         match self.rows.get(next) {
             None => from,
-            Some(&(to_s, to)) => from.towards(&to, ((time_s - from_s) / (to_s - from_s)) as f32),
+            Some(&(to_s, to)) => Controls {
+                note: from.note,
+                ..from.towards(&to, ((time_s - from_s) / (to_s - from_s)) as f32)
+            },
         }
     }
 }
@@ -150,18 +177,33 @@ fn column(name: &str, manifest: &Manifest) -> Result<Column> {
         "auto-f0" => Column::AutoF0,
         "f0-smoothing" => Column::F0Smoothing,
         "noise-scale" => Column::NoiseScale,
+        "key" => Column::Key,
+        "note" => Column::Note,
+        "retune-ms" => Column::RetuneMs,
+        "humanise" => Column::Humanise,
+        "retune-amount" => Column::RetuneAmount,
+        "reference" => Column::Reference,
         "gain" => Column::Gain,
         "dry-wet" => Column::DryWet,
         _ => bail!(
             "the column \"{name}\" is neither a speaker ({}) nor pitch, formant, cluster-ratio, loudness-match, \
-             auto-f0, f0-smoothing, noise-scale, gain or dry-wet",
+             auto-f0, f0-smoothing, noise-scale, key, note, retune-ms, humanise, retune-amount, reference, gain or \
+             dry-wet",
             speaker_names(manifest)
         ),
     })
 }
 
 fn put(column: Column, value: f32, controls: &mut Controls) -> Result<()> {
+    let (mut key, mut note) = (0.0, 0.0);
+    let retune = &mut controls.retune;
     let (slot, low, high) = match column {
+        Column::Key => (&mut key, 0.0, 11.0),
+        Column::Note => (&mut note, 0.0, 127.0),
+        Column::RetuneMs => (&mut retune.speed_ms, 0.0, MAX_RETUNE_MS),
+        Column::Humanise => (&mut retune.humanise, 0.0, 1.0),
+        Column::RetuneAmount => (&mut retune.amount, 0.0, 1.0),
+        Column::Reference => (&mut retune.reference_hz, REFERENCE_HZ.0, REFERENCE_HZ.1),
         Column::Speaker(index) => (&mut controls.speaker_mix[index], 0.0, 1.0),
         Column::Pitch => (&mut controls.pitch_semitones, -24.0, 24.0),
         Column::Formant => (&mut controls.formant_semitones, -12.0, 12.0),
@@ -178,6 +220,15 @@ fn put(column: Column, value: f32, controls: &mut Controls) -> Result<()> {
         "{value} is outside of {low} to {high}"
     );
     *slot = value;
+    match column {
+        Column::Key | Column::Note if value.fract() != 0.0 => {
+            bail!("{value} is between two notes; expected a whole number");
+        }
+        Column::Key => controls.retune.key = value as u8,
+        Column::Note if value > 0.0 => controls.note = HeldNote::of(value as u8),
+        Column::Note => controls.note = HeldNote::NONE,
+        _ => {}
+    }
     Ok(())
 }
 
