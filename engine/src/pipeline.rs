@@ -377,9 +377,12 @@ impl Pipeline {
         let controls = controls.around(position, self.hop_host_samples(), speakers);
         let mix = controls.speaker_mix;
         let shift = controls.pitch_semitones
-            + self
-                .auto_pitch
-                .push(frame.f0_hz, controls.auto_pitch, &manifest.speakers, &mix);
+            + self.auto_pitch.push(
+                (frame.f0_hz, frame.loudness_db),
+                controls.auto_pitch,
+                &manifest.speakers,
+                &mix,
+            );
         let ahead_hz = self.extractor.f0_ahead_hz();
         let smooth_hz = self
             .f0_mean

@@ -16,12 +16,14 @@ use crate::controls::GATE_OFF_DB;
 
 /// Shifts the source's register to the mixed speakers' in whole semitones.
 ///
-/// The source's register is a running mean of log F0 over voiced frames: an ordinary mean over the first three
-/// seconds of voice, then one that forgets with that time constant. The shift follows when it is wrong by more than
-/// 0.6 semitones, so that it does not flutter between two steps, and glides there.
+/// The source's register is a running mean of log F0 over voiced frames, each by its amplitude, so that what is found in the
+/// noise before a phrase weighs nothing: an ordinary mean over the first three seconds of voice, then one that forgets
+/// with that time constant. The shift follows when it is wrong by more than 0.6 semitones, so that it does not flutter
+/// between two steps, and glides there, or jumps where nothing is voiced.
 #[derive(Debug, Clone, Default)]
 pub struct AutoPitch {
     mean_octaves: f32,
+    mean_amplitude: f32,
     voiced_frames: u32,
     step_semitones: f32,
     shift_semitones: f32,
@@ -36,17 +38,24 @@ impl AutoPitch {
     /// An octave takes 200 ms.
     const GLIDE_SEMITONES: f32 = 0.6;
 
-    /// Takes the F0 of a frame (0 = unvoiced) and gives the shift in semitones; off, it listens on and glides to 0.
+    /// What is quieter is not a voice to be judged by.
+    const QUIET_DB: f32 = -55.0;
+
+    /// Takes F0 (0 = unvoiced) and loudness in dBFS of a frame and gives the shift in semitones; off, it listens on and
+    /// glides to 0.
     pub fn push(
         &mut self,
-        f0_hz: f32,
+        (f0_hz, loudness_db): (f32, f32),
         on: bool,
         speakers: &[Speaker],
         mix: &[f32; MAX_SPEAKERS],
     ) -> f32 {
-        if f0_hz > 0.0 {
+        if f0_hz > 0.0 && loudness_db > Self::QUIET_DB {
             self.voiced_frames = self.voiced_frames.saturating_add(1);
             let share = 1.0 / (self.voiced_frames as f32).min(Self::MEMORY_FRAMES);
+            let amplitude = db_to_linear(loudness_db);
+            self.mean_amplitude += share * (amplitude - self.mean_amplitude);
+            let share = share * amplitude / self.mean_amplitude;
             self.mean_octaves += share * (f0_hz.log2() - self.mean_octaves);
         }
         let known = self.voiced_frames >= Self::FIRST_FRAMES;
@@ -63,7 +72,12 @@ impl AutoPitch {
         }
         let target = if on { self.step_semitones } else { 0.0 };
         let way = target - self.shift_semitones;
-        self.shift_semitones += way.clamp(-Self::GLIDE_SEMITONES, Self::GLIDE_SEMITONES);
+        let most = if f0_hz > 0.0 {
+            Self::GLIDE_SEMITONES
+        } else {
+            f32::INFINITY
+        };
+        self.shift_semitones += way.clamp(-most, most);
         self.shift_semitones
     }
 }
@@ -236,14 +250,54 @@ mod tests {
         let mut shifts = Vec::new();
         for frame in 0..1000 {
             let vibrato = 1.0 + 0.02 * (frame as f32 * 0.3).sin();
-            shifts.push(auto.push(112.0 * vibrato, true, &speakers, &mix));
+            shifts.push(auto.push((112.0 * vibrato, -20.0), true, &speakers, &mix));
         }
         assert_eq!(shifts[0], 0.0);
         assert_eq!(shifts.last(), Some(&12.0));
         assert!(shifts[100..].iter().all(|&shift| shift == 12.0));
         assert!(
-            (0..60).any(|_| auto.push(112.0, false, &speakers, &mix) == 0.0),
+            (0..60).any(|_| auto.push((112.0, -20.0), false, &speakers, &mix) == 0.0),
             "off: glides back"
+        );
+    }
+
+    #[test]
+    fn what_is_found_in_the_noise_before_a_phrase_does_not_move_its_register() {
+        let speakers = [speaker(220.0)];
+        let mut mix = [0.0; MAX_SPEAKERS];
+        mix[0] = 1.0;
+        for noise_db in [-70.0, -45.0] {
+            let mut auto = AutoPitch::default();
+            for _ in 0..30 {
+                auto.push((900.0, noise_db), true, &speakers, &mix);
+            }
+            for _ in 0..10 {
+                auto.push((0.0, noise_db), true, &speakers, &mix);
+            }
+            let shifts: Vec<f32> = (0..100)
+                .map(|_| auto.push((110.0, -15.0), true, &speakers, &mix))
+                .collect();
+            // What is too quiet does not count at all; the rest is glided over, and weighs next to nothing.
+            let (there, wrong) = if noise_db < -55.0 {
+                (30, 0.0)
+            } else {
+                (70, 1.0)
+            };
+            assert!(
+                shifts[there..]
+                    .iter()
+                    .all(|&shift| (shift - 12.0).abs() <= wrong),
+                "{noise_db}: {shifts:?}"
+            );
+        }
+        let mut auto = AutoPitch::default();
+        for _ in 0..20 {
+            auto.push((110.0, -15.0), true, &speakers, &mix);
+        }
+        assert_eq!(
+            auto.push((0.0, -80.0), true, &speakers, &mix),
+            12.0,
+            "a jump where nothing is voiced"
         );
     }
 
