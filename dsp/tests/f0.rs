@@ -374,6 +374,7 @@ fn range_is_kept() {
     let mut tracker = F0Tracker::new(F0Config {
         min_hz: 80.0,
         max_hz: 500.0,
+        ..F0Config::default()
     });
     let frames = track_with(&mut tracker, &signal);
     assert!(
