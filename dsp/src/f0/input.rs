@@ -65,18 +65,19 @@ impl Input {
         &self.history[centre - half_samples..centre + half_samples]
     }
 
-    /// Mean of the signal and peak of the clean one near a place, as far as the look-ahead lets see.
-    pub(super) fn surroundings(&self, before_end_samples: usize) -> (f32, f32) {
+    /// Mean of the signal near a place, as far as the look-ahead lets see.
+    pub(super) fn mean(&self, before_end_samples: usize) -> f32 {
+        let near = self.around(
+            before_end_samples,
+            MEAN_HALF_SAMPLES.min(before_end_samples),
+        );
+        near.iter().sum::<f32>() / near.len() as f32
+    }
+
+    /// Peak of the clean signal near a place, as far as the look-ahead lets see.
+    pub(super) fn peak(&self, before_end_samples: usize) -> f32 {
         let centre = self.end - before_end_samples;
-        let around = |half: usize| {
-            let half = half.min(before_end_samples);
-            centre - half..centre + half
-        };
-        let near = &self.history[around(MEAN_HALF_SAMPLES)];
-        let mean = near.iter().sum::<f32>() / near.len() as f32;
-        (
-            mean,
-            crate::level::peak(&self.clean[around(PEAK_HALF_SAMPLES)]),
-        )
+        let half = PEAK_HALF_SAMPLES.min(before_end_samples);
+        crate::level::peak(&self.clean[centre - half..centre + half])
     }
 }

@@ -54,8 +54,8 @@ impl LongPath {
     }
 
     pub(super) fn decide(&mut self, input: &Input) -> F0Frame {
-        let (mean, peak) = input.surroundings(LOOKAHEAD_SAMPLES);
-        let relative_level = self.loudest.push(peak);
+        let relative_level = self.loudest.push(input.peak(LOOKAHEAD_SAMPLES));
+        let mean = input.mean(LOOKAHEAD_SAMPLES);
         let window = input.around(LOOKAHEAD_SAMPLES, FRAME_HALF_SAMPLES);
         let correlation = self.frame_window.normalised(window, mean);
         self.scan
@@ -64,13 +64,12 @@ impl LongPath {
 
         for (index, ahead) in AHEAD_SAMPLES.into_iter().enumerate() {
             let half = LOOKAHEAD_SAMPLES - ahead;
-            let (mean, peak) = input.surroundings(half);
+            let level = self.loudest.relative(input.peak(half));
             let window = input.around(half, half);
-            let correlation = self.ahead_windows[index].normalised(window, mean);
+            let correlation = self.ahead_windows[index].normalised(window, input.mean(half));
             let (earlier, later) = self.ahead.split_at_mut(index);
             let before = earlier.last().unwrap_or(&self.current);
-            self.scan
-                .run(correlation, self.loudest.relative(peak), &mut later[0]);
+            self.scan.run(correlation, level, &mut later[0]);
             lattice::extend(before, &mut later[0], AHEAD_WEIGHTS[index], &lattice::LONG);
         }
         let frame = self.current.frame(lattice::trace(&self.ahead));

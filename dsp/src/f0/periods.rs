@@ -106,12 +106,24 @@ impl PeriodMatcher {
     /// Longer lags: one period against the one before it.
     fn long_lags(&mut self) {
         self.products.fill(0.0);
-        for (age, &sample) in self.newest_first[..self.max_lag_samples].iter().enumerate() {
-            let first = self.ahead_samples.max(age + 1);
-            let earlier = self.newest_first.get(age + first..).unwrap_or_default();
+        // Four samples at a time, for all lags at once: a sample younger than the lag is of the newest period.
+        let (fours, _) = self.newest_first[..self.max_lag_samples].as_chunks::<4>();
+        for (index, four) in fours.iter().enumerate() {
+            let first = self.ahead_samples.max(4 * index + 4);
+            let earlier = self.newest_first.get(4 * index + first..);
             let products = self.products.get_mut(first..).unwrap_or_default();
-            for (product, &earlier) in products.iter_mut().zip(earlier) {
-                *product += sample * earlier;
+            let earlier = earlier.unwrap_or_default().windows(4);
+            for (product, earlier) in products.iter_mut().zip(earlier) {
+                *product += four[0] * earlier[0]
+                    + four[1] * earlier[1]
+                    + four[2] * earlier[2]
+                    + four[3] * earlier[3];
+            }
+        }
+        for lag in self.ahead_samples..=self.max_lag_samples {
+            // What the fours left of this lag's period.
+            for age in lag / 4 * 4..lag {
+                self.products[lag] += self.newest_first[age] * self.newest_first[age + lag];
             }
         }
         for lag in self.ahead_samples..=self.max_lag_samples {

@@ -100,13 +100,12 @@ impl ShortPath {
     }
 
     pub(super) fn decide(&mut self, input: &Input) -> F0Frame {
-        let (_, newest_peak) = input.surroundings(LOOKAHEAD_SAMPLES);
-        let newest_level = self.loudest.push(newest_peak);
+        let newest_level = self.loudest.push(input.peak(LOOKAHEAD_SAMPLES));
 
-        let (mean, peak) = input.surroundings(FRAME_HALF_SAMPLES);
+        let mean = input.mean(FRAME_HALF_SAMPLES);
         let window = input.around(FRAME_HALF_SAMPLES, FRAME_HALF_SAMPLES);
         let correlation = self.full_window.normalised(window, mean);
-        let level = self.loudest.relative(peak);
+        let level = self.loudest.relative(input.peak(FRAME_HALF_SAMPLES));
         self.scans[0].run(correlation, level, &mut self.current);
         lattice::extend(&self.previous, &mut self.current, 1.0, &STEP);
 
