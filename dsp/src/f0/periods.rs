@@ -139,3 +139,56 @@ impl PeriodMatcher {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The definition, written out.
+    fn written_out(known: &[f32], ahead: usize, lag: usize) -> f64 {
+        let end = known.len();
+        let mean = known[end - 2 * ahead..].iter().sum::<f32>() / (2 * ahead) as f32;
+        let length = if lag < ahead { 2 * ahead - lag } else { lag };
+        let sum = |pairs: &dyn Fn(usize) -> (usize, usize)| -> f64 {
+            (0..length)
+                .map(|n| {
+                    let (a, b) = pairs(n);
+                    f64::from(known[a] - mean) * f64::from(known[b] - mean)
+                })
+                .sum()
+        };
+        let late = |n: usize| end - length + n;
+        let early = |n: usize| end - lag - length + n;
+        let energies = sum(&|n| (late(n), late(n))) * sum(&|n| (early(n), early(n)));
+        sum(&|n| (late(n), early(n))) / energies.sqrt()
+    }
+
+    #[test]
+    fn every_lag_is_correlated_as_defined() {
+        let mut known = vec![0.0; 960];
+        crate::noise::fill(4, 0, &mut known);
+        for (n, sample) in known.iter_mut().enumerate() {
+            *sample = 0.3 * *sample + 0.2 + (n as f32 * 0.031).sin();
+        }
+        for max_lag in [40, 160, 331, 334] {
+            let mut matcher = PeriodMatcher::new(160, max_lag);
+            let found = matcher.normalised(&known);
+            assert_eq!(found.len(), 2 * max_lag + 1);
+            for lag in 0..=max_lag {
+                let expected = written_out(&known, 160, lag);
+                let found = f64::from(found[2 * lag]);
+                // The energies have a floor.
+                assert!(
+                    (found - expected).abs() < 5e-4,
+                    "lag {lag} of {max_lag}: {found}, not {expected}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn silence_matches_nothing() {
+        let mut matcher = PeriodMatcher::new(160, 330);
+        assert!(matcher.normalised(&[0.0; 960]).iter().all(|&it| it == 0.0));
+    }
+}

@@ -2,11 +2,11 @@
 
 use super::signals::{
     HOP_SAMPLES, RATE_HZ, SOURCES, Source, errors_cents, median_magnitude, share_above, track,
-    voice,
+    track_with, voice,
 };
 use std::f64::consts::TAU;
 use timbra_dsp::Lookahead::{Long, Short};
-use timbra_dsp::f0::{F0Frame, F0Tracker};
+use timbra_dsp::f0::{F0Config, F0Frame, F0Tracker};
 use timbra_dsp::noise;
 
 #[test]
@@ -195,4 +195,17 @@ fn breathy_and_irregular_voices_keep_their_octave() {
         );
         assert!(unvoiced <= 15, "{note_hz} Hz: {unvoiced} frames unvoiced");
     }
+}
+
+#[test]
+fn a_range_without_low_pitches_is_tracked() {
+    let mut tracker = F0Tracker::new(F0Config {
+        min_hz: 300.0,
+        max_hz: 900.0,
+        lookahead: Short,
+    });
+    let (signal, pitch) = voice(1.0, SOURCES[0], 14, |time_s| 320.0 * (1.3 * time_s).exp2());
+    let (errors, unvoiced) = errors_cents(&track_with(&mut tracker, Short, &signal), &pitch);
+    assert_eq!(unvoiced, 0);
+    assert_eq!(share_above(&errors, 50.0), 0.0);
 }
