@@ -1,4 +1,4 @@
-//! Prints the F0 of a recording as CSV: `cargo run -p timbra-dsp --example f0_csv [FILE.wav] > f0.csv`.
+//! Prints the F0 of a recording as CSV: `cargo run -p timbra-dsp --example f0_csv -- [--lookahead long|short] [FILE.wav]`.
 //!
 //! Without a file it reads 32-bit floats at 16 kHz, mono, little endian, from standard input. Columns: time in
 //! seconds, F0 in Hz (0 where unvoiced), periodicity, loudness in dBFS. The load goes to standard error.
@@ -9,16 +9,28 @@ use std::time::Instant;
 use timbra_dsp::f0::{F0Config, F0Tracker};
 use timbra_dsp::loudness::LoudnessMeter;
 use timbra_dsp::resample::resample_all;
-use timbra_dsp::{CONTENT_HOP_SAMPLES, CONTENT_RATE_HZ};
+use timbra_dsp::{CONTENT_HOP_SAMPLES, CONTENT_RATE_HZ, Lookahead};
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let samples = match std::env::args().nth(1) {
+    let mut arguments = std::env::args().skip(1).peekable();
+    let mut lookahead = Lookahead::Long;
+    if arguments.next_if(|it| it == "--lookahead").is_some() {
+        lookahead = match arguments.next().as_deref() {
+            Some("long") => Lookahead::Long,
+            Some("short") => Lookahead::Short,
+            other => return Err(format!("--lookahead is long or short, not {other:?}").into()),
+        };
+    }
+    let samples = match arguments.next() {
         Some(path) => read_wav(&path)?,
         None => read_raw(std::io::stdin().lock())?,
     };
     let frame_count = samples.len() / CONTENT_HOP_SAMPLES;
-    let mut tracker = F0Tracker::new(F0Config::default());
-    let mut meter = LoudnessMeter::new();
+    let mut tracker = F0Tracker::new(F0Config {
+        lookahead,
+        ..F0Config::default()
+    });
+    let mut meter = LoudnessMeter::with_lookahead(lookahead);
     let (mut pitches, mut levels) = (Vec::new(), Vec::new());
     let start = Instant::now();
     // Silence after the end brings out the last frames.

@@ -5,7 +5,7 @@
 //!
 //! Frames follow one convention everywhere: content rate 16 kHz, one frame every 160 samples, frame `k` describes the
 //! signal *around* sample `160·k`. A streaming extractor returns frame `k` from the push that brings the number of
-//! samples received to at least `160·k + LOOKAHEAD_SAMPLES`.
+//! samples received to at least `160·k` and its look-ahead ([`Lookahead`]).
 
 pub mod delay;
 pub mod envelope;
@@ -13,11 +13,14 @@ pub mod f0;
 pub mod fade;
 pub mod gate;
 pub mod level;
+mod lookahead;
 pub mod loudness;
 pub mod mel;
 pub mod noise;
 pub mod resample;
 pub mod stft;
+
+pub use lookahead::Lookahead;
 
 /// Rate of the signal every feature is computed from, in Hz.
 pub const CONTENT_RATE_HZ: u32 = 16_000;

@@ -2,135 +2,21 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "f0/default.rs"]
+mod default;
+#[path = "f0/short.rs"]
+mod short;
+#[path = "f0/signals.rs"]
+mod signals;
+
+use signals::{
+    HOP_SAMPLES, RATE_HZ, SOURCES, Source, errors_cents, median_magnitude, share_above, track,
+    track_with, tracker, voice,
+};
 use std::f64::consts::TAU;
+use timbra_dsp::Lookahead::{Long, Short};
 use timbra_dsp::f0::{F0Config, F0Frame, F0Tracker};
 use timbra_dsp::noise;
-
-const RATE_HZ: f64 = 16_000.0;
-const HOP_SAMPLES: usize = 160;
-
-/// All frames of a signal, silence following it.
-fn track(signal: &[f32]) -> Vec<F0Frame> {
-    let mut tracker = F0Tracker::new(F0Config::default());
-    track_with(&mut tracker, signal)
-}
-
-fn track_with(tracker: &mut F0Tracker, signal: &[f32]) -> Vec<F0Frame> {
-    let hops = signal.len() / HOP_SAMPLES;
-    let future = F0Tracker::LOOKAHEAD_SAMPLES.div_ceil(HOP_SAMPLES) - 1;
-    (0..hops + future)
-        .filter_map(|index| {
-            let mut hop = [0.0; HOP_SAMPLES];
-            if index < hops {
-                hop.copy_from_slice(&signal[index * HOP_SAMPLES..][..HOP_SAMPLES]);
-            }
-            tracker.push(&hop)
-        })
-        .collect()
-}
-
-/// Kinds of source.
-#[derive(Debug, Clone, Copy, PartialEq)]
-enum Source {
-    /// Falling harmonics through three formants.
-    Vowel([f64; 3]),
-    /// Falling harmonics, the fundamental 20 dB down.
-    WeakFundamental,
-    /// The fundamental alone.
-    Sine,
-}
-
-/// A voice of 0.05 RMS or so with pitch `f0_hz(time)`, and white noise 20 dB below it.
-fn voice(
-    duration_s: f64,
-    source: Source,
-    seed: u64,
-    f0_hz: impl Fn(f64) -> f64,
-) -> (Vec<f32>, Vec<f64>) {
-    let total = (duration_s * RATE_HZ) as usize;
-    let pitch: Vec<f64> = (0..total).map(|n| f0_hz(n as f64 / RATE_HZ)).collect();
-    let mut phase = 0.0;
-    let mut signal: Vec<f64> = pitch
-        .iter()
-        .map(|&f0_hz| {
-            phase += TAU * f0_hz / RATE_HZ;
-            let top = match source {
-                Source::Sine => 1,
-                _ => (7_600.0 / f0_hz) as usize,
-            };
-            (1..=top)
-                .map(|number| {
-                    let harmonic = number as f64;
-                    let amplitude = match source {
-                        Source::Sine => 1.0,
-                        Source::WeakFundamental => {
-                            if number == 1 {
-                                0.1
-                            } else {
-                                1.0 / harmonic
-                            }
-                        }
-                        Source::Vowel(formants_hz) => {
-                            let gain: f64 = formants_hz
-                                .iter()
-                                .map(|formant_hz| {
-                                    1.0 / (1.0 + ((harmonic * f0_hz - formant_hz) / 100.0).powi(2))
-                                })
-                                .sum();
-                            (0.02 + gain) / harmonic
-                        }
-                    };
-                    // Phases spread so that the waveform is no pulse train.
-                    amplitude * (harmonic * phase + harmonic * harmonic * 0.7).sin()
-                })
-                .sum()
-        })
-        .collect();
-    let power = signal.iter().map(|s| s * s).sum::<f64>() / total as f64;
-    let mut breath = vec![0.0f32; total];
-    noise::fill(seed, 0, &mut breath);
-    for (sample, breath) in signal.iter_mut().zip(&breath) {
-        // Uniform noise has a third of the power of its range squared.
-        *sample = 0.05 * (*sample / power.sqrt() + 0.1 * 3f64.sqrt() * f64::from(*breath));
-    }
-    (signal.iter().map(|&s| s as f32).collect(), pitch)
-}
-
-/// Errors in cents of the voiced frames, the number of unvoiced ones, leaving out both ends.
-fn errors_cents(frames: &[F0Frame], pitch: &[f64]) -> (Vec<f64>, usize) {
-    let mut errors = Vec::new();
-    let mut unvoiced = 0;
-    for (index, frame) in frames.iter().enumerate().take(frames.len() - 5).skip(5) {
-        if frame.f0_hz > 0.0 {
-            errors.push(1200.0 * (f64::from(frame.f0_hz) / pitch[index * HOP_SAMPLES]).log2());
-        } else {
-            unvoiced += 1;
-        }
-    }
-    (errors, unvoiced)
-}
-
-fn median_magnitude(errors: &[f64]) -> f64 {
-    let mut sizes: Vec<f64> = errors.iter().map(|error| error.abs()).collect();
-    sizes.sort_by(f64::total_cmp);
-    sizes[sizes.len() / 2]
-}
-
-fn share_above(errors: &[f64], limit_cents: f64) -> f64 {
-    errors
-        .iter()
-        .filter(|error| error.abs() > limit_cents)
-        .count() as f64
-        / errors.len() as f64
-}
-
-const SOURCES: [Source; 5] = [
-    Source::Vowel([700.0, 1_200.0, 2_600.0]),
-    Source::Vowel([300.0, 2_200.0, 2_900.0]),
-    Source::Vowel([450.0, 900.0, 2_500.0]),
-    Source::WeakFundamental,
-    Source::Sine,
-];
 
 #[test]
 fn glides_over_the_whole_range_have_no_octave_errors() {
@@ -146,7 +32,7 @@ fn glides_over_the_whole_range_have_no_octave_errors() {
                         let vibrato = vibrato_semitones / 12.0 * (TAU * 5.7 * time_s).sin();
                         (50.0 * (octaves_per_s * along + vibrato).exp2()).clamp(50.0, 1400.0)
                     });
-                    let (errors, missed) = errors_cents(&track(&signal), &pitch);
+                    let (errors, missed) = errors_cents(&track(Long, &signal), &pitch);
                     all.extend(errors);
                     unvoiced += missed;
                 }
@@ -173,28 +59,30 @@ fn glides_over_the_whole_range_have_no_octave_errors() {
 
 #[test]
 fn steady_notes_are_exact_to_a_cent() {
-    for note_hz in [
-        55.0, 82.41, 110.0, 196.0, 261.63, 440.0, 659.26, 880.0, 1_046.5, 1_318.5,
-    ] {
-        for source in SOURCES {
-            let (signal, pitch) = voice(0.6, source, 9, |_| note_hz);
-            let (errors, unvoiced) = errors_cents(&track(&signal), &pitch);
-            assert_eq!(unvoiced, 0, "{note_hz} Hz, {source:?}");
-            let bias = errors.iter().sum::<f64>() / errors.len() as f64;
-            // Noise lets a low sine wander; a voice has overtones that hold it.
-            let limit = if source == Source::Sine {
-                12.0 * (100.0 / note_hz).max(0.5)
-            } else {
-                3.0
-            };
-            assert!(
-                bias.abs() < limit,
-                "{note_hz} Hz, {source:?}: {bias} cents off"
-            );
-            assert!(
-                share_above(&errors, 50.0) == 0.0,
-                "{note_hz} Hz, {source:?}"
-            );
+    for lookahead in [Long, Short] {
+        for note_hz in [
+            55.0, 82.41, 110.0, 196.0, 261.63, 440.0, 659.26, 880.0, 1_046.5, 1_318.5,
+        ] {
+            for source in SOURCES {
+                let (signal, pitch) = voice(0.6, source, 9, |_| note_hz);
+                let (errors, unvoiced) = errors_cents(&track(lookahead, &signal), &pitch);
+                assert_eq!(unvoiced, 0, "{note_hz} Hz, {source:?}");
+                let bias = errors.iter().sum::<f64>() / errors.len() as f64;
+                // Noise lets a low sine wander; a voice has overtones that hold it.
+                let limit = if source == Source::Sine {
+                    12.0 * (100.0 / note_hz).max(0.5)
+                } else {
+                    3.0
+                };
+                assert!(
+                    bias.abs() < limit,
+                    "{note_hz} Hz, {source:?}: {bias} cents off"
+                );
+                assert!(
+                    share_above(&errors, 50.0) == 0.0,
+                    "{note_hz} Hz, {source:?}"
+                );
+            }
         }
     }
 }
@@ -205,7 +93,7 @@ fn vibrato_is_followed_without_lag() {
         let (signal, pitch) = voice(2.0, SOURCES[0], 4, |time_s| {
             centre_hz * (1.0 / 12.0 * (TAU * 6.0 * time_s).sin()).exp2()
         });
-        let frames = track(&signal);
+        let frames = track(Long, &signal);
         let (errors, _) = errors_cents(&frames, &pitch);
         // A lag of one frame would be wrong by 24 cents in the median.
         assert!(
@@ -226,7 +114,7 @@ fn onset_and_end_of_a_note_are_found_within_two_frames() {
         for (slot, sample) in signal[4_800..].iter_mut().zip(&note) {
             *slot += sample;
         }
-        let frames = track(&signal);
+        let frames = track(Long, &signal);
         let first = frames.iter().position(|frame| frame.f0_hz > 0.0).unwrap();
         let last = frames.iter().rposition(|frame| frame.f0_hz > 0.0).unwrap();
         assert!(
@@ -256,7 +144,7 @@ fn breathy_and_irregular_voices_keep_their_octave() {
     for (sample, breath) in signal.iter_mut().zip(&breath) {
         *sample += 0.05 * 0.5 * 3f32.sqrt() * breath;
     }
-    let (errors, unvoiced) = errors_cents(&track(&signal), &pitch);
+    let (errors, unvoiced) = errors_cents(&track(Long, &signal), &pitch);
     assert!(
         share_above(&errors, 200.0) < 0.01 && unvoiced < 10,
         "breathy: {unvoiced} unvoiced"
@@ -271,7 +159,7 @@ fn breathy_and_irregular_voices_keep_their_octave() {
             sample * (1.0 - 0.125 * (1.0 + (TAU * 100.0 * n as f64 / RATE_HZ).sin() as f32))
         })
         .collect();
-    let (errors, _) = errors_cents(&track(&rough), &pitch);
+    let (errors, _) = errors_cents(&track(Long, &rough), &pitch);
     assert!(
         share_above(&errors, 200.0) < 0.01,
         "rough: {} of frames an octave off",
@@ -281,104 +169,124 @@ fn breathy_and_irregular_voices_keep_their_octave() {
 
 #[test]
 fn silence_and_noise_are_unvoiced() {
-    assert!(
-        track(&[0.0; 16_000])
-            .iter()
-            .all(|frame| *frame == F0Frame::default())
-    );
-    for level in [1e-4, 1e-2, 0.3] {
-        let mut hiss = vec![0.0; 160_000];
-        noise::fill(3, 0, &mut hiss);
-        hiss.iter_mut().for_each(|sample| *sample *= level);
-        let frames = track(&hiss);
-        let voiced = frames.iter().filter(|frame| frame.f0_hz > 0.0).count();
+    for lookahead in [Long, Short] {
         assert!(
-            voiced * 100 <= frames.len(),
-            "noise at {level}: {voiced} of {} frames voiced",
-            frames.len()
+            track(lookahead, &[0.0; 16_000])
+                .iter()
+                .all(|frame| *frame == F0Frame::default())
         );
+        for level in [1e-4, 1e-2, 0.3] {
+            let mut hiss = vec![0.0; 160_000];
+            noise::fill(3, 0, &mut hiss);
+            hiss.iter_mut().for_each(|sample| *sample *= level);
+            let frames = track(lookahead, &hiss);
+            let voiced = frames.iter().filter(|frame| frame.f0_hz > 0.0).count();
+            assert!(
+                voiced * 100 <= frames.len(),
+                "noise at {level}: {voiced} of {} frames voiced",
+                frames.len()
+            );
+        }
     }
 }
 
 #[test]
 fn hum_behind_a_voice_is_not_sung() {
-    let (note, _) = voice(1.0, SOURCES[0], 7, |_| 220.0);
-    let hum = |n: usize| 0.004 * (TAU * 60.0 * n as f64 / RATE_HZ).sin() as f32;
-    let signal: Vec<f32> = (0..48_000)
-        .map(|n| hum(n) + note.get(n).copied().unwrap_or(0.0))
-        .collect();
-    let voiced = track(&signal)[110..]
-        .iter()
-        .filter(|frame| frame.f0_hz > 0.0)
-        .count();
-    assert_eq!(voiced, 0);
+    for lookahead in [Long, Short] {
+        let (note, _) = voice(1.0, SOURCES[0], 7, |_| 220.0);
+        let hum = |n: usize| 0.004 * (TAU * 60.0 * n as f64 / RATE_HZ).sin() as f32;
+        let signal: Vec<f32> = (0..48_000)
+            .map(|n| hum(n) + note.get(n).copied().unwrap_or(0.0))
+            .collect();
+        let voiced = track(lookahead, &signal)[110..]
+            .iter()
+            .filter(|frame| frame.f0_hz > 0.0)
+            .count();
+        assert_eq!(voiced, 0);
+    }
 }
 
 #[test]
 fn a_quiet_voice_is_voiced() {
-    let (mut signal, pitch) = voice(1.0, SOURCES[1], 8, |_| 150.0);
-    signal.iter_mut().for_each(|sample| *sample *= 0.1);
-    let (errors, unvoiced) = errors_cents(&track(&signal), &pitch);
-    assert_eq!(unvoiced, 0);
-    assert!(median_magnitude(&errors) < 2.0);
+    for lookahead in [Long, Short] {
+        let (mut signal, pitch) = voice(1.0, SOURCES[1], 8, |_| 150.0);
+        signal.iter_mut().for_each(|sample| *sample *= 0.1);
+        let (errors, unvoiced) = errors_cents(&track(lookahead, &signal), &pitch);
+        assert_eq!(unvoiced, 0);
+        assert!(median_magnitude(&errors) < 2.0);
+    }
 }
 
 #[test]
 fn a_frame_depends_on_nothing_beyond_the_lookahead() {
-    let (signal, _) = voice(1.0, SOURCES[2], 1, |time_s| 200.0 + 100.0 * time_s);
-    let reference = track(&signal);
-    for frame in [10, 33, 60] {
-        let mut changed = signal.clone();
-        let end = frame * HOP_SAMPLES + F0Tracker::LOOKAHEAD_SAMPLES;
-        changed[end..]
-            .iter_mut()
-            .for_each(|sample| *sample = -3.0 * *sample + 0.2);
-        let frames = track(&changed);
-        assert_eq!(frames[..=frame], reference[..=frame]);
-        assert_ne!(frames[frame + 1..], reference[frame + 1..]);
+    for lookahead in [Long, Short] {
+        let (signal, _) = voice(1.0, SOURCES[2], 1, |time_s| 200.0 + 100.0 * time_s);
+        let reference = track(lookahead, &signal);
+        for frame in [10, 33, 60] {
+            let mut changed = signal.clone();
+            let end = frame * HOP_SAMPLES + F0Tracker::lookahead_samples(lookahead);
+            changed[end..]
+                .iter_mut()
+                .for_each(|sample| *sample = -3.0 * *sample + 0.2);
+            let frames = track(lookahead, &changed);
+            assert_eq!(frames[..=frame], reference[..=frame]);
+            assert_ne!(frames[frame + 1..], reference[frame + 1..]);
+        }
     }
 }
 
 #[test]
 fn frames_appear_with_the_lookahead_and_reset_starts_anew() {
-    let (signal, _) = voice(0.5, SOURCES[0], 2, |_| 300.0);
-    let mut tracker = F0Tracker::new(F0Config::default());
-    let hops: Vec<&[f32; HOP_SAMPLES]> = signal.as_chunks().0.iter().collect();
-    let mut frames = Vec::new();
-    for (pushed, hop) in hops.iter().enumerate() {
-        frames.extend(tracker.push(hop));
-        let received = (pushed + 1) * HOP_SAMPLES;
-        let due = (0..)
-            .take_while(|k| k * HOP_SAMPLES + F0Tracker::LOOKAHEAD_SAMPLES <= received)
-            .count();
-        assert_eq!(frames.len(), due);
+    for lookahead in [Long, Short] {
+        let (signal, _) = voice(0.5, SOURCES[0], 2, |_| 300.0);
+        let mut tracker = tracker(lookahead);
+        let hops: Vec<&[f32; HOP_SAMPLES]> = signal.as_chunks().0.iter().collect();
+        let mut frames = Vec::new();
+        for (pushed, hop) in hops.iter().enumerate() {
+            frames.extend(tracker.push(hop));
+            let received = (pushed + 1) * HOP_SAMPLES;
+            let due = (0..)
+                .take_while(|k| {
+                    k * HOP_SAMPLES + F0Tracker::lookahead_samples(lookahead) <= received
+                })
+                .count();
+            assert_eq!(frames.len(), due);
+        }
+        tracker.reset();
+        assert_eq!(
+            track_with(&mut tracker, lookahead, &signal),
+            track(lookahead, &signal)
+        );
     }
-    tracker.reset();
-    assert_eq!(track_with(&mut tracker, &signal), track(&signal));
 }
 
 #[test]
 fn samples_that_are_not_numbers_do_no_lasting_harm() {
-    let (mut signal, pitch) = voice(2.0, SOURCES[0], 3, |_| 250.0);
-    signal[800] = f32::NAN;
-    signal[801] = f32::INFINITY;
-    let frames = track(&signal);
-    let (errors, unvoiced) = errors_cents(&frames[20..], &pitch);
-    assert_eq!(unvoiced, 0);
-    assert!(median_magnitude(&errors) < 2.0);
+    for lookahead in [Long, Short] {
+        let (mut signal, pitch) = voice(2.0, SOURCES[0], 3, |_| 250.0);
+        signal[800] = f32::NAN;
+        signal[801] = f32::INFINITY;
+        let frames = track(lookahead, &signal);
+        let (errors, unvoiced) = errors_cents(&frames[20..], &pitch);
+        assert_eq!(unvoiced, 0);
+        assert!(median_magnitude(&errors) < 2.0);
+    }
 }
 
 #[test]
 fn range_is_kept() {
-    let (signal, _) = voice(1.0, Source::Sine, 3, |_| 700.0);
-    let mut tracker = F0Tracker::new(F0Config {
-        min_hz: 80.0,
-        max_hz: 500.0,
-    });
-    let frames = track_with(&mut tracker, &signal);
-    assert!(
-        frames
-            .iter()
-            .all(|frame| frame.f0_hz == 0.0 || (80.0..=500.0).contains(&frame.f0_hz))
-    );
+    for lookahead in [Long, Short] {
+        let (signal, _) = voice(1.0, Source::Sine, 3, |_| 700.0);
+        let mut tracker = F0Tracker::new(F0Config {
+            min_hz: 80.0,
+            max_hz: 500.0,
+            lookahead,
+        });
+        let frames = track_with(&mut tracker, lookahead, &signal);
+        assert!(
+            frames
+                .iter()
+                .all(|frame| frame.f0_hz == 0.0 || (80.0..=500.0).contains(&frame.f0_hz))
+        );
+    }
 }

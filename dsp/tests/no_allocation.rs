@@ -4,6 +4,7 @@
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
+use timbra_dsp::Lookahead;
 use timbra_dsp::delay::DelayLine;
 use timbra_dsp::f0::{F0Config, F0Tracker};
 use timbra_dsp::gate::{Gate, GateConfig};
@@ -58,8 +59,14 @@ fn streaming_parts_do_not_allocate() {
     for (n, sample) in signal.iter_mut().enumerate() {
         *sample = 0.1 * *sample + 0.5 * (n as f32 * 0.07).sin();
     }
-    let mut tracker = F0Tracker::new(F0Config::default());
-    let mut meter = LoudnessMeter::new();
+    let lookaheads = [Lookahead::Long, Lookahead::Short];
+    let mut trackers = lookaheads.map(|lookahead| {
+        F0Tracker::new(F0Config {
+            lookahead,
+            ..F0Config::default()
+        })
+    });
+    let mut meters = lookaheads.map(LoudnessMeter::with_lookahead);
     let mut gate = Gate::new(GateConfig::default(), 48_000);
     let mut line = DelayLine::new(1000);
     let mut resamplers = [
@@ -72,8 +79,10 @@ fn streaming_parts_do_not_allocate() {
     let mut output = vec![0.0; 8_000];
     let requests = requests_during(|| {
         for hop in signal.as_chunks().0 {
-            tracker.push(hop);
-            meter.push(hop);
+            for (tracker, meter) in trackers.iter_mut().zip(&mut meters) {
+                tracker.push(hop);
+                meter.push(hop);
+            }
         }
         for resampler in &mut resamplers {
             for block in signal.chunks(1000) {
@@ -85,8 +94,10 @@ fn streaming_parts_do_not_allocate() {
         gate.process(&mut signal);
         line.process(&mut signal);
         timbra_dsp::noise::fill(1, 77, &mut signal);
-        tracker.reset();
-        meter.reset();
+        for (tracker, meter) in trackers.iter_mut().zip(&mut meters) {
+            tracker.reset();
+            meter.reset();
+        }
     });
     assert_eq!(requests, 0);
 }

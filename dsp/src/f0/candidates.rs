@@ -4,20 +4,40 @@ use super::F0Frame;
 use super::correlation::LAGS_PER_SAMPLE;
 use crate::CONTENT_RATE_HZ;
 
-/// Score of the unvoiced candidate: a peak must be this high to be a period.
-const VOICING_THRESHOLD: f32 = 0.42;
-/// Level, relative to the loudest, below which a frame is rather taken for silence.
-const SILENCE_LEVEL: f32 = 0.037;
-/// What a candidate loses per octave below the reference: of peaks alike the shortest period is the true one.
-const OCTAVE_COST: f32 = 0.027;
-const OCTAVE_REFERENCE_HZ: f32 = 1180.0;
-/// What it loses besides per octave below 90 Hz, where hum lies and the periods of a rough voice pair up.
-const LOW_COST: f32 = 0.2;
+/// What makes a candidate good.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Scoring {
+    /// Score of the unvoiced candidate: a peak must be this high to be a period.
+    pub(super) voicing_threshold: f32,
+    /// Level, relative to the loudest, below which a frame is rather taken for silence.
+    pub(super) silence_level: f32,
+    /// What a candidate loses per octave below the reference: of peaks alike the shortest period is the true one.
+    pub(super) octave_cost: f32,
+    pub(super) octave_reference_hz: f32,
+    /// What it loses besides per octave below 90 Hz, where hum lies and the periods of a rough voice pair up.
+    pub(super) low_cost: f32,
+    /// From this frequency on, and fully from twice of it, a period must repeat: the noise of fricatives has peaks at
+    /// short lags that die out, a tone has not. The score moves by this part to the mean at twice and three times the
+    /// lag.
+    pub(super) repeat_hz: f32,
+    pub(super) repeat_weight: f32,
+    /// Whether that mean may also be higher than the peak: both err by chance, and a tone shall not pay for it.
+    pub(super) repeat_may_raise: bool,
+}
+
+/// With the long look-ahead.
+pub(super) const LONG: Scoring = Scoring {
+    voicing_threshold: 0.42,
+    silence_level: 0.037,
+    octave_cost: 0.027,
+    octave_reference_hz: 1180.0,
+    low_cost: 0.2,
+    repeat_hz: 375.0,
+    repeat_weight: 0.8,
+    repeat_may_raise: false,
+};
+
 const LOW_HZ: f32 = 90.0;
-/// From this frequency on, and fully from twice of it, a period must repeat: the noise of fricatives has peaks at
-/// short lags that die out, a tone has not. The score moves by this part to the mean at twice and three times the lag.
-const REPEAT_HZ: f32 = 375.0;
-const REPEAT_WEIGHT: f32 = 0.8;
 /// How far outside the range a peak may lie and still count as the range's end.
 const RANGE_MARGIN: f32 = 1.04;
 
@@ -109,14 +129,19 @@ impl Column {
 pub(super) struct Scan {
     min_hz: f32,
     max_hz: f32,
+    scoring: Scoring,
 }
 
 /// Lags of the grid per second.
 const LAG_RATE_HZ: f32 = (CONTENT_RATE_HZ as usize * LAGS_PER_SAMPLE) as f32;
 
 impl Scan {
-    pub(super) fn new(min_hz: f32, max_hz: f32) -> Self {
-        Self { min_hz, max_hz }
+    pub(super) fn new(min_hz: f32, max_hz: f32, scoring: Scoring) -> Self {
+        Self {
+            min_hz,
+            max_hz,
+            scoring,
+        }
     }
 
     /// The longest lag it looks at.
@@ -128,9 +153,14 @@ impl Scan {
     pub(super) fn run(&self, correlation: &[f32], relative_level: f32, column: &mut Column) {
         column.clear();
         // The closer to silence, the likelier unvoiced, up to certainty.
-        let silence = (2.0 - relative_level * (1.0 + VOICING_THRESHOLD) / SILENCE_LEVEL).max(0.0);
+        let Scoring {
+            voicing_threshold,
+            silence_level,
+            ..
+        } = self.scoring;
+        let silence = (2.0 - relative_level * (1.0 + voicing_threshold) / silence_level).max(0.0);
         column.add(Candidate {
-            strength: VOICING_THRESHOLD + silence,
+            strength: voicing_threshold + silence,
             ..Candidate::default()
         });
         let shortest = (LAG_RATE_HZ / (self.max_hz * RANGE_MARGIN)) as usize;
@@ -138,7 +168,7 @@ impl Scan {
         for lag in shortest.max(1)..=longest.min(correlation.len().saturating_sub(2)) {
             let (left, middle, right) =
                 (correlation[lag - 1], correlation[lag], correlation[lag + 1]);
-            if middle > 0.5 * VOICING_THRESHOLD && middle > left && middle >= right {
+            if middle > 0.5 * voicing_threshold && middle > left && middle >= right {
                 self.add_peak(correlation, lag, column);
             }
         }
@@ -157,9 +187,15 @@ impl Scan {
             return;
         }
         let f0_hz = frequency_hz.clamp(self.min_hz, self.max_hz);
-        let periodicity = repeated(correlation, true_lag, f0_hz, height);
-        let cost = OCTAVE_COST * (OCTAVE_REFERENCE_HZ / f0_hz).log2()
-            + LOW_COST * (LOW_HZ / f0_hz).max(1.0).log2();
+        let periodicity = self.scoring.repeated(correlation, true_lag, f0_hz, height);
+        let Scoring {
+            octave_cost,
+            octave_reference_hz,
+            low_cost,
+            ..
+        } = self.scoring;
+        let cost = octave_cost * (octave_reference_hz / f0_hz).log2()
+            + low_cost * (LOW_HZ / f0_hz).max(1.0).log2();
         column.add(Candidate {
             f0_hz,
             periodicity,
@@ -169,20 +205,27 @@ impl Scan {
     }
 }
 
-/// Height of a peak, lowered if it is not repeated at twice and three times its lag.
-fn repeated(correlation: &[f32], lag: f32, f0_hz: f32, height: f32) -> f32 {
-    if f0_hz <= REPEAT_HZ {
-        return height;
-    }
-    let at = |position: f32| {
-        let below = position as usize;
-        let fraction = position.fract();
-        match correlation.get(below..below + 2) {
-            Some(pair) => pair[0] * (1.0 - fraction) + pair[1] * fraction,
-            None => height,
+impl Scoring {
+    /// Height of a peak, lowered if it is not repeated at twice and three times its lag.
+    fn repeated(&self, correlation: &[f32], lag: f32, f0_hz: f32, height: f32) -> f32 {
+        if f0_hz <= self.repeat_hz {
+            return height;
         }
-    };
-    let repeats = 0.5 * (at(2.0 * lag) + at(3.0 * lag));
-    let weight = REPEAT_WEIGHT * (f0_hz / REPEAT_HZ).log2().min(1.0);
-    height * (1.0 - weight) + height.min(repeats) * weight
+        let at = |position: f32| {
+            let below = position as usize;
+            let fraction = position.fract();
+            match correlation.get(below..below + 2) {
+                Some(pair) => pair[0] * (1.0 - fraction) + pair[1] * fraction,
+                None => height,
+            }
+        };
+        let repeats = 0.5 * (at(2.0 * lag) + at(3.0 * lag));
+        let repeats = if self.repeat_may_raise {
+            repeats
+        } else {
+            height.min(repeats)
+        };
+        let weight = self.repeat_weight * (f0_hz / self.repeat_hz).log2().min(1.0);
+        height * (1.0 - weight) + repeats * weight
+    }
 }

@@ -16,23 +16,12 @@ pub(super) struct Correlator {
     weights: Vec<f32>,
     /// 1 / autocorrelation of the window, on the lag grid.
     inverse_window: Vec<f32>,
-    forward: Arc<dyn RealToComplex<f32>>,
-    inverse: Arc<dyn ComplexToReal<f32>>,
-    signal: Vec<f32>,
-    spectrum: Vec<Complex<f32>>,
-    wide_spectrum: Vec<Complex<f32>>,
-    correlation: Vec<f32>,
-    forward_scratch: Vec<Complex<f32>>,
-    inverse_scratch: Vec<Complex<f32>>,
+    transform: Autocorrelation,
 }
 
 impl Correlator {
     /// For stretches of `window_samples` and lags up to `max_lag_samples`.
     pub(super) fn new(window_samples: usize, max_lag_samples: usize) -> Self {
-        let fft_samples = transform_length(window_samples + max_lag_samples + 1);
-        let mut planner = RealFftPlanner::<f32>::new();
-        let forward = planner.plan_fft_forward(fft_samples);
-        let inverse = planner.plan_fft_inverse(fft_samples * LAGS_PER_SAMPLE);
         // Samples of the window lie in the middle of their intervals: it is symmetric and has no zero ends.
         let weights = (0..window_samples)
             .map(|n| {
@@ -43,14 +32,7 @@ impl Correlator {
         let mut correlator = Self {
             weights,
             inverse_window: vec![1.0; max_lag_samples * LAGS_PER_SAMPLE + 1],
-            signal: forward.make_input_vec(),
-            spectrum: forward.make_output_vec(),
-            wide_spectrum: inverse.make_input_vec(),
-            correlation: inverse.make_output_vec(),
-            forward_scratch: forward.make_scratch_vec(),
-            inverse_scratch: inverse.make_scratch_vec(),
-            forward,
-            inverse,
+            transform: Autocorrelation::new(window_samples + max_lag_samples + 1),
         };
         let constant = vec![1.0; window_samples];
         let own: Vec<f32> = correlator.normalised(&constant, 0.0).to_vec();
@@ -62,11 +44,62 @@ impl Correlator {
 
     /// Autocorrelation of `stretch` less `mean`, 1 at lag 0, on the grid of half samples; all zero for silence.
     pub(super) fn normalised(&mut self, stretch: &[f32], mean: f32) -> &[f32] {
-        let (head, tail) = self.signal.split_at_mut(self.weights.len());
-        for ((slot, &sample), &weight) in head.iter_mut().zip(stretch).zip(&self.weights) {
-            *slot = (sample - mean) * weight;
+        let weighted = stretch
+            .iter()
+            .zip(&self.weights)
+            .map(|(&sample, &weight)| (sample - mean) * weight);
+        let correlation = self.transform.run(weighted);
+        let energy = correlation[0];
+        let scale = if energy > 0.0 && energy.is_finite() {
+            1.0 / energy
+        } else {
+            0.0
+        };
+        let lags = self.inverse_window.len();
+        for (value, inverse) in correlation.iter_mut().zip(&self.inverse_window) {
+            *value *= scale * inverse;
         }
-        tail.fill(0.0);
+        &correlation[..lags]
+    }
+}
+
+/// Autocorrelation by way of the power spectrum.
+pub(super) struct Autocorrelation {
+    forward: Arc<dyn RealToComplex<f32>>,
+    inverse: Arc<dyn ComplexToReal<f32>>,
+    signal: Vec<f32>,
+    spectrum: Vec<Complex<f32>>,
+    wide_spectrum: Vec<Complex<f32>>,
+    correlation: Vec<f32>,
+    forward_scratch: Vec<Complex<f32>>,
+    inverse_scratch: Vec<Complex<f32>>,
+}
+
+impl Autocorrelation {
+    /// For stretches and lags of so many samples together.
+    pub(super) fn new(samples: usize) -> Self {
+        let fft_samples = transform_length(samples);
+        let mut planner = RealFftPlanner::<f32>::new();
+        let forward = planner.plan_fft_forward(fft_samples);
+        let inverse = planner.plan_fft_inverse(fft_samples * LAGS_PER_SAMPLE);
+        Self {
+            signal: forward.make_input_vec(),
+            spectrum: forward.make_output_vec(),
+            wide_spectrum: inverse.make_input_vec(),
+            correlation: inverse.make_output_vec(),
+            forward_scratch: forward.make_scratch_vec(),
+            inverse_scratch: inverse.make_scratch_vec(),
+            forward,
+            inverse,
+        }
+    }
+
+    /// Autocorrelation of a stretch, to a constant factor, on the grid of half samples.
+    pub(super) fn run(&mut self, stretch: impl Iterator<Item = f32>) -> &mut [f32] {
+        self.signal.fill(0.0);
+        for (slot, sample) in self.signal.iter_mut().zip(stretch) {
+            *slot = sample;
+        }
         self.forward
             .process_with_scratch(
                 &mut self.signal,
@@ -89,17 +122,7 @@ impl Correlator {
                 &mut self.inverse_scratch,
             )
             .expect("the buffers were made by this transform");
-        let energy = self.correlation[0];
-        let scale = if energy > 0.0 && energy.is_finite() {
-            1.0 / energy
-        } else {
-            0.0
-        };
-        let lags = self.inverse_window.len();
-        for (value, inverse) in self.correlation.iter_mut().zip(&self.inverse_window) {
-            *value *= scale * inverse;
-        }
-        &self.correlation[..lags]
+        &mut self.correlation
     }
 }
 

@@ -2,17 +2,27 @@
 
 use super::candidates::{Candidate, Column};
 
-/// What a change between voiced and unvoiced costs.
-const VOICING_CHANGE_COST: f32 = 0.186;
-/// What a jump costs per octave.
-const JUMP_COST: f32 = 0.42;
+/// What a path pays for its steps.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Costs {
+    /// Of a change between voiced and unvoiced.
+    pub(super) voicing_change: f32,
+    /// Of a jump, per octave.
+    pub(super) jump: f32,
+}
+
+/// With the long look-ahead.
+pub(super) const LONG: Costs = Costs {
+    voicing_change: 0.186,
+    jump: 0.42,
+};
 
 /// Continues the best paths of `before` into `column`, whose own evidence counts with `weight`.
-pub(super) fn extend(before: &Column, column: &mut Column, weight: f32) {
+pub(super) fn extend(before: &Column, column: &mut Column, weight: f32, costs: &Costs) {
     for candidate in column.candidates_mut() {
         let mut best = (0, f32::NEG_INFINITY);
         for (index, earlier) in before.candidates().iter().enumerate() {
-            let score = earlier.score - step_cost(earlier, candidate);
+            let score = earlier.score - costs.step(earlier, candidate);
             if score > best.1 {
                 best = (index, score);
             }
@@ -37,10 +47,12 @@ pub(super) fn trace(ahead: &[Column]) -> usize {
     from
 }
 
-fn step_cost(earlier: &Candidate, later: &Candidate) -> f32 {
-    match (earlier.f0_hz > 0.0, later.f0_hz > 0.0) {
-        (false, false) => 0.0,
-        (true, true) => JUMP_COST * (earlier.f0_hz / later.f0_hz).log2().abs(),
-        _ => VOICING_CHANGE_COST,
+impl Costs {
+    fn step(&self, earlier: &Candidate, later: &Candidate) -> f32 {
+        match (earlier.f0_hz > 0.0, later.f0_hz > 0.0) {
+            (false, false) => 0.0,
+            (true, true) => self.jump * (earlier.f0_hz / later.f0_hz).log2().abs(),
+            _ => self.voicing_change,
+        }
     }
 }
