@@ -55,13 +55,13 @@ impl VoiceTiming {
 
 impl Default for VoiceTiming {
     /// What is assumed while no voice is known: the timing that our own encoder and family `harmonic` aim at
-    /// (30 ms of look-ahead, 5 ms in the graph, 48 kHz), so that such a voice can be loaded later without a restart.
+    /// (30 ms of look-ahead, 7 ms in the graph, 48 kHz), so that such a voice can be loaded later without a restart.
     fn default() -> Self {
         Self {
             encoder_lookahead_samples: 480,
             encoder_step_samples: 0,
             model_rate_hz: 48_000,
-            synthesis_delay_samples: 240,
+            synthesis_delay_samples: 336,
             receptive_field_frames: 100,
             handover_frames: 0,
         }
