@@ -15,6 +15,7 @@ pub mod encoder;
 pub mod evaluation;
 pub mod harmonic;
 pub mod import;
+pub mod kernels;
 pub mod model;
 pub mod plot;
 pub mod progress;
