@@ -92,7 +92,7 @@ impl Kernels for LibTorch {
             Operation::Normed => plain_gradients::<Self>(operation, &kept, gradient, wanted),
             Operation::Leaky(slope) => {
                 let (y, gradient) = (&kept[0].tensor, &gradient.tensor);
-                let found = gradient.leaky_relu_backward(y, f64::from(*slope), true);
+                let found = y.leaky_relu_backward(gradient, f64::from(*slope), true);
                 vec![Some(TchTensor::new(found))]
             }
         }
