@@ -2,7 +2,8 @@
 //!
 //! The order of work is the order of the modules: [`data`] (recordings and
 //! features) → `encoder`, `harmonic`, `vits`, `training` (networks) → [`evaluation`]
-//! (measures on held-out clips) → `export`. [`commands`] has one verb a file.
+//! (measures on held-out clips) → `export`. [`commands`] has one verb a file, [`kernels`] what
+//! a backend computes better than burn would.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test fails by panicking"))]
 
@@ -15,6 +16,7 @@ pub mod encoder;
 pub mod evaluation;
 pub mod harmonic;
 pub mod import;
+pub mod kernels;
 pub mod model;
 pub mod plot;
 pub mod progress;

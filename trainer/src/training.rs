@@ -2,6 +2,7 @@
 //!
 //! | module | what |
 //! |---|---|
+//! | [`adamw`] | the optimiser, in one pass over memory |
 //! | [`average`] | a running average of a network's weights |
 //! | [`checkpoint`] | exact, atomic, resumable checkpoints |
 //! | [`clip`] | the length of a gradient, and a bound on it |
@@ -9,6 +10,7 @@
 //! | [`schedule`] | learning rates |
 //! | [`progress`] | progress on screen and figures in a log |
 
+pub mod adamw;
 pub mod average;
 pub mod checkpoint;
 pub mod clip;

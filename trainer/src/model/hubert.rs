@@ -16,6 +16,7 @@ use super::vits::eval::{Eval, Function, Look};
 use super::vits::graph::{Node, WriteGraph};
 use super::vits::layers::{Conv, ConvShape, param};
 use super::vits::weights::{Start, WeightError, WeightSource};
+use crate::kernels::Kernels;
 
 /// Input samples per frame.
 pub const FRAME_SAMPLES: usize = 320;
@@ -120,7 +121,7 @@ pub struct Hubert<B: Backend> {
     heads: usize,
 }
 
-impl<B: Backend> Hubert<B> {
+impl<B: Kernels> Hubert<B> {
     /// The encoder of a source that uses fairseq's names.
     ///
     /// # Errors

@@ -6,8 +6,10 @@ use std::any::Any;
 use std::collections::HashMap;
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId};
-use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
+use burn::tensor::{Tensor, TensorPrimitive};
+
+use crate::kernels::Kernels;
 
 /// Tensors by the parameter they belong to.
 #[derive(Default)]
@@ -27,7 +29,7 @@ struct Mover {
     share: f64,
 }
 
-impl<B: Backend> ModuleMapper<B> for Mover {
+impl<B: Kernels> ModuleMapper<B> for Mover {
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<B, D>>) -> Param<Tensor<B, D>> {
         let (id, tensor, mapper) = param.consume();
         let there = self
@@ -36,11 +38,29 @@ impl<B: Backend> ModuleMapper<B> for Mover {
             .remove(&id)
             .and_then(|there| there.downcast::<Tensor<B, D>>().ok());
         let tensor = match there {
-            Some(there) => tensor.mul_scalar(1.0 - self.share) + there.mul_scalar(self.share),
+            Some(there) => between(tensor, *there, self.share),
             None => tensor,
         };
         Param::from_mapped_value(id, tensor, mapper)
     }
+}
+
+/// `share` of the way from one tensor to another.
+fn between<B: Kernels, const D: usize>(
+    from: Tensor<B, D>,
+    to: Tensor<B, D>,
+    share: f64,
+) -> Tensor<B, D> {
+    let (mut from, to) = (from.into_primitive().tensor(), to.into_primitive().tensor());
+    let whole = |bare| Tensor::<B, D>::from_primitive(TensorPrimitive::Float(bare));
+    if let (Some(numbers), Some(to)) = (B::numbers_mut(&mut from), B::numbers(&to)) {
+        let (kept, share) = ((1.0 - share) as f32, share as f32);
+        for (number, to) in numbers.iter_mut().zip(to) {
+            *number = *number * kept + to * share;
+        }
+        return whole(from);
+    }
+    whole(from).mul_scalar(1.0 - share) + whole(to).mul_scalar(share)
 }
 
 /// The share of the newest weights in an average over about `horizon` steps after `step` steps: early, when there is
@@ -52,7 +72,7 @@ pub fn share(step: u64, horizon: u64) -> f64 {
 
 /// `average`, moved `share` of the way to `newest`; both have the same parameters.
 #[must_use]
-pub fn moved<B: Backend, M: Module<B>>(average: M, newest: &M, share: f64) -> M {
+pub fn moved<B: Kernels, M: Module<B>>(average: M, newest: &M, share: f64) -> M {
     let mut to = Gathered::default();
     newest.visit(&mut to);
     average.map(&mut Mover { to, share })

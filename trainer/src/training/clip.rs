@@ -9,15 +9,41 @@ use burn::optim::GradientsParams;
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::tensor::{ElementConversion as _, Tensor};
 
+use crate::kernels::{Kernels, TrainingBackend};
+
 /// Adds up squares, all on the device: one number comes back however many parameters there are.
 struct Squares<'a, B: AutodiffBackend> {
     gradients: &'a GradientsParams,
     sum: Option<Tensor<B::InnerBackend, 1>>,
+    /// Of gradients whose numbers can be reached.
+    reached: f64,
 }
 
-impl<B: AutodiffBackend> ModuleVisitor<B> for Squares<'_, B> {
+/// Numbers added up in single precision before the sum goes on in double.
+const BLOCK: usize = 512;
+
+fn sum_of_squares(numbers: &[f32]) -> f64 {
+    let block = |block: &[f32]| -> f32 {
+        let (eights, rest) = block.as_chunks::<8>();
+        let mut sums = [0f32; 8];
+        for eight in eights {
+            for (sum, number) in sums.iter_mut().zip(eight) {
+                *sum += number * number;
+            }
+        }
+        sums.iter().sum::<f32>() + rest.iter().map(|number| number * number).sum::<f32>()
+    };
+    numbers.chunks(BLOCK).map(|n| f64::from(block(n))).sum()
+}
+
+impl<B: TrainingBackend> ModuleVisitor<B> for Squares<'_, B> {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
         if let Some(gradient) = self.gradients.get::<B::InnerBackend, D>(param.id) {
+            let bare = gradient.clone().into_primitive().tensor();
+            if let Some(numbers) = B::InnerBackend::numbers(&bare) {
+                self.reached += sum_of_squares(numbers);
+                return;
+            }
             let square = (gradient.clone() * gradient).sum();
             self.sum = Some(match self.sum.take() {
                 Some(sum) => sum + square,
@@ -45,7 +71,7 @@ impl<B: AutodiffBackend> ModuleVisitor<B> for Scale<'_, B> {
 
 /// Bounds the length of the whole gradient of `module` and returns the length it had. A length that is not a number is
 /// returned as it is and nothing is scaled: the step must not be taken.
-pub fn bound_norm<B: AutodiffBackend, M: AutodiffModule<B>>(
+pub fn bound_norm<B: TrainingBackend, M: AutodiffModule<B>>(
     gradients: &mut GradientsParams,
     module: &M,
     most: f32,
@@ -53,11 +79,13 @@ pub fn bound_norm<B: AutodiffBackend, M: AutodiffModule<B>>(
     let mut squares = Squares::<B> {
         gradients,
         sum: None,
+        reached: 0.0,
     };
     module.visit(&mut squares);
-    let norm = squares
+    let elsewhere = squares
         .sum
-        .map_or(0.0, |sum| sum.into_scalar().elem::<f32>().sqrt());
+        .map_or(0.0, |sum| sum.into_scalar().elem::<f64>());
+    let norm = (squares.reached + elsewhere).sqrt() as f32;
     if norm.is_finite() && norm > most {
         module.visit(&mut Scale::<B> {
             gradients,

@@ -8,6 +8,7 @@ use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 
 use super::config::CriticSpec;
+use crate::kernels::Kernels;
 use crate::model::vits::eval::{Compute, Eval as _, Function, LEAK};
 use crate::model::vits::layers::{Conv, ConvShape};
 use crate::model::vits::weights::{Start, WeightError, WeightSource};
@@ -39,7 +40,7 @@ struct Critic<B: Backend> {
     period: usize,
 }
 
-impl<B: Backend> Critic<B> {
+impl<B: Kernels> Critic<B> {
     fn load(
         source: &mut dyn WeightSource,
         name: &str,
@@ -158,7 +159,7 @@ pub struct Critics<B: Backend> {
     critics: Vec<Critic<B>>,
 }
 
-impl<B: Backend> Critics<B> {
+impl<B: Kernels> Critics<B> {
     /// The discriminators of a source, under `discriminators`: the waveform's first, then one a period.
     ///
     /// # Errors

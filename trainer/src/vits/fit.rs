@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Result, anyhow, bail};
-use burn::tensor::backend::{AutodiffBackend, Backend as _};
+use burn::tensor::backend::Backend as _;
 use timbra_engine::Encoder;
 
 use super::batch::{BatchMaker, stream};
@@ -15,6 +15,7 @@ use super::held_out::{HeldOut, Measures};
 use super::peers::join;
 use super::stepper::{Base, STEP_COLUMNS, StepFigures, Stepper};
 use super::watch::{Reading, Watch};
+use crate::kernels::TrainingBackend;
 use crate::training::checkpoint::{Checkpoints, module_bytes, read_position};
 use crate::training::clips::VoiceClip;
 use crate::training::progress::{Figures, bar};
@@ -35,7 +36,7 @@ const HELD_OUT_COLUMNS: [&str; 7] = [
 ///
 /// # Errors
 /// Files cannot be read or written, there is nothing to train on, or the gradients stop being numbers.
-pub fn fit<B: AutodiffBackend>(
+pub fn fit<B: TrainingBackend>(
     clips: Vec<VoiceClip>,
     encoder: Arc<Encoder>,
     work: &Path,

@@ -15,6 +15,7 @@ use super::network::sing;
 use super::spectrum::LogMel;
 use crate::data::audio::{SampleKind, write_wav};
 use crate::evaluation::measures::{Timbre, compare_f0, content_distance, f0_track_hz, similarity};
+use crate::kernels::Kernels;
 use crate::model::causal::{from_vec, value};
 use crate::model::vits::spec::VitsSpec;
 use crate::model::vits::voice::VitsVoice;
@@ -70,7 +71,7 @@ pub struct HeldOut<B: Backend> {
     device: B::Device,
 }
 
-impl<B: Backend> HeldOut<B> {
+impl<B: Kernels> HeldOut<B> {
     /// For a training on `clips`; without held-out clips it takes some of the others.
     ///
     /// # Errors

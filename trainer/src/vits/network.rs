@@ -9,6 +9,7 @@ use timbra_dsp::f0::bridge_unvoiced;
 
 use super::batch::{Part, VitsBatch, amplitude};
 use super::losses::{Statistics, divergence, f0_distance};
+use crate::kernels::Kernels;
 use crate::model::causal::{from_vec, to_vec};
 use crate::model::vits::eval::{Compute, Eval as _, Function};
 use crate::model::vits::prior::PriorInputs;
@@ -36,7 +37,7 @@ pub struct Pass<B: Backend> {
     pub f0: Option<Tensor<B, 1>>,
 }
 
-impl<B: Backend> VitsNetwork<B> {
+impl<B: Kernels> VitsNetwork<B> {
     /// The network of a source.
     ///
     /// # Errors
@@ -147,7 +148,7 @@ fn segments<B: Backend>(x: &Tensor<B, 3>, firsts: &[usize], frames: usize) -> Te
 
 /// Sings a part of a clip as it would be played: prior, flow and decoder. Audio of `T · hop` samples.
 #[must_use]
-pub fn sing<B: Backend>(
+pub fn sing<B: Kernels>(
     voice: &VitsVoice<B>,
     spec: &VitsSpec,
     part: &Part,

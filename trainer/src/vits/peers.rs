@@ -6,10 +6,10 @@
 
 use anyhow::Result;
 use burn::optim::GradientsParams;
-use burn::tensor::backend::AutodiffBackend;
 
 use super::batch::BatchMaker;
 use super::stepper::Stepper;
+use crate::kernels::TrainingBackend;
 
 /// Averages gradients with those of other devices.
 pub type Share = Box<dyn Fn(GradientsParams) -> Result<GradientsParams> + Send>;
@@ -20,7 +20,7 @@ pub type Share = Box<dyn Fn(GradientsParams) -> Result<GradientsParams> + Send>;
 /// # Errors
 /// There are several devices and the program was built without `multi-gpu`, or they cannot be joined.
 #[cfg(not(feature = "multi-gpu"))]
-pub fn join<B: AutodiffBackend>(
+pub fn join<B: TrainingBackend>(
     _stepper: &mut Stepper<B>,
     _maker: &BatchMaker,
     devices: &[B::Device],
@@ -40,7 +40,7 @@ pub fn join<B: AutodiffBackend>(
 /// # Errors
 /// The devices cannot be joined.
 #[cfg(feature = "multi-gpu")]
-pub fn join<B: AutodiffBackend>(
+pub fn join<B: TrainingBackend>(
     stepper: &mut Stepper<B>,
     maker: &BatchMaker,
     devices: &[B::Device],
@@ -87,7 +87,7 @@ pub fn join<B: AutodiffBackend>(
 
 /// Joins device `index` of `count`.
 #[cfg(feature = "multi-gpu")]
-fn share<B: AutodiffBackend>(index: usize, count: usize, device: B::Device) -> Result<Share> {
+fn share<B: TrainingBackend>(index: usize, count: usize, device: B::Device) -> Result<Share> {
     use anyhow::anyhow;
     use burn::collective::{CollectiveConfig, PeerId, ReduceOperation, register};
 

@@ -1,18 +1,19 @@
 //! One step of a VITS training: everything that changes in it, and how.
 
+use std::ops::Deref;
 use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, bail};
 use burn::module::{AutodiffModule as _, Module as _};
 use burn::optim::adaptor::OptimizerAdaptor;
-use burn::optim::{AdamW, AdamWConfig, GradientsParams, Optimizer as _};
+use burn::optim::{GradientsParams, Optimizer as _};
 use burn::tensor::Tensor;
-use burn::tensor::backend::AutodiffBackend;
+use burn::tensor::backend::Backend;
 
 use super::batch::VitsBatch;
 use super::checkpoints::VOICE_FILE;
 use super::config::VitsFitConfig;
-use super::critics::Critics;
+use super::critics::{Critics, Maps};
 use super::losses::{KL_WEIGHT, MAPS_WEIGHT, MEL_WEIGHT, judge, persuade};
 use super::network::VitsNetwork;
 use super::peers::Share;
@@ -20,8 +21,10 @@ use super::spectrum::LogMel;
 use super::start::WarmStart;
 use super::watch::Watch;
 use crate::import::StateDict;
+use crate::kernels::TrainingBackend;
 use crate::model::causal::{from_vec, value};
 use crate::model::vits::voice::VitsVoice;
+use crate::training::adamw::{AdamWOnePass, AdamWSettings};
 use crate::training::average::{moved, share};
 use crate::training::checkpoint::{load_module, load_optimizer, module_bytes, optimizer_bytes};
 use crate::training::clip::bound_norm;
@@ -50,21 +53,21 @@ pub struct Base {
 }
 
 /// Everything that changes in a run.
-pub struct Stepper<B: AutodiffBackend> {
+pub struct Stepper<B: TrainingBackend> {
     config: VitsFitConfig,
     mel: LogMel<B>,
     device: B::Device,
-    network: VitsNetwork<B>,
-    critics: Critics<B>,
+    network: Held<VitsNetwork<B>>,
+    critics: Held<Critics<B>>,
     /// The averaged voice.
     pub average: VitsVoice<B::InnerBackend>,
-    optimizer: OptimizerAdaptor<AdamW, VitsNetwork<B>, B>,
-    critic_optimizer: OptimizerAdaptor<AdamW, Critics<B>, B>,
+    optimizer: OptimizerAdaptor<AdamWOnePass, VitsNetwork<B>, B>,
+    critic_optimizer: OptimizerAdaptor<AdamWOnePass, Critics<B>, B>,
     /// Averages gradients with those of other devices.
     share: Option<Share>,
 }
 
-impl<B: AutodiffBackend> Stepper<B> {
+impl<B: TrainingBackend> Stepper<B> {
     /// At the first step of a run.
     ///
     /// # Errors
@@ -87,21 +90,22 @@ impl<B: AutodiffBackend> Stepper<B> {
         let critics =
             Critics::load(&mut source, &config.critics, device).with_context(|| name.to_owned())?;
         told(&source, name)?;
-        let optimizer = AdamWConfig::new()
-            .with_beta_1(0.8)
-            .with_beta_2(0.99)
-            .with_epsilon(1e-9)
-            .with_weight_decay(0.01);
+        let optimizer = AdamWOnePass::new(AdamWSettings {
+            beta_1: 0.8,
+            beta_2: 0.99,
+            epsilon: 1e-9,
+            weight_decay: 0.01,
+        });
         let spec = &config.network;
         Ok(Self {
             config: config.clone(),
             mel: LogMel::new(spec.rate_hz, spec.hop_samples(), device),
             device: device.clone(),
             average: network.valid().voice,
-            network,
-            critics,
-            optimizer: optimizer.init(),
-            critic_optimizer: optimizer.init(),
+            network: Held::new(network),
+            critics: Held::new(critics),
+            optimizer: optimizer.clone().into(),
+            critic_optimizer: optimizer.into(),
             share: None,
         })
     }
@@ -114,8 +118,8 @@ impl<B: AutodiffBackend> Stepper<B> {
             config: self.config.clone(),
             mel: LogMel::new(spec.rate_hz, spec.hop_samples(), device),
             device: device.clone(),
-            network: self.network.clone().fork(device),
-            critics: self.critics.clone().fork(device),
+            network: Held::new(self.network.clone().fork(device)),
+            critics: Held::new(self.critics.clone().fork(device)),
             average: self.average.clone().fork(device),
             optimizer: self.optimizer.clone(),
             critic_optimizer: self.critic_optimizer.clone(),
@@ -141,8 +145,10 @@ impl<B: AutodiffBackend> Stepper<B> {
     /// A file is missing or does not fit.
     pub fn resumed(mut self, folder: &Path) -> Result<Self> {
         let device = &self.device.clone();
-        self.network = load_module(self.network, folder, "network.bin", device)?;
-        self.critics = load_module(self.critics, folder, "critics.bin", device)?;
+        self.network
+            .try_map(|network| load_module(network, folder, "network.bin", device))?;
+        self.critics
+            .try_map(|critics| load_module(critics, folder, "critics.bin", device))?;
         self.average = load_module(self.average, folder, VOICE_FILE, device)?;
         self.optimizer = load_optimizer::<B, VitsNetwork<B>, _>(
             self.optimizer,
@@ -166,8 +172,8 @@ impl<B: AutodiffBackend> Stepper<B> {
     pub fn parts(&self) -> Result<Vec<(&'static str, Vec<u8>)>> {
         Ok(vec![
             (VOICE_FILE, module_bytes(&self.average)?),
-            ("network.bin", module_bytes(&self.network)?),
-            ("critics.bin", module_bytes(&self.critics)?),
+            ("network.bin", module_bytes(&*self.network)?),
+            ("critics.bin", module_bytes(&*self.critics)?),
             (
                 "optimizer.bin",
                 optimizer_bytes::<B, VitsNetwork<B>, _>(&self.optimizer)?,
@@ -217,8 +223,11 @@ impl<B: AutodiffBackend> Stepper<B> {
         }
         let mut judged = None;
         if done >= config.critics_from {
-            let recorded = self.critics.maps(&recorded);
-            let loss = judge(&recorded, &self.critics.maps(&pass.audio.clone().detach()));
+            // One pass over recordings and renderings reads the weights once.
+            let both = Tensor::cat(vec![recorded, pass.audio.clone().detach()], 0);
+            let both = self.critics.maps(&both);
+            let recorded = half(&both, false);
+            let loss = judge(&recorded, &half(&both, true));
             figures[5] = value(&loss);
             judged = Some(loss);
             let frozen = self.critics.clone().no_grad();
@@ -229,17 +238,17 @@ impl<B: AutodiffBackend> Stepper<B> {
         }
         let judged = judged
             .map(|loss| {
-                let gradients = GradientsParams::from_grads(loss.backward(), &self.critics);
+                let gradients = GradientsParams::from_grads(loss.backward(), &*self.critics);
                 self.shared(gradients)
             })
             .transpose()?;
-        let sung = GradientsParams::from_grads(total.backward(), &self.network);
+        let sung = GradientsParams::from_grads(total.backward(), &*self.network);
         let mut sung = self.shared(sung)?;
-        let mut norms = vec![bound_norm(&mut sung, &self.network, config.most_gradient)];
+        let mut norms = vec![bound_norm(&mut sung, &*self.network, config.most_gradient)];
         let judged = judged.map(|mut gradients| {
             norms.push(bound_norm(
                 &mut gradients,
-                &self.critics,
+                &*self.critics,
                 config.most_gradient,
             ));
             gradients
@@ -250,15 +259,54 @@ impl<B: AutodiffBackend> Stepper<B> {
             return Ok(None);
         }
         if let Some(gradients) = judged {
-            let critics = self.critics.clone();
-            self.critics = self.critic_optimizer.step(rate, critics, gradients);
+            self.critics
+                .map(|critics| self.critic_optimizer.step(rate, critics, gradients));
         }
-        let network = self.network.clone();
-        self.network = self.optimizer.step(rate, network, sung);
+        self.network
+            .map(|network| self.optimizer.step(rate, network, sung));
         let newest = self.network.valid().voice;
-        let average = self.average.clone();
+        let average = std::mem::replace(&mut self.average, newest.clone());
         self.average = moved(average, &newest, share(done, config.average_steps));
         Ok(Some(figures))
+    }
+}
+
+/// Of maps of two batches of as many clips, those of the first or of the `second`.
+fn half<B: Backend>(both: &[Maps<B>], second: bool) -> Vec<Maps<B>> {
+    let part = |map: &Tensor<B, 3>| {
+        let rows = map.dims()[0] / 2;
+        map.clone().narrow(0, usize::from(second) * rows, rows)
+    };
+    both.iter()
+        .map(|maps| maps.iter().map(part).collect())
+        .collect()
+}
+
+/// A module that is replaced by what becomes of it, and is held nowhere else meanwhile: its numbers can be changed in place.
+struct Held<M>(Option<M>);
+
+impl<M> Held<M> {
+    fn new(module: M) -> Self {
+        Self(Some(module))
+    }
+
+    fn map(&mut self, change: impl FnOnce(M) -> M) {
+        self.0 = self.0.take().map(change);
+    }
+
+    fn try_map(&mut self, change: impl FnOnce(M) -> Result<M>) -> Result<()> {
+        self.0 = self.0.take().map(change).transpose()?;
+        Ok(())
+    }
+}
+
+impl<M> Deref for Held<M> {
+    type Target = M;
+
+    fn deref(&self) -> &M {
+        self.0
+            .as_ref()
+            .expect("nobody looks at it after a change that failed")
     }
 }
 

@@ -6,13 +6,14 @@
 
 use burn::module::Param;
 use burn::tensor::Tensor;
-use burn::tensor::activation::{gelu, leaky_relu, relu, sigmoid, softmax};
+use burn::tensor::activation::{gelu, relu, sigmoid, softmax};
 use burn::tensor::backend::Backend;
 use burn::tensor::module::{conv_transpose1d, conv1d, embedding};
 use burn::tensor::ops::{ConvOptions, ConvTransposeOptions, PaddedConvOptions};
 use burn::tensor::{Int, TensorData};
 
 use super::layers::{Conv, MaybeSplit, Upsample};
+use crate::kernels::{self, Kernels};
 
 /// Slope of the leaky rectifiers.
 pub const LEAK: f32 = 0.1;
@@ -213,7 +214,7 @@ pub struct Compute<B: Backend> {
     pub frames: Option<Tensor<B, 3>>,
 }
 
-impl<B: Backend> Eval<B> for Compute<B> {
+impl<B: Kernels> Eval<B> for Compute<B> {
     type Value = Tensor<B, 3>;
 
     fn conv(&mut self, x: &Tensor<B, 3>, conv: &Conv<B>) -> Tensor<B, 3> {
@@ -238,13 +239,13 @@ impl<B: Backend> Eval<B> for Compute<B> {
             (Tensor::cat(padded.collect(), 2), 0)
         };
         let options = ConvOptions::new([shape.stride], [padding], [shape.dilation], shape.groups);
-        conv1d(x, weight, bias, PaddedConvOptions::from(options))
+        kernels::conv(x, weight, bias, options)
     }
 
     fn upsample(&mut self, x: &Tensor<B, 3>, up: &Upsample<B>) -> Tensor<B, 3> {
         let options = ConvTransposeOptions::new([up.stride], [up.trim], [0], [1], up.groups);
         let bias = up.kernel.bias.as_ref().map(|bias| bias.val());
-        let y = conv_transpose1d(x.clone(), up.kernel.weight(), bias, options);
+        let y = kernels::upsample(x.clone(), up.kernel.weight(), bias, options);
         match &up.point {
             Some(point) => self.conv(&y, point),
             None => y,
@@ -271,7 +272,7 @@ impl<B: Backend> Eval<B> for Compute<B> {
         let x = x.clone();
         match function {
             Function::Relu => relu(x),
-            Function::Leaky(slope) => leaky_relu(x, f64::from(slope)),
+            Function::Leaky(slope) => kernels::leaky(x, slope),
             Function::Tanh => x.tanh(),
             Function::Gelu => gelu(x),
             Function::Exp => x.exp(),

@@ -1,6 +1,6 @@
 //! A VITS voice as `synthesis.onnx`, whole or streaming.
 
-use burn::tensor::backend::Backend;
+use crate::kernels::Kernels;
 use timbra_voice::manifest::{GraphSpec, StepSpec};
 use timbra_voice::onnx_writer::Attr;
 
@@ -55,7 +55,7 @@ impl Exported {
     }
 }
 
-impl<B: Backend> VitsVoice<B> {
+impl<B: Kernels> VitsVoice<B> {
     /// The inputs of this voice's graph, in their order.
     #[must_use]
     pub fn graph_inputs(spec: &VitsSpec) -> Vec<&'static str> {
@@ -136,7 +136,7 @@ impl<B: Backend> VitsVoice<B> {
 }
 
 /// The graph's inputs as the voice wants them: channels before frames, loudness as amplitude.
-fn voice_inputs<B: Backend>(writer: &mut WriteGraph<B>, spec: &VitsSpec) -> VoiceInputs<Node> {
+fn voice_inputs<B: Kernels>(writer: &mut WriteGraph<B>, spec: &VitsSpec) -> VoiceInputs<Node> {
     let turned = |writer: &mut WriteGraph<B>, name: &str, channels: usize| {
         let order = Attr::Ints("perm", vec![0, 2, 1]);
         let turned = writer.graph.builder.op("Transpose", &[name], vec![order]);

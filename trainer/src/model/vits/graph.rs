@@ -28,6 +28,7 @@ use super::eval::{
     SourceForm, VOICED_NOISE, coarse_line, snake_filter,
 };
 use super::layers::{Conv, Upsample};
+use crate::kernels::Kernels;
 use crate::model::causal::{StreamingGraph, to_vec};
 
 /// Where the count of frames stays, so that float32 holds it exactly. Long past every delay.
@@ -110,7 +111,7 @@ pub struct WriteGraph<B: Backend> {
     backend: PhantomData<B>,
 }
 
-impl<B: Backend> WriteGraph<B> {
+impl<B: Kernels> WriteGraph<B> {
     /// Begins a whole graph; `like` is the name of an input `[1, T, C]`.
     #[must_use]
     pub fn whole(mut graph: StreamingGraph, like: &str) -> Self {
@@ -447,7 +448,7 @@ fn count_of(graph: &mut StreamingGraph, like: &str) -> String {
     )
 }
 
-impl<B: Backend> Eval<B> for WriteGraph<B> {
+impl<B: Kernels> Eval<B> for WriteGraph<B> {
     type Value = Node;
 
     fn conv(&mut self, x: &Node, conv: &Conv<B>) -> Node {

@@ -5,6 +5,7 @@ use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 
 use super::weights::{Start, WeightError, WeightSource};
+use crate::kernels::{Kernels, normed, norms};
 use crate::model::causal::from_vec;
 
 /// A trainable tensor from a source.
@@ -200,24 +201,16 @@ impl<B: Backend> Kernel<B> {
     }
 
     /// The weight itself.
-    pub fn weight(&self) -> Tensor<B, 3> {
+    pub fn weight(&self) -> Tensor<B, 3>
+    where
+        B: Kernels,
+    {
         let direction = self.direction.val();
         match &self.length {
-            Some(length) => direction.clone() / norms(direction) * length.val(),
+            Some(length) => normed(direction, length.val()),
             None => direction,
         }
     }
-}
-
-/// Length of each slice along the first axis, `[N, 1, 1]`.
-fn norms<B: Backend>(direction: Tensor<B, 3>) -> Tensor<B, 3> {
-    let count = direction.dims()[0];
-    let square = direction.clone() * direction;
-    square
-        .reshape([count as i32, -1])
-        .sum_dim(1)
-        .sqrt()
-        .reshape([count, 1, 1])
 }
 
 /// A convolution over frames.

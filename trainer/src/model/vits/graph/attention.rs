@@ -1,12 +1,12 @@
 //! Attention as nodes: heads side by side, keys and values of the past carried along.
 
-use burn::tensor::backend::Backend;
+use crate::kernels::Kernels;
 use timbra_voice::onnx_writer::Attr;
 
 use super::{Node, WriteGraph};
 use crate::model::vits::eval::{FORBIDDEN, Look};
 
-impl<B: Backend> WriteGraph<B> {
+impl<B: Kernels> WriteGraph<B> {
     /// What [`Eval::attend`](crate::model::vits::eval::Eval::attend) says, in rows.
     ///
     /// Keys and values are carried as `[1, heads, frames, width]`: a step then adds its few frames to each head in one

@@ -5,7 +5,7 @@
 //! a frame side by side. Everything else wants *columns*, the frames of a channel side by side; a value is turned when
 //! somebody wants it otherwise, and once.
 
-use burn::tensor::backend::Backend;
+use crate::kernels::Kernels;
 
 use super::{Node, WriteGraph};
 use crate::model::causal::to_vec;
@@ -14,7 +14,7 @@ use crate::model::vits::layers::Conv;
 /// Weights of a layer from which on it is worth turning its input into rows.
 const LARGE: usize = 1 << 18;
 
-impl<B: Backend> WriteGraph<B> {
+impl<B: Kernels> WriteGraph<B> {
     /// The value in rows.
     pub(crate) fn rows(&mut self, x: &Node) -> Node {
         self.turned(x, true)
