@@ -11,9 +11,12 @@ use super::*;
 /// Numbers of a result and of the gradients of three inputs.
 type Found = Vec<Vec<f32>>;
 
+/// x, weight and bias with the shapes of the first two.
+type Inputs = (Vec<f32>, [usize; 3], Vec<f32>, [usize; 3], Vec<f32>);
+
 /// What `work` makes of three inputs, and the gradients of its product with a fixed tensor.
 fn found<B: AutodiffBackend>(
-    inputs: &(Vec<f32>, [usize; 3], Vec<f32>, [usize; 3], Vec<f32>),
+    inputs: &Inputs,
     work: impl Fn(Tensor<B, 3>, Tensor<B, 3>, Tensor<B, 1>) -> Tensor<B, 3>,
 ) -> Found {
     let device = Default::default();
@@ -24,7 +27,8 @@ fn found<B: AutodiffBackend>(
     let bias = flat(bias).require_grad();
     let y = work(x.clone(), weight.clone(), bias.clone());
     let places = y.shape().num_elements();
-    let other: Vec<f32> = (0..places).map(|n| (n as f32 * 0.7).sin()).collect();
+    // Of a mean, so that sums over places do not cancel.
+    let other: Vec<f32> = (0..places).map(|n| 0.5 + (n as f32 * 0.7).sin()).collect();
     let product = y.clone() * flat(&other).reshape(y.dims());
     let gradients = product.sum().backward();
     let numbers = |tensor: Option<Tensor<B::InnerBackend, 1>>| {
@@ -52,11 +56,7 @@ fn assert_alike(what: &str, found: &Found, expected: &Found) {
 }
 
 /// Random inputs: x of these extents, a weight and a bias.
-fn inputs(
-    x: [usize; 3],
-    weight: [usize; 3],
-    bias: usize,
-) -> (Vec<f32>, [usize; 3], Vec<f32>, [usize; 3], Vec<f32>) {
+fn inputs(x: [usize; 3], weight: [usize; 3], bias: usize) -> Inputs {
     let mut random = crate::random::Random::new(5, 0);
     let mut numbers = |count: usize| -> Vec<f32> { (0..count).map(|_| random.normal()).collect() };
     (
