@@ -6,7 +6,7 @@ mod support;
 
 use std::sync::Arc;
 
-use support::shown::{Shown, Shows};
+use support::shown::{Shown, Shows, late_ms};
 use timbra_engine::controls::{HeldNote, RetuneControls, RetuneMode, Scale};
 use timbra_engine::offline::Joined;
 use timbra_engine::{Controls, LoadedVoice, StreamConfig, Tier};
@@ -116,10 +116,7 @@ fn a_key_is_heard_at_its_sample_wherever_the_frames_are() {
                 // Half way on the scale that is heard.
                 let half = ((levels[0] * levels[1]).sqrt() / 1000.0) as f32;
                 let rises = levels[1] > levels[0];
-                let crossed = (at - 800..at + 800)
-                    .find(|&n| (output[n] >= half) == rises)
-                    .unwrap();
-                let late_ms = (crossed as f32 - at as f32) * 1e3 / RATE_HZ as f32;
+                let late_ms = late_ms(&output, RATE_HZ, at, half, rises);
                 worst_ms = worst_ms.max(late_ms.abs());
                 assert!(late_ms.abs() <= 1.0, "{case}: {late_ms} ms late");
             }

@@ -7,7 +7,7 @@ mod support;
 
 use std::sync::Arc;
 
-use support::shown::{NOISE_SCALE, Shown, Shows};
+use support::shown::{NOISE_SCALE, Shown, Shows, late_ms};
 use timbra_engine::offline::Joined;
 use timbra_engine::{Controls, LoadedVoice, StreamConfig, Tier};
 
@@ -105,8 +105,7 @@ fn a_step_of_auto_f0_or_noise_scale_is_heard_at_its_sample() {
                         );
                     }
                     let half = (levels[0] + levels[1]) / 2.0;
-                    let crossed = (at - 800..at + 800).find(|&n| output[n] >= half).unwrap();
-                    let late_ms = (crossed as f32 - at as f32) * 1e3 / RATE_HZ as f32;
+                    let late_ms = late_ms(&output, RATE_HZ, at, half, true);
                     worst_ms = worst_ms.max(late_ms.abs());
                     assert!(late_ms.abs() <= 1.0, "{case}: {late_ms} ms late");
                 }

@@ -7,6 +7,7 @@ mod support;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Output;
 use std::sync::Arc;
 
 use support::{
@@ -168,28 +169,50 @@ fn every_control_reaches_an_imported_voice() {
     assert!(sing(&voice, &song, formant) == plain, "it has no formants");
 }
 
-#[test]
-fn the_program_and_its_timelines_make_what_the_engine_makes() {
-    if !runtime_is_there() {
-        return;
+/// A song, an imported voice, and the program that converts the one with the other as the plugin would.
+struct Program {
+    folder: Folder,
+    path: PathBuf,
+    voice: Arc<LoadedVoice>,
+    song: Vec<f32>,
+}
+
+impl Program {
+    /// None without ONNX Runtime.
+    fn new(test: &str) -> Option<Self> {
+        if !runtime_is_there() {
+            return None;
+        }
+        let folder = Folder::new(test);
+        let path = imported(&folder);
+        let song = song(RATE_HZ, 1.5);
+        float_wav(&folder.at("in.wav"), RATE_HZ, &[&song]);
+        Some(Self {
+            voice: load_voice(&path).unwrap(),
+            folder,
+            path,
+            song,
+        })
     }
-    let folder = Folder::new("vits-program");
-    let path = imported(&folder);
-    let voice = load_voice(&path).unwrap();
-    let song = song(RATE_HZ, 1.5);
-    let (input, out, csv) = (
-        folder.at("in.wav"),
-        folder.at("out.wav"),
-        folder.at("time.csv"),
-    );
-    float_wav(&input, RATE_HZ, &[&song]);
-    let run = |more: &[&str]| {
+
+    fn convert(&self, out: &Path, more: &[&str]) -> Output {
+        let input = self.folder.at("in.wav");
         let mut arguments = vec!["convert", "--as-played", input.to_str().unwrap()];
         arguments.extend(["-o", out.to_str().unwrap()]);
-        arguments.extend(["--voice", path.to_str().unwrap()]);
+        arguments.extend(["--voice", self.path.to_str().unwrap()]);
         arguments.extend(more);
         trainer(&arguments)
+    }
+}
+
+#[test]
+fn the_program_and_its_timelines_make_what_the_engine_makes() {
+    let Some(program) = Program::new("vits-program") else {
+        return;
     };
+    let (voice, song) = (&program.voice, &program.song);
+    let (out, csv) = (program.folder.at("out.wav"), program.folder.at("time.csv"));
+    let run = |more: &[&str]| program.convert(&out, more);
     let mut speaker_mix = [0.0; 8];
     (speaker_mix[0], speaker_mix[1]) = (0.5, 0.5);
     let controls = Controls {
@@ -202,7 +225,7 @@ fn the_program_and_its_timelines_make_what_the_engine_makes() {
         speaker_mix,
         ..Controls::default()
     };
-    let expected = sing(&voice, &song, controls);
+    let expected = sing(voice, song, controls);
     let common = [
         "--cluster-ratio",
         "0.25",
@@ -243,26 +266,12 @@ fn the_program_and_its_timelines_make_what_the_engine_makes() {
 
 #[test]
 fn notes_are_asked_for_with_options_or_a_timeline() {
-    if !runtime_is_there() {
+    let Some(program) = Program::new("vits-notes") else {
         return;
-    }
-    let folder = Folder::new("vits-notes");
-    let path = imported(&folder);
-    let voice = load_voice(&path).unwrap();
-    let song = song(RATE_HZ, 1.5);
-    let (input, out, csv) = (
-        folder.at("in.wav"),
-        folder.at("out.wav"),
-        folder.at("time.csv"),
-    );
-    float_wav(&input, RATE_HZ, &[&song]);
-    let run = |more: &[&str]| {
-        let mut arguments = vec!["convert", "--as-played", input.to_str().unwrap()];
-        arguments.extend(["-o", out.to_str().unwrap()]);
-        arguments.extend(["--voice", path.to_str().unwrap()]);
-        arguments.extend(more);
-        trainer(&arguments)
     };
+    let (voice, song) = (&program.voice, &program.song);
+    let (out, csv) = (program.folder.at("out.wav"), program.folder.at("time.csv"));
+    let run = |more: &[&str]| program.convert(&out, more);
     let controls = Controls {
         retune: RetuneControls {
             mode: RetuneMode::Scale,
@@ -275,8 +284,8 @@ fn notes_are_asked_for_with_options_or_a_timeline() {
         },
         ..Controls::default()
     };
-    let expected = sing(&voice, &song, controls);
-    assert!(expected != sing(&voice, &song, Controls::default()));
+    let expected = sing(voice, song, controls);
+    assert!(expected != sing(voice, song, Controls::default()));
     let numbers = "12.5,0.75,0.9,442";
     let options = [
         "--scale",
@@ -315,7 +324,7 @@ fn notes_are_asked_for_with_options_or_a_timeline() {
     };
     fs::write(&csv, format!("time_s,note,{columns}\n0,55,{numbers}\n")).unwrap();
     assert_succeeds(&run(&with_csv));
-    let held = sing(&voice, &song, by_midi(HeldNote::of(55)));
+    let held = sing(voice, song, by_midi(HeldNote::of(55)));
     assert!(read_wav(&out).1[0] == held, "a note of a timeline");
     // No line leads from one note to the next: up to the second row the first is sung.
     fs::write(

@@ -22,39 +22,7 @@ fn it_is_one_hop_and_every_hop_brings_a_frame() {
 
 #[test]
 fn glides_over_the_whole_range_have_no_octave_errors() {
-    let octaves = (1400f64 / 50.0).log2();
-    let (mut all, mut unvoiced) = (Vec::new(), 0);
-    for (seed, source) in SOURCES.into_iter().enumerate() {
-        for octaves_per_s in [0.7, 2.0] {
-            for falling in [false, true] {
-                let duration_s = octaves / octaves_per_s;
-                let (signal, pitch) = voice(duration_s, source, seed as u64, |time_s| {
-                    let along = if falling { duration_s - time_s } else { time_s };
-                    let vibrato = 0.7 / 12.0 * (TAU * 5.7 * time_s).sin();
-                    (50.0 * (octaves_per_s * along + vibrato).exp2()).clamp(50.0, 1400.0)
-                });
-                let (errors, missed) = errors_cents(&track(Short, &signal), &pitch);
-                all.extend(errors);
-                unvoiced += missed;
-            }
-        }
-    }
-    let octave_errors = share_above(&all, 300.0);
-    assert!(
-        octave_errors <= 0.005,
-        "{:.2} % octave errors",
-        100.0 * octave_errors
-    );
-    assert!(
-        median_magnitude(&all) < 2.0,
-        "median {} cents",
-        median_magnitude(&all)
-    );
-    assert!(
-        (unvoiced as f64) < 0.03 * all.len() as f64,
-        "{unvoiced} of {} frames unvoiced",
-        all.len()
-    );
+    super::assert_glides_are_followed(Short, &[0.7], 0.03);
 }
 
 /// Median error if the frames described the signal `delay_ms` before their time.

@@ -145,3 +145,11 @@ impl Shown {
         graph.finish()
     }
 }
+
+/// Milliseconds by which `output` at `rate_hz` passes `level` after sample `at`, upwards if it `rises`.
+pub fn late_ms(output: &[f32], rate_hz: usize, at: usize, level: f32, rises: bool) -> f32 {
+    let crossed = (at - rate_hz / 20..at + rate_hz / 20)
+        .find(|&n| (output[n] >= level) == rises)
+        .unwrap();
+    (crossed as f32 - at as f32) * 1e3 / rate_hz as f32
+}
