@@ -11,7 +11,8 @@ mod libtorch;
 
 use burn::tensor::backend::{AutodiffBackend, Backend, get_device_settings};
 use burn::tensor::ops::{ConvOptions, ConvTransposeOptions, FloatTensor};
-use burn::tensor::{Tensor, TensorPrimitive};
+use burn::tensor::{Tensor, TensorData, TensorPrimitive};
+use rayon::prelude::*;
 
 /// What is computed, and from what.
 #[derive(Debug, Clone)]
@@ -142,7 +143,7 @@ fn row_sums<B: Backend>(x: Tensor<B, 3>) -> Tensor<B, 3> {
         .reshape([count, 1, 1])
 }
 
-fn plain<B: Backend>(operation: &Operation, inputs: Vec<FloatTensor<B>>) -> FloatTensor<B> {
+fn plain<B: Kernels>(operation: &Operation, inputs: Vec<FloatTensor<B>>) -> FloatTensor<B> {
     let mut inputs = inputs.into_iter();
     let x = inputs.next().expect("every operation has an input");
     let mut weight = || inputs.next().expect("all but `Leaky` have two inputs");
@@ -151,11 +152,7 @@ fn plain<B: Backend>(operation: &Operation, inputs: Vec<FloatTensor<B>>) -> Floa
         Operation::Upsample(options) => {
             B::conv_transpose1d(x, weight(), inputs.next(), options.clone())
         }
-        Operation::Normed => {
-            let direction = wrapped::<B, 3>(x);
-            let factor = wrapped::<B, 3>(weight()) / norms(direction.clone());
-            bare(direction * factor)
-        }
+        Operation::Normed => normed_weight::<B>(x, &weight()),
         Operation::Leaky(slope) => B::leaky_relu(x, (*slope).into()),
     }
 }
@@ -195,19 +192,78 @@ fn plain_gradients<B: Kernels>(
             })
             .collect(),
         Operation::Normed => {
-            // With u = v / |v|: dL/d|w| = <dL/dw, u>, dL/dv = |w| / |v| · (dL/dw − u · dL/d|w|).
-            let (direction, length) = (wrapped::<B, 3>(input(0)), wrapped::<B, 3>(input(1)));
-            let gradient = wrapped::<B, 3>(gradient);
-            let inverse = norms(direction.clone()).recip();
-            let along = row_sums(gradient.clone() * direction.clone()) * inverse.clone();
-            let turned = wanted[0].then(|| {
-                let part = direction * (along.clone() * inverse.clone());
-                bare((gradient - part) * (length * inverse))
-            });
-            vec![turned, wanted[1].then(|| bare(along))]
+            let (turned, along) = normed_gradients::<B>(&kept[0], &kept[1], gradient);
+            vec![wanted[0].then_some(turned), wanted[1].then_some(along)]
         }
         Operation::Leaky(slope) => vec![Some(leaky_gradient::<B>(&kept[0], gradient, *slope))],
     }
+}
+
+/// A weight from its direction v and length.
+fn normed_weight<B: Kernels>(
+    mut direction: FloatTensor<B>,
+    length: &FloatTensor<B>,
+) -> FloatTensor<B> {
+    if let (Some(v), Some(lengths)) = (B::numbers_mut(&mut direction), B::numbers(length)) {
+        let row = v.len() / lengths.len().max(1);
+        v.par_chunks_mut(row).zip(lengths).for_each(|(v, length)| {
+            let factor = length / sum_of_products(v, v).sqrt();
+            v.iter_mut().for_each(|number| *number *= factor);
+        });
+        return direction;
+    }
+    let direction = wrapped::<B, 3>(direction);
+    let factor = wrapped::<B, 3>(length.clone()) / norms(direction.clone());
+    bare(direction * factor)
+}
+
+/// The gradients of a weight's direction v and length |w|, from that of the weight w.
+fn normed_gradients<B: Kernels>(
+    direction: &FloatTensor<B>,
+    length: &FloatTensor<B>,
+    mut gradient: FloatTensor<B>,
+) -> (FloatTensor<B>, FloatTensor<B>) {
+    // With u = v / |v|: dL/d|w| = <dL/dw, u>, dL/dv = |w| / |v| · (dL/dw − u · dL/d|w|).
+    if let (Some(v), Some(lengths)) = (B::numbers(direction), B::numbers(length))
+        && let Some(numbers) = B::numbers_mut(&mut gradient)
+    {
+        let row = v.len() / lengths.len().max(1);
+        let along = (numbers.par_chunks_mut(row).zip(v.par_chunks(row)))
+            .zip(lengths)
+            .map(|((gradient, v), length)| {
+                let inverse = sum_of_products(v, v).sqrt().recip();
+                let along = sum_of_products(gradient, v) * inverse;
+                let (part, scale) = (along * inverse, length * inverse);
+                for (number, v) in gradient.iter_mut().zip(v) {
+                    *number = (*number - v * part) * scale;
+                }
+                along
+            })
+            .collect();
+        let along = TensorData::new::<f32, _>(along, [lengths.len(), 1, 1]);
+        let along = B::float_from_data(along, &B::float_device(length));
+        return (gradient, along);
+    }
+    let (direction, length) = (
+        wrapped::<B, 3>(direction.clone()),
+        wrapped::<B, 3>(length.clone()),
+    );
+    let gradient = wrapped::<B, 3>(gradient);
+    let inverse = norms(direction.clone()).recip();
+    let along = row_sums(gradient.clone() * direction.clone()) * inverse.clone();
+    let part = direction * (along.clone() * inverse.clone());
+    (bare((gradient - part) * (length * inverse)), bare(along))
+}
+
+/// Σ aᵢ·bᵢ, in several sums, which a processor adds side by side.
+fn sum_of_products(a: &[f32], b: &[f32]) -> f32 {
+    let mut sums = [0.0f32; 16];
+    for (a, b) in a.chunks(sums.len()).zip(b.chunks(sums.len())) {
+        for ((sum, a), b) in sums.iter_mut().zip(a).zip(b) {
+            *sum += a * b;
+        }
+    }
+    sums.iter().sum()
 }
 
 /// The gradient of a leaky rectifier's input from its result `y` and the result's gradient.

@@ -104,6 +104,22 @@ fn gradients_are_those_burn_derives<B: TrainingBackend>() {
         direction.clone() / norms(direction) * length
     });
     assert_alike("normed", &kept, &derived);
+    // A convolution's weight: its gradient may come in another order.
+    let (options, lengths) = (ConvOptions::new([1], [2], [1], 1), [6, 1, 1]);
+    let weighed = inputs([2, 3, 20], [6, 3, 5], 6);
+    let kept = found::<B>(&weighed, |x, direction, length| {
+        conv(
+            x,
+            normed(direction, length.reshape(lengths)),
+            None,
+            options.clone(),
+        )
+    });
+    let derived = found::<Autodiff<Flex>>(&weighed, |x, direction, length| {
+        let weight = direction.clone() / norms(direction) * length.reshape(lengths);
+        conv1d(x, weight, None, PaddedConvOptions::from(options.clone()))
+    });
+    assert_alike("normed weight", &kept, &derived);
 
     let x = inputs([2, 3, 40], [1, 1, 1], 1);
     let kept = found::<B>(&x, |x, _, _| leaky(x, 0.1));
