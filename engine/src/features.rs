@@ -50,11 +50,15 @@ impl FeatureExtractor {
     /// # Errors
     /// The runtime has no memory for the encoder's states.
     pub fn new(encoder: Arc<Encoder>) -> Result<Self, EngineError> {
+        let lookahead = latency::lookahead(encoder.spec().lookahead_samples);
         let mut extractor = Self {
             content: ContentStream::new(&encoder)?,
             encoder,
-            f0: F0Tracker::new(F0Config::default()),
-            loudness: LoudnessMeter::new(),
+            f0: F0Tracker::new(F0Config {
+                lookahead,
+                ..F0Config::default()
+            }),
+            loudness: LoudnessMeter::with_lookahead(lookahead),
             hops: 0,
             contents: VecDeque::new(),
             f0s: VecDeque::new(),

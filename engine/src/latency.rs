@@ -8,7 +8,7 @@
 use timbra_dsp::f0::F0Tracker;
 use timbra_dsp::loudness::LoudnessMeter;
 use timbra_dsp::resample::StreamResampler;
-use timbra_dsp::{CONTENT_HOP_SAMPLES, CONTENT_RATE_HZ};
+use timbra_dsp::{CONTENT_HOP_SAMPLES, CONTENT_RATE_HZ, Lookahead};
 use timbra_voice::manifest::Manifest;
 
 use crate::controls::Tier;
@@ -55,13 +55,13 @@ impl VoiceTiming {
 
 impl Default for VoiceTiming {
     /// What is assumed while no voice is known: the timing that our own encoder and family `harmonic` aim at
-    /// (30 ms of look-ahead, 7 ms in the graph, 48 kHz), so that such a voice can be loaded later without a restart.
+    /// (10 ms of look-ahead, a lead of 2 ms in the graph, 48 kHz), so that such a voice can be loaded later without a restart.
     fn default() -> Self {
         Self {
-            encoder_lookahead_samples: 480,
+            encoder_lookahead_samples: 160,
             encoder_step_samples: 0,
             model_rate_hz: 48_000,
-            synthesis_delay_samples: 336,
+            synthesis_delay_samples: 96,
             receptive_field_frames: 100,
             handover_frames: 0,
         }
@@ -71,11 +71,24 @@ impl Default for VoiceTiming {
 /// Frames that are still synthesised, after everything that can be heard of the past is over, before a stream sleeps.
 pub const SLEEP_MARGIN_FRAMES: usize = 2;
 
+/// Look-ahead of F0 and loudness beside an encoder of `encoder_lookahead_samples` at 16 kHz: the long one, unless they
+/// would be what is waited for.
+pub fn lookahead(encoder_lookahead_samples: usize) -> Lookahead {
+    let short = F0Tracker::lookahead_samples(Lookahead::Short)
+        .max(LoudnessMeter::lookahead_samples(Lookahead::Short));
+    if encoder_lookahead_samples > short {
+        Lookahead::Long
+    } else {
+        Lookahead::Short
+    }
+}
+
 /// Hops that must follow a frame's time before every feature of the frame is there.
 pub fn lookahead_hops(encoder_lookahead_samples: usize) -> usize {
+    let lookahead = lookahead(encoder_lookahead_samples);
     encoder_lookahead_samples
-        .max(F0Tracker::LOOKAHEAD_SAMPLES)
-        .max(LoudnessMeter::LOOKAHEAD_SAMPLES)
+        .max(F0Tracker::lookahead_samples(lookahead))
+        .max(LoudnessMeter::lookahead_samples(lookahead))
         .div_ceil(CONTENT_HOP_SAMPLES)
 }
 
@@ -152,13 +165,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn live_tier_of_the_shipped_shape_is_within_60_ms() {
-        let plan = LatencyPlan::new(&VoiceTiming::default(), Tier::Live, 48_000, 256).unwrap();
+    fn live_tier_of_the_shipped_shape_is_within_30_ms() {
+        let plan = LatencyPlan::new(&VoiceTiming::default(), Tier::Live, 48_000, 128).unwrap();
         assert!(
-            plan.latency_samples <= 2880,
+            plan.latency_samples <= 1440,
             "{} samples at 48 kHz",
             plan.latency_samples
         );
+    }
+
+    #[test]
+    fn f0_and_loudness_never_wait_longer_than_an_early_encoder() {
+        assert_eq!(lookahead_hops(0), 1);
+        assert_eq!(lookahead_hops(160), 1);
+        assert_eq!(lookahead_hops(161), 3);
+        assert_eq!(lookahead_hops(480), 3);
+        assert_eq!(lookahead_hops(481), 4);
     }
 
     #[test]

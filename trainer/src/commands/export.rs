@@ -16,7 +16,7 @@ use timbra_voice::package::{EncoderPackage, Form, write_voice};
 use crate::config::{WorkFolder, WrongArgument};
 use crate::data::dataset::{Dataset, SpeakerSummary};
 use crate::harmonic::fit::load;
-use crate::model::harmonic::{DELAY_SAMPLES, MODEL_RATE_HZ};
+use crate::model::harmonic::MODEL_RATE_HZ;
 use crate::model::harmonic_graph::{Finish, MOST_LEAD_SAMPLES};
 use crate::training::checkpoint::Checkpoints;
 
@@ -238,7 +238,7 @@ fn harmonic(args: &Args, folder: &Path) -> Result<Made> {
         synthesis,
         speakers: position.config.network.speakers,
         model_rate_hz: MODEL_RATE_HZ as u32,
-        delay_samples: DELAY_SAMPLES + finish.lead_samples,
+        delay_samples: finish.lead_samples,
         receptive_field_frames: model.receptive_field_frames(),
         f0_hz: (F0_MIN_HZ, F0_MAX_HZ),
         step: None,

@@ -110,7 +110,6 @@ impl VoiceBatch {
         }
         self.speakers.push(clip.speaker);
         let samples = frames * HOP_SAMPLES;
-        // Sample 0 of the crop is frame `first`; pulses of frame k fill the hop that ends there.
         let pulses = pulses(&f0, f64::from(random.unit()));
         let noise: Vec<f32> = (0..samples)
             .map(|_| random.uniform(-1.0, 1.0) * 3f32.sqrt())
@@ -121,7 +120,7 @@ impl VoiceBatch {
         let (re, im) = analyser.spectra(&noise);
         self.noise_re.extend(re);
         self.noise_im.extend(im);
-        // The excitation of crop frame i covers time (first + i − 1 … first + i)·10 ms.
+        // The windows of crop frame i cover time (first + i − 1 … first + i + ½)·10 ms.
         let start = (first * HOP_SAMPLES) as isize - HOP_SAMPLES as isize;
         self.audio.extend((0..samples as isize).map(|i| {
             let position = start + i;

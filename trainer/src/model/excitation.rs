@@ -17,26 +17,44 @@ pub const IDLE_F0_HZ: f32 = 100.0;
 /// Distance in cycles from a pulse's centre below which its limit is used.
 pub const PULSE_CENTRE_CYCLES: f32 = 1e-6;
 
-/// Pulses for every sample of `f0_hz` frames: frame `k` fills the hop that ends at it.
+/// Most by which F0 is taken to go on rising or falling in the half-frame after a frame: 40 cents.
+pub const MOST_AHEAD: f32 = 1.023_373_9;
+
+/// F0 half a frame after a voiced frame `now`, the frame before it being `before` (0 where unvoiced), both in Hz: it goes on
+/// as it went, within [`MOST_AHEAD`].
+fn half_a_frame_on(before: f32, now: f32) -> f32 {
+    if before > 0.0 {
+        now * (now / before).sqrt().clamp(MOST_AHEAD.recip(), MOST_AHEAD)
+    } else {
+        now
+    }
+}
+
+/// Pulses for every sample of `f0_hz` frames: frame `k` fills the hop around it, from half a frame before to half a
+/// frame after.
 ///
-/// A hop whose ends are both voiced glides linearly between them; with one end
-/// voiced the pulses keep its F0 and fade. Every harmonic up to half the rate
-/// has the same amplitude, scaled so that the spectral density does not depend on F0.
+/// What comes after a frame is not known yet, so F0 there goes on as it went. Between such ends it glides linearly; with
+/// one end voiced the pulses keep its F0 and fade until the frame. Every harmonic up to half the rate has the same
+/// amplitude, scaled so that the spectral density does not depend on F0.
 #[must_use]
 pub fn pulses(f0_hz: &[f32], first_phase_cycles: f64) -> Vec<f32> {
     let rate = MODEL_RATE_HZ as f32;
     let mut out = Vec::with_capacity(f0_hz.len() * HOP_SAMPLES);
-    let mut before = 0.0f32;
+    let (mut earlier, mut before) = (0.0f32, 0.0f32);
     let mut phase = first_phase_cycles;
     for &now in f0_hz {
         let start = if before > 0.0 {
-            before
+            half_a_frame_on(earlier, before)
         } else if now > 0.0 {
             now
         } else {
             IDLE_F0_HZ
         };
-        let end = if now > 0.0 { now } else { start };
+        let end = if now > 0.0 {
+            half_a_frame_on(before, now)
+        } else {
+            start
+        };
         let harmonics = (0.5 * rate / start.max(end)).floor();
         let scale = (2.0 / harmonics).sqrt();
         let (voiced_before, voiced_now) = (f32::from(before > 0.0), f32::from(now > 0.0));
@@ -46,7 +64,8 @@ pub fn pulses(f0_hz: &[f32], first_phase_cycles: f64) -> Vec<f32> {
             phase += f64::from(f / rate);
             phase -= phase.floor();
             let cycles = (phase - phase.round()) as f32;
-            let amplitude = voiced_before + (voiced_now - voiced_before) * x;
+            let fade = (HALVES as f32 * x).min(1.0);
+            let amplitude = voiced_before + (voiced_now - voiced_before) * fade;
             let pulse = if cycles.abs() < PULSE_CENTRE_CYCLES {
                 harmonics
             } else {
@@ -55,7 +74,7 @@ pub fn pulses(f0_hz: &[f32], first_phase_cycles: f64) -> Vec<f32> {
             };
             out.push(pulse * scale * amplitude);
         }
-        before = now;
+        (earlier, before) = (before, now);
     }
     out
 }
@@ -83,8 +102,8 @@ impl Default for Analyser {
 
 impl Analyser {
     /// Real and imaginary parts, `[2T, BINS]` each, even bins first, of the windows that belong to the half-frames of
-    /// `samples.len() / HOP_SAMPLES` frames; window `p` starts at sample `p·STEP_SAMPLES`
-    /// and is centred on half-frame `p`.
+    /// `samples.len() / HOP_SAMPLES` frames; window `p` is centred on sample `p·STEP_SAMPLES` and on half-frame `p`.
+    /// What lies before the samples counts as silence.
     #[must_use]
     pub fn spectra(&self, samples: &[f32]) -> (Vec<f32>, Vec<f32>) {
         let windows = samples.len() / HOP_SAMPLES * HALVES;
@@ -96,8 +115,11 @@ impl Analyser {
         let mut spectrum = self.fft.make_output_vec();
         for p in 0..windows {
             input.fill(0.0);
-            let span = samples[p * STEP_SAMPLES..].iter().take(WINDOW_SAMPLES);
-            for ((slot, sample), weight) in input.iter_mut().zip(span).zip(&self.window) {
+            // The first window begins one step before the samples.
+            let first = p.saturating_sub(1) * STEP_SAMPLES;
+            let silent = if p == 0 { STEP_SAMPLES } else { 0 };
+            let places = input[..WINDOW_SAMPLES].iter_mut().zip(&self.window);
+            for ((slot, weight), sample) in places.skip(silent).zip(&samples[first..]) {
                 *slot = sample * weight;
             }
             self.fft

@@ -5,6 +5,8 @@
 //! log-amplitude curve over mel-spaced points for the pulses (harmonics) and one
 //! for the noise. The excitation is cut into half-overlapping Hann windows of
 //! 10 ms centred on those times, filtered in the frequency domain, and added up.
+//! The last of them reaches 5 ms past frame `k`: F0 goes on there as it went, so that
+//! a frame is heard without waiting for the next.
 //!
 //! Source: Engel et al., DDSP (2001.04643) for harmonic source plus filtered
 //! noise; here the source is a full pulse train (all harmonics equal) and both
@@ -46,8 +48,6 @@ pub const HARMONIC_POINTS: usize = 96;
 pub const NOISE_POINTS: usize = 64;
 /// Content, log F0, voiced, loudness.
 pub const EXTRA_INPUTS: usize = 3;
-/// The audio of a graph lags its controls by one step.
-pub const DELAY_SAMPLES: usize = STEP_SAMPLES;
 /// Nepers of amplitude per decibel.
 pub const NEPERS_PER_DB: f32 = std::f32::consts::LN_10 / 20.0;
 /// F0 that the network sees as 0.
@@ -261,7 +261,7 @@ impl<B: Backend> Renderer<B> {
         }
     }
 
-    /// Audio `[B, (2T + OVERLAP_STEPS − 1)·STEP_SAMPLES]`; excitation window `p` starts at sample `p·STEP_SAMPLES`.
+    /// Audio `[B, (2T + OVERLAP_STEPS − 1)·STEP_SAMPLES]`; excitation window `p` starts at sample `p·STEP_SAMPLES` of it.
     pub fn render(&self, curves: Curves<B>, excitation: Excitation<B>) -> Tensor<B, 2> {
         let [batch, steps, _] = curves.harmonic.dims();
         let filter = |curve: Tensor<B, 3>,

@@ -12,10 +12,10 @@
 use burn::tensor::backend::Backend;
 use timbra_dsp::mel::hz_to_mel;
 use timbra_voice::manifest::GraphSpec;
-use timbra_voice::onnx_writer::Attr;
+use timbra_voice::onnx_writer::{Attr, GraphBuilder};
 
 use super::causal::{StreamingGraph, to_vec};
-use super::excitation::{IDLE_F0_HZ, PULSE_CENTRE_CYCLES, hann};
+use super::excitation::{IDLE_F0_HZ, MOST_AHEAD, PULSE_CENTRE_CYCLES, hann};
 use super::folded_dft::bin_order;
 use super::harmonic::{
     BINS, CURVE_RANGE, CURVE_SCALE, CURVE_START, FFT_SAMPLES, HALVES, HARMONIC_POINTS, HOP_SAMPLES,
@@ -24,9 +24,6 @@ use super::harmonic::{
 };
 
 const POINTS: usize = HARMONIC_POINTS + NOISE_POINTS;
-/// Carried curves are stored this many nepers up, so that the zeros of a fresh
-/// stream mean silence.
-const CARRY_OFFSET: f32 = 20.0;
 /// Uniform noise in −1…1 times this has unit power.
 const UNIT_NOISE: f32 = 1.732_050_8;
 /// Even bins, 0 to half the length of the DFT.
@@ -80,7 +77,7 @@ fn odd_bins() -> impl Iterator<Item = usize> {
 }
 
 impl<B: Backend> HarmonicVoice<B> {
-    /// The graph and what the manifest says of it; its audio lags its controls by [`super::harmonic::DELAY_SAMPLES`] and the lead.
+    /// The graph and what the manifest says of it; its audio lags its controls by the lead.
     pub fn export(&self, finish: Finish) -> (Vec<u8>, GraphSpec) {
         let [speakers, _] = self.speakers.val().dims();
         let content_channels =
@@ -120,8 +117,7 @@ impl<B: Backend> HarmonicVoice<B> {
         (graph.builder.finish(), spec)
     }
 
-    /// Curves and the formant ratio's semitones of the half-frames to render, `[1, 2T, POINTS + 1]`,
-    /// one half-frame late.
+    /// Curves and the formant ratio's semitones of the half-frames to render, `[1, 2T, POINTS + 1]`.
     fn export_curves(&self, graph: &mut StreamingGraph, air_db: f32) -> String {
         let g = &mut graph.builder;
         let column = g.i64s(&[1, -1, 1]);
@@ -179,14 +175,10 @@ impl<B: Backend> HarmonicVoice<B> {
         let level = g.op("Concat", &[&level, &level], vec![Attr::Int("axis", 2)]);
         let level = g.op("Reshape", &[&level, &column], vec![]);
         let curve = g.op("Add", &[&curve, &level], vec![]);
-        let offset = g.f32s(&[1], &[CARRY_OFFSET]);
-        let curve = g.op("Add", &[&curve, &offset], vec![]);
         let formant = g.op("Reshape", &["formant_semitones", &column], vec![]);
         let formant = g.op("Concat", &[&formant, &formant], vec![Attr::Int("axis", 2)]);
         let formant = g.op("Reshape", &[&formant, &column], vec![]);
-        let all = g.op("Concat", &[&curve, &formant], vec![Attr::Int("axis", 2)]);
-        let joined = graph.carry(&all, 1, POINTS + 1);
-        graph.slice(&joined, 1, 0, -1)
+        g.op("Concat", &[&curve, &formant], vec![Attr::Int("axis", 2)])
     }
 }
 
@@ -245,8 +237,6 @@ fn export_filters(graph: &mut StreamingGraph, curves: &str) -> (String, String) 
         logs.push(g.op("Add", &[&here, &rise], vec![]));
     }
     let log = g.op("Concat", &[&logs[0], &logs[1]], vec![Attr::Int("axis", 0)]);
-    let offset = g.f32s(&[1], &[CARRY_OFFSET]);
-    let log = g.op("Sub", &[&log, &offset], vec![]);
     let gain = g.op("Exp", &[&log], vec![]);
     // Minimum phase: fold the cepstrum (cosines in, sines out). What even bins do to even ones and
     // odd to odd cancels.
@@ -323,13 +313,30 @@ fn angles(
     g.op(op, &[&angle], vec![])
 }
 
+/// F0 half a frame after `now`, as [`super::excitation`] foretells it; frames `[1, T, 1]` in Hz, 0 where unvoiced.
+fn half_a_frame_on(g: &mut GraphBuilder, before: &str, now: &str) -> String {
+    let zero = g.f32s(&[1], &[0.0]);
+    let known = g.op("Greater", &[before, &zero], vec![]);
+    let safe = g.op("Where", &[&known, before, now], vec![]);
+    // Where both are 0 the quotient is no number; it is not used there.
+    let ratio = g.op("Div", &[now, &safe], vec![]);
+    let rise = g.op("Sqrt", &[&ratio], vec![]);
+    let (least, most) = (
+        g.f32s(&[], &[MOST_AHEAD.recip()]),
+        g.f32s(&[], &[MOST_AHEAD]),
+    );
+    let rise = g.op("Clip", &[&rise, &least, &most], vec![]);
+    g.op("Mul", &[now, &rise], vec![])
+}
+
 /// Pulses and noise, `[2, 2T, STEP_SAMPLES]`.
 fn export_excitation(graph: &mut StreamingGraph) -> String {
     let rate = MODEL_RATE_HZ as f32;
     let column = graph.builder.i64s(&[1, -1, 1]);
     let now = graph.builder.op("Reshape", &["f0_hz", &column], vec![]);
-    let joined = graph.carry(&now, 1, 1);
-    let before = graph.slice(&joined, 1, 0, -1);
+    let joined = graph.carry(&now, 2, 1);
+    let earlier = graph.slice(&joined, 1, 0, -2);
+    let before = graph.slice(&joined, 1, 1, -1);
     let phase_state = graph.state(&[1, 1, 1]);
     let g = &mut graph.builder;
     let zero = g.f32s(&[1], &[0.0]);
@@ -337,20 +344,19 @@ fn export_excitation(graph: &mut StreamingGraph) -> String {
     let before_voiced = g.op("Greater", &[&before, &zero], vec![]);
     let idle = g.f32s(&[1], &[IDLE_F0_HZ]);
     let fallback = g.op("Where", &[&now_voiced, &now, &idle], vec![]);
-    let start = g.op("Where", &[&before_voiced, &before, &fallback], vec![]);
-    let end = g.op("Where", &[&now_voiced, &now, &start], vec![]);
-    let ramp: Vec<f32> = (1..=HOP_SAMPLES)
-        .map(|i| i as f32 / HOP_SAMPLES as f32)
+    let before_on = half_a_frame_on(g, &earlier, &before);
+    let now_on = half_a_frame_on(g, &before, &now);
+    let start = g.op("Where", &[&before_voiced, &before_on, &fallback], vec![]);
+    let end = g.op("Where", &[&now_voiced, &now_on, &start], vec![]);
+    let fade: Vec<f32> = (1..=HOP_SAMPLES)
+        .map(|i| ((HALVES * i) as f32 / HOP_SAMPLES as f32).min(1.0))
         .collect();
-    let ramp = g.f32s(&[1, 1, HOP_SAMPLES], &ramp);
-    let glide = |g: &mut timbra_voice::onnx_writer::GraphBuilder, from: &str, to: &str| {
-        let span = g.op("Sub", &[to, from], vec![]);
-        let rise = g.op("Mul", &[&span, &ramp], vec![]);
-        g.op("Add", &[from, &rise], vec![])
-    };
+    let fade = g.f32s(&[1, 1, HOP_SAMPLES], &fade);
     let now_level = g.op("Cast", &[&now_voiced], vec![Attr::Int("to", 1)]);
     let before_level = g.op("Cast", &[&before_voiced], vec![Attr::Int("to", 1)]);
-    let amplitude = glide(g, &before_level, &now_level);
+    let span = g.op("Sub", &[&now_level, &before_level], vec![]);
+    let rise = g.op("Mul", &[&span, &fade], vec![]);
+    let amplitude = g.op("Add", &[&before_level, &rise], vec![]);
     // Phase inside a hop in closed form: after i samples of a glide from a to b it is
     // (a·i + (b − a)·i·(i + 1)/(2·hop)) / rate. Only whole hops are accumulated, modulo
     // one cycle, so that a long run is as exact as a step.
