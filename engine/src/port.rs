@@ -131,11 +131,13 @@ impl AudioPort {
         ends: PortEnds,
         counters: Arc<PortCounters>,
     ) -> Self {
+        let first_due_samples = plan.latency_samples as usize - config.max_block_samples;
+        let first_due_s = first_due_samples as f64 / f64::from(config.host_rate_hz);
         Self {
             dry: DryDelay::new(config.channels, plan.latency_samples),
             controls: ControlDelay::new(&config, plan.latency_samples),
             mixer: Mixer::new(config.host_rate_hz),
-            pace: Pace::default(),
+            pace: Pace::new(first_due_s),
             block: Block::default(),
             epoch: Instant::now(),
             position: 0,

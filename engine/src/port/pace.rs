@@ -9,8 +9,10 @@ use std::time::Duration;
 
 /// What is less than this ahead is the jitter of a device, for which nothing waits.
 const JITTER_S: f64 = 0.020;
-/// Being so far ahead shows a host that renders: more than the block a device asks for at a time.
+/// Being so far ahead shows a host that renders, unless its first sound is due before: [`Pace::new`].
 const AHEAD_S: f64 = 0.040;
+/// What is less than this ahead never shows it: the block a device asks for at a time, 1024 samples at 44.1 kHz.
+const LEAST_AHEAD_S: f64 = 0.024;
 /// Being so far ahead settles it.
 const CLEARLY_AHEAD_S: f64 = 0.250;
 /// No device asks for so much at once: a host that did so goes on rendering after a pause, as one does that renders many
@@ -32,9 +34,11 @@ const FIRST_WAIT: Duration = Duration::from_millis(500);
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
 /// Measures the pace of a host.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Pace {
     offline: bool,
+    /// Being so far ahead shows a host that renders.
+    shown_s: f64,
     /// When the last call came and went, in seconds of the wall.
     last: Option<(f64, f64)>,
     /// Audio seconds handed over in the last call.
@@ -52,6 +56,22 @@ pub(crate) struct Pace {
 }
 
 impl Pace {
+    /// A host that has not called yet and is given sound for the first time when its audio is `first_due_s` ahead: if it
+    /// renders, that has to be known by then.
+    pub fn new(first_due_s: f64) -> Self {
+        Self {
+            offline: false,
+            shown_s: (first_due_s * (1.0 - LEAK)).clamp(LEAST_AHEAD_S, AHEAD_S),
+            last: None,
+            last_audio_s: 0.0,
+            owed_s: 0.0,
+            ahead_s: 0.0,
+            rendered: false,
+            real_time_gap: false,
+            ahead_unhindered_s: 0.0,
+        }
+    }
+
     /// What the host says about itself.
     pub fn set_offline(&mut self, offline: bool) {
         self.offline = offline;
@@ -85,8 +105,9 @@ impl Pace {
             };
             self.ahead_s = (self.ahead_s + audio_s - caught_up_s - stay_s - taken_back_s)
                 .clamp(0.0, MOST_AHEAD_S);
-            self.ahead_unhindered_s = (self.ahead_unhindered_s + audio_s - taken_back_s)
-                .clamp(self.ahead_s, MOST_AHEAD_S);
+            self.ahead_unhindered_s =
+                (self.ahead_unhindered_s + audio_s - caught_up_s - taken_back_s)
+                    .clamp(self.ahead_s, MOST_AHEAD_S);
         }
     }
 
@@ -98,14 +119,14 @@ impl Pace {
 
     /// Whether the host renders faster than real time, or says so.
     pub fn free_wheels(&self) -> bool {
-        self.offline || self.rendered || self.ahead_unhindered_s > AHEAD_S
+        self.offline || self.rendered || self.ahead_unhindered_s > self.shown_s
     }
 
     /// How long this call may wait in all.
     pub fn longest_wait(&self) -> Duration {
         if self.offline || self.ahead_unhindered_s > CLEARLY_AHEAD_S {
             LONGEST_WAIT
-        } else if self.rendered || self.ahead_unhindered_s > AHEAD_S {
+        } else if self.rendered || self.ahead_unhindered_s > self.shown_s {
             FIRST_WAIT
         } else if self.ahead_s > JITTER_S {
             Duration::from_secs_f64(self.ahead_s)
@@ -165,7 +186,7 @@ mod tests {
 
     #[test]
     fn a_real_time_host_is_never_waited_for_even_when_its_clock_is_fast() {
-        let (mut pace, mut now_s) = (Pace::default(), 0.0);
+        let (mut pace, mut now_s) = (Pace::new(LEAST_AHEAD_S), 0.0);
         let block_s = 0.0053;
         // A device 0.1 % faster than the wall, with jitter, for an hour.
         run(
@@ -195,7 +216,7 @@ mod tests {
 
     #[test]
     fn a_host_that_calls_in_bursts_is_waited_for_within_the_burst_only() {
-        let (mut pace, mut now_s) = (Pace::default(), 0.0);
+        let (mut pace, mut now_s) = (Pace::new(LEAST_AHEAD_S), 0.0);
         let block_s = 0.00133;
         // 16 blocks at once every 21 ms.
         let gap = |call: usize| {
@@ -213,7 +234,7 @@ mod tests {
 
     #[test]
     fn a_host_that_catches_up_after_an_interruption_is_not_waited_for() {
-        let (mut pace, mut now_s) = (Pace::default(), 0.0);
+        let (mut pace, mut now_s) = (Pace::new(LEAST_AHEAD_S), 0.0);
         let block_s = 0.0053;
         // Every second it is held up for 30 ms, and plays what it missed at once.
         for call in 0..20_000 {
@@ -230,14 +251,21 @@ mod tests {
 
     #[test]
     fn a_rendering_host_is_recognised_before_the_first_sound_is_due() {
-        let (mut pace, mut now_s) = (Pace::default(), 0.0);
-        run(&mut pace, &mut now_s, 4, 0.021, |_| 0.000_1, |_| 0.0);
-        assert!(pace.free_wheels());
+        for (block_s, without_block_s) in [(0.021, 0.060), (0.001_33, 0.027_5), (0.032, 0.0245)] {
+            let (mut pace, mut now_s) = (Pace::new(without_block_s), 0.0);
+            let mut asked_s = block_s;
+            while asked_s < without_block_s + block_s {
+                run(&mut pace, &mut now_s, 1, block_s, |_| 0.000_001, |_| 0.0);
+                asked_s += block_s;
+            }
+            pace.begin(now_s);
+            assert!(pace.free_wheels(), "blocks of {block_s} s");
+        }
     }
 
     #[test]
     fn a_rendering_host_stays_recognised_while_a_slow_voice_holds_it_up() {
-        let (mut pace, mut now_s) = (Pace::default(), 0.0);
+        let (mut pace, mut now_s) = (Pace::new(LEAST_AHEAD_S), 0.0);
         // Load 3, with a hiccup of 50 ms now and then, for three minutes.
         run(
             &mut pace,
@@ -253,7 +281,7 @@ mod tests {
 
     #[test]
     fn a_host_that_renders_many_tracks_in_turn_stays_recognised() {
-        let (mut pace, mut now_s) = (Pace::default(), 0.0);
+        let (mut pace, mut now_s) = (Pace::new(LEAST_AHEAD_S), 0.0);
         // 256 ms of audio at once, then as long away as the other tracks take.
         for turn in 0..20 {
             for block in 0..8 {
@@ -271,7 +299,7 @@ mod tests {
 
     #[test]
     fn a_host_back_in_real_time_is_believed_within_seconds() {
-        let (mut pace, mut now_s) = (Pace::default(), 0.0);
+        let (mut pace, mut now_s) = (Pace::new(LEAST_AHEAD_S), 0.0);
         run(&mut pace, &mut now_s, 5_000, 0.021, |_| 0.001, |_| 0.0);
         assert!(pace.free_wheels());
         run(&mut pace, &mut now_s, 100, 0.021, |_| 0.0215, |_| 0.0);
