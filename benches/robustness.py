@@ -89,7 +89,7 @@ def loudest(samples):
 def silent_places(samples):
     """Where the input has been silent for 200 ms."""
     loud = np.abs(samples) > 10 ** (SILENT_DB / 20)
-    last = np.maximum.accumulate(np.where(loud, np.arange(len(samples)), -AFTER))
+    last = np.maximum.accumulate(np.where(loud, np.arange(len(samples)), 0))
     return np.arange(len(samples)) - last >= AFTER
 
 
