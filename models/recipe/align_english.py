@@ -99,7 +99,7 @@ def pcm_bytes(audio):
     return to_int16(audio * (0.5 / peak) if peak > 1e-4 else audio).tobytes()
 
 
-def build(data, out, speakers, max_minutes=None):
+def build(data, out, speakers, max_minutes=None, decode_words=True):
     """Labels the English training clips whose speaker's name starts with one of `speakers`."""
     aligner = Aligner()
     count = {"aligned": 0, "loop": 0, "failed": 0, "unknown word": 0}
@@ -122,7 +122,7 @@ def build(data, out, speakers, max_minutes=None):
                 count["unknown word"] += 1
                 continue
         else:
-            words = aligner.words(pcm)
+            words = aligner.words(pcm) if decode_words else None
         segments = aligner.align(pcm, words) if words else None
         if segments is None:
             how, segments = "loop", aligner.loop(pcm)

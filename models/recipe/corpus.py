@@ -19,6 +19,10 @@ def arguments():
     parser.add_argument("--minutes-espeak", type=float, default=40.0)
     parser.add_argument("--minutes-libri", type=float, default=None, help="default: all there is")
     parser.add_argument(
+        "--no-words", action="store_true",
+        help="label recordings without a transcript by the phone loop alone: some five times faster, a little less right",
+    )
+    parser.add_argument(
         "--parts", default="recordings,kathleen,flite,libri,festival,espeak,german",
         help="comma-separated parts to build, in this order (default: %(default)s)",
     )
@@ -55,7 +59,7 @@ def main():
     def libri():
         import align_english
 
-        align_english.build(args.data, args.out, ["libri"], args.minutes_libri)
+        align_english.build(args.data, args.out, ["libri"], args.minutes_libri, not args.no_words)
 
     def festival():
         import from_festival
