@@ -6,12 +6,14 @@
 //! | [`content`] | the content encoder |
 //! | [`harmonic`], [`harmonic_graph`], [`excitation`] | the harmonic voice, its streaming graph, its source in training |
 //! | [`folded_dft`] | differentiable DFTs |
+//! | [`graph_layers`] | the weights of a written graph, to train it further |
 //! | [`mel`] | the log-mel front end, in Rust and as a graph |
 
 pub mod causal;
 pub mod content;
 pub mod excitation;
 pub mod folded_dft;
+pub mod graph_layers;
 pub mod harmonic;
 pub mod harmonic_graph;
 pub mod hubert;

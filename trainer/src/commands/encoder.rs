@@ -11,7 +11,7 @@ use timbra_voice::package::{Form, sha256_hex, write_encoder};
 use crate::backend::BackendName;
 use crate::config::WorkFolder;
 use crate::encoder::corpus::Corpus;
-use crate::encoder::fit::{FitConfig, Position, fit, load};
+use crate::encoder::fit::{ACOUSTICS_WEIGHT, FitConfig, Position, fit, load};
 use crate::model::content::{ContentConfig, LOOKAHEAD_FRAMES};
 use crate::model::mel;
 use crate::training::checkpoint::Checkpoints;
@@ -51,9 +51,13 @@ pub struct Args {
     #[arg(long, value_name = "L", default_value_t = LOOKAHEAD_FRAMES, value_parser = lookahead)]
     pub lookahead_frames: usize,
 
-    /// A checkpoint folder of another encoder whose weights a new training begins with
-    #[arg(long, value_name = "FOLDER")]
+    /// What a new training begins with: a checkpoint folder of another encoder, or an encoder's package
+    #[arg(long, value_name = "PATH")]
     pub base: Option<PathBuf>,
+
+    /// How much the sound of the words counts beside the phones; 0 learns phones alone
+    #[arg(long, value_name = "WEIGHT", default_value_t = ACOUSTICS_WEIGHT, value_parser = weight)]
+    pub acoustics: f32,
 
     /// Share of a label set in the batches, e.g. english=0.7; all sets or none
     #[arg(long = "share", value_name = "SET=SHARE")]
@@ -90,6 +94,13 @@ fn lookahead(text: &str) -> Result<usize, String> {
         .ok_or_else(|| format!("expected 0 to {MOST_LOOKAHEAD_FRAMES} frames of 10 ms"))
 }
 
+fn weight(text: &str) -> Result<f32, String> {
+    text.parse()
+        .ok()
+        .filter(|weight| (0.0..=100.0).contains(weight))
+        .ok_or_else(|| "expected 0 to 100".to_owned())
+}
+
 /// Runs the verb.
 ///
 /// # Errors
@@ -110,6 +121,7 @@ pub fn run(args: &Args) -> Result<()> {
             learning_rate: args.learning_rate,
             seed: args.seed,
             weights: shares(&args.shares)?,
+            acoustics_weight: args.acoustics,
             network: ContentConfig {
                 lookahead_frames: args.lookahead_frames,
                 ..ContentConfig::default()
@@ -190,8 +202,8 @@ fn summary(position: &Position, backend: &str) -> TrainingSummary {
         backend: backend.to_owned(),
         held_out_loss: 1.0 - position.accuracy,
         notes: format!(
-            "held-out frame accuracy {:.4}; the loss given is the share of wrong frames",
-            position.accuracy
+            "held-out frame accuracy {:.4}, envelopes {:.2} dB off; the loss given is the share of wrong frames",
+            position.accuracy, position.acoustics_db
         ),
     }
 }

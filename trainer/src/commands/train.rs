@@ -6,11 +6,13 @@ use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use burn::backend::Autodiff;
 use burn::tensor::backend::{DeviceId, DeviceOps};
 use timbra_engine::Encoder;
+use timbra_voice::manifest::Family;
+use timbra_voice::package::VoicePackage;
 
 use crate::backend::BackendName;
 use crate::config::{WorkFolder, WrongArgument};
 use crate::data::dataset::Dataset;
-use crate::harmonic::fit::{VoiceFitConfig, fit};
+use crate::harmonic::fit::{VoiceBase, VoiceFitConfig, fit};
 use crate::import::read_state_dict;
 use crate::model::harmonic::MODEL_RATE_HZ;
 use crate::training::clips::load_clips;
@@ -77,7 +79,8 @@ pub struct Args {
     #[arg(long, value_name = "SEMITONES", default_value_t = 0.0)]
     pub pitch_augmentation: f32,
 
-    /// vits: begin with the weights of an imported voice, G_*.pth, where they fit
+    /// A voice whose weights a new training begins with. harmonic: a package on as many content channels, whose licence then
+    /// holds for the new voice too; vits: an imported voice, G_*.pth, where its weights fit
     #[arg(long, value_name = "FILE")]
     pub base: Option<PathBuf>,
 
@@ -134,13 +137,38 @@ fn harmonic(args: &Args, work: &WorkFolder, dataset: &Dataset) -> Result<()> {
         seed: args.seed,
         ..standard
     };
+    let base = args
+        .base
+        .as_deref()
+        .map(|path| harmonic_base(path, dataset));
+    let base = base.transpose()?;
     with_backend!(args.backend, |B, device| fit::<Autodiff<B>>(
         clips,
         &work.training(),
         &config,
+        base.as_ref(),
+        &dataset.encoder_path,
         &device
     )
     .map(drop))
+}
+
+/// The voice to begin with, and which of its speakers the recordings' are, by name.
+fn harmonic_base(path: &Path, dataset: &Dataset) -> Result<VoiceBase> {
+    let package = VoicePackage::read(path)?;
+    let (family, channels) = (&package.manifest.family, package.manifest.encoder.channels);
+    ensure!(
+        *family == Family::Harmonic && channels == dataset.encoder.channels,
+        "{}: expected a harmonic voice on {} content channels, found family {family:?} on {channels}; leave --base out",
+        path.display(),
+        dataset.encoder.channels
+    );
+    let row = |name: &String| {
+        let speakers = &package.manifest.speakers;
+        speakers.iter().position(|speaker| speaker.name == *name)
+    };
+    let rows: Vec<Option<usize>> = dataset.speakers.iter().map(|s| row(&s.name)).collect();
+    Ok(VoiceBase { package, rows })
 }
 
 fn vits(args: &Args, work: &WorkFolder, dataset: &Dataset) -> Result<()> {

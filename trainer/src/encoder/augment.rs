@@ -4,6 +4,7 @@
 //! spectral tilt and ripple stand for microphones and vocal-tract detail; noise
 //! and a decaying tail for rooms.
 
+use super::acoustics::{self, envelope, level};
 use super::corpus::{Clip, UNLABELLED};
 use crate::model::mel::{BANDS, HOP_SAMPLES, LogMel, UNITS_PER_DB};
 use crate::random::Random;
@@ -21,6 +22,12 @@ pub struct Crop {
     pub classes: Vec<i32>,
     /// Label set of the clip.
     pub set: usize,
+    /// How the envelopes of the clip as it was differ from their mean, `[frames, acoustics::BANDS]`.
+    pub envelopes: Vec<f32>,
+    /// 1 for a frame whose envelope counts, else 0.
+    pub active: Vec<f32>,
+    /// What the clip sounds like as a whole, `acoustics::COLOUR` numbers.
+    pub colour: Vec<f32>,
 }
 
 /// `frames` frames of `clip` from a random place, augmented unless `plain`.
@@ -58,25 +65,69 @@ pub fn crop(
                 .unwrap_or(UNLABELLED)
         })
         .collect();
+    let (envelopes, active) = envelopes(clip, start, frames, speed, log_mel);
+    let mut crop = Crop {
+        mel: Vec::new(),
+        classes,
+        set: clip.set,
+        envelopes,
+        active,
+        colour: clip.colour.numbers.clone(),
+    };
     if plain {
-        return Crop {
-            mel: log_mel.frames(&samples),
-            classes,
-            set: clip.set,
-        };
+        crop.mel = log_mel.frames(&samples);
+        return crop;
     }
     if random.chance(0.3) {
         reverberate(&mut samples, random);
     }
     add_noise(&mut samples, random);
-    let mut mel = log_mel.frames(&samples);
-    equalise(&mut mel, random);
-    mask(&mut mel, frames, random);
-    Crop {
-        mel,
-        classes,
-        set: clip.set,
+    crop.mel = log_mel.frames(&samples);
+    equalise(&mut crop.mel, random);
+    mask(&mut crop.mel, frames, random);
+    crop
+}
+
+/// The envelopes of `clip` from sample `start` on as they were before it was played at `speed`, less their mean, at the
+/// times of the `frames` frames that are heard; and which of them count.
+fn envelopes(
+    clip: &Clip,
+    start: usize,
+    frames: usize,
+    speed: f32,
+    log_mel: &LogMel,
+) -> (Vec<f32>, Vec<f32>) {
+    // One hop more in front: a frame's window begins a hop before its centre.
+    let count = (frames as f32 * speed) as usize + 3;
+    let samples: Vec<f32> = (0..count * HOP_SAMPLES)
+        .map(|i| {
+            (start + i)
+                .checked_sub(HOP_SAMPLES)
+                .and_then(|position| clip.samples.get(position))
+                .map_or(0.0, |&s| f32::from(s) / 32_768.0)
+        })
+        .collect();
+    let mel = log_mel.frames(&samples);
+    let mut shapes = Vec::with_capacity(frames * acoustics::BANDS);
+    let mut active = Vec::with_capacity(frames);
+    for n in 0..frames {
+        let position = n as f32 * speed + 1.0;
+        let index = position as usize;
+        let fraction = position - index as f32;
+        let row = |k: usize| &mel[k * BANDS..(k + 1) * BANDS];
+        let (a, b) = (envelope(row(index)), envelope(row(index + 1)));
+        let means = &clip.colour.numbers[..acoustics::BANDS];
+        let between = |(a, b): (f32, f32)| a * (1.0 - fraction) + b * fraction;
+        shapes.extend(
+            a.into_iter()
+                .zip(b)
+                .zip(means)
+                .map(|(ab, mean)| between(ab) - mean),
+        );
+        let loudness = between((level(row(index)), level(row(index + 1))));
+        active.push(f32::from(loudness >= clip.colour.active_level));
     }
+    (shapes, active)
 }
 
 /// A handful of decaying echoes.

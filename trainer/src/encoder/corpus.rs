@@ -10,7 +10,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use rayon::prelude::*;
 
-use crate::model::mel::HOP_SAMPLES;
+use super::acoustics::Colour;
+use crate::model::mel::{HOP_SAMPLES, LogMel};
 
 /// Class of frames without a label: they do not count.
 pub const UNLABELLED: i32 = -1;
@@ -30,6 +31,8 @@ pub struct Clip {
     pub samples: Vec<i16>,
     /// Class per 10 ms frame, [`UNLABELLED`] where there is none.
     pub classes: Vec<i32>,
+    /// What the clip sounds like as a whole.
+    pub colour: Colour,
     /// Whether the clip is only for validation.
     pub held_out: bool,
 }
@@ -228,9 +231,11 @@ fn read_clip(
         .to_string_lossy()
         .into_owned();
     let held_out = hash(&name) % 100 < HELD_OUT_PERCENT;
+    let audio: Vec<f32> = samples.iter().map(|&s| f32::from(s) / 32_768.0).collect();
     Ok(Clip {
         name,
         set,
+        colour: Colour::of(&LogMel::default().frames(&audio)),
         samples,
         classes,
         held_out,

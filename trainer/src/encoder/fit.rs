@@ -7,19 +7,22 @@ use std::time::Instant;
 
 use anyhow::{Result, bail};
 use burn::grad_clipping::GradientClippingConfig;
-use burn::module::AutodiffModule;
+use burn::module::{AutodiffModule, Module};
 use burn::optim::{AdamWConfig, GradientsParams, Optimizer};
 use burn::tensor::activation::log_softmax;
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::tensor::{Int, Tensor, TensorData};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
+use timbra_voice::package::EncoderPackage;
 
+use super::acoustics::{self, AcousticHead, COLOUR};
 use super::augment::{Crop, crop};
 use super::corpus::{Corpus, LabelSet, UNLABELLED};
-use crate::model::causal::from_vec;
+use crate::model::causal::{from_vec, value};
 use crate::model::content::{ContentConfig, ContentEncoder};
-use crate::model::mel::{BANDS, LogMel};
+use crate::model::graph_layers::GraphLayers;
+use crate::model::mel::{BANDS, LogMel, UNITS_PER_DB};
 use crate::random::Random;
 use crate::training::checkpoint::{
     Checkpoints, load_module, load_optimizer, module_bytes, optimizer_bytes, read_position,
@@ -46,6 +49,9 @@ pub struct FitConfig {
     pub save_every: u64,
     /// Share of batches drawn from each label set, by name; sets not named share by their length.
     pub weights: Vec<(String, f32)>,
+    /// Weight of the envelopes' distance beside the phones' loss in nats; 0 for phones alone.
+    #[serde(default)]
+    pub acoustics_weight: f32,
 }
 
 impl Default for FitConfig {
@@ -59,9 +65,13 @@ impl Default for FitConfig {
             seed: 1,
             save_every: 100,
             weights: Vec::new(),
+            acoustics_weight: ACOUSTICS_WEIGHT,
         }
     }
 }
+
+/// Envelopes that are .15 off (5 dB) then weigh about as much as half of the phones' loss of a trained encoder.
+pub const ACOUSTICS_WEIGHT: f32 = 4.0;
 
 /// Where a run stands; also all that is needed to rebuild its network.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -74,6 +84,9 @@ pub struct Position {
     pub accuracy: f64,
     /// Best held-out accuracy so far.
     pub best_accuracy: f64,
+    /// Held-out distance of the envelopes in dB at this step; 0 where only phones are learned.
+    #[serde(default)]
+    pub acoustics_db: f64,
     /// The run's settings.
     pub config: FitConfig,
     /// The classes the head predicts.
@@ -86,11 +99,59 @@ struct Batch {
     mel: Vec<f32>,
     classes: Vec<i32>,
     sets: Vec<usize>,
+    envelopes: Vec<f32>,
+    active: Vec<f32>,
+    colour: Vec<f32>,
 }
 
-/// Trains until `config.steps`, resuming from the newest checkpoint in `work`. A new run begins with the weights of the
-/// checkpoint `base`, when there is one: that of an encoder of the same widths for the same label sets, whatever its
-/// look-ahead.
+/// All that is learned: the encoder, and what only its training needs.
+#[derive(Module, Debug)]
+struct Pupil<B: Backend> {
+    encoder: ContentEncoder<B>,
+    acoustics: Option<AcousticHead<B>>,
+}
+
+impl<B: Backend> Pupil<B> {
+    fn new(config: &FitConfig, classes: usize, device: &B::Device) -> Self {
+        Self {
+            encoder: ContentEncoder::new(&config.network, classes, device),
+            acoustics: (config.acoustics_weight > 0.0)
+                .then(|| AcousticHead::new(config.network.content_channels, device)),
+        }
+    }
+
+    /// The weights, by file name.
+    fn parts(&self) -> Result<Vec<(&'static str, Vec<u8>)>> {
+        let mut parts = vec![("model.bin", module_bytes(&self.encoder)?)];
+        if let Some(head) = &self.acoustics {
+            parts.push(("acoustics.bin", module_bytes(head)?));
+        }
+        Ok(parts)
+    }
+
+    fn load(self, folder: &Path, device: &B::Device) -> Result<Self> {
+        Ok(Self {
+            encoder: load_module(self.encoder, folder, "model.bin", device)?,
+            acoustics: self
+                .acoustics
+                .map(|head| load_module(head, folder, "acoustics.bin", device))
+                .transpose()?,
+        })
+    }
+}
+
+/// What a batch says of the weights.
+struct Verdict<B: Backend> {
+    loss: Tensor<B, 1>,
+    /// Share of frames whose phone is right.
+    hits: f64,
+    /// Mean distance of the envelopes in dB.
+    acoustics_db: f64,
+}
+
+/// Trains until `config.steps`, resuming from the newest checkpoint in `work`. A new run begins with the weights of
+/// `base`, when there is one, whatever its look-ahead: a checkpoint folder of an encoder of the same widths for the same
+/// label sets, or an encoder's package of the same widths, whose classes are learned anew.
 ///
 /// # Errors
 /// When files cannot be read or written, `base` has other sizes, or the loss stops being a number.
@@ -104,20 +165,27 @@ pub fn fit<B: AutodiffBackend>(
     let checkpoints = Checkpoints::open(&work.join("checkpoints"))?;
     let mut figures = Figures::open(
         &work.join("figures.csv"),
-        &["loss", "train_accuracy", "held_out_accuracy"],
+        &[
+            "loss",
+            "train_accuracy",
+            "held_out_accuracy",
+            "train_envelopes_db",
+            "held_out_envelopes_db",
+        ],
     )?;
     let classes = corpus.classes();
-    let mut model = ContentEncoder::<B>::new(&config.network, classes, device);
+    let mut model = Pupil::<B>::new(config, classes, device);
     let mut optimizer = AdamWConfig::new()
         .with_beta_2(0.98)
         .with_weight_decay(0.01)
         .with_grad_clipping(Some(GradientClippingConfig::Norm(1.0)))
-        .init::<B, ContentEncoder<B>>();
+        .init::<B, Pupil<B>>();
     let mut position = Position {
         step: 0,
         seconds: 0.0,
         accuracy: 0.0,
         best_accuracy: 0.0,
+        acoustics_db: 0.0,
         config: config.clone(),
         sets: corpus.sets.clone(),
         minutes: corpus.minutes(),
@@ -130,28 +198,16 @@ pub fn fit<B: AutodiffBackend>(
                 folder.display()
             );
         }
-        model = load_module(model, &folder, "model.bin", device)?;
-        optimizer =
-            load_optimizer::<B, ContentEncoder<B>, _>(optimizer, &folder, "optimizer.bin", device)?;
+        model = model.load(&folder, device)?;
+        optimizer = load_optimizer::<B, Pupil<B>, _>(optimizer, &folder, "optimizer.bin", device)?;
         position = Position {
             config: config.clone(),
             minutes: corpus.minutes(),
             ..saved
         };
         tracing::info!("resumed at step {}", position.step);
-    } else if let Some(folder) = base {
-        let saved: Position = read_position(folder)?;
-        let network = ContentConfig {
-            lookahead_frames: config.network.lookahead_frames,
-            ..saved.config.network
-        };
-        if saved.sets != corpus.sets || network != config.network {
-            bail!(
-                "{}: has other label sets or sizes than this training; leave --base out",
-                folder.display()
-            );
-        }
-        model = load_module(model, folder, "model.bin", device)?;
+    } else if let Some(base) = base {
+        begin_with(&mut model.encoder, base, config, &corpus, device)?;
     }
     let group_mask = group_masks(&corpus.sets, classes);
     let corpus = Arc::new(corpus);
@@ -160,13 +216,17 @@ pub fn fit<B: AutodiffBackend>(
     progress.set_position(position.step);
     let started = Instant::now();
     let seconds_before = position.seconds;
-    let (mut loss_sum, mut hit_sum, mut count) = (0.0, 0.0, 0);
+    let (mut loss_sum, mut hit_sum, mut db_sum, mut count) = (0.0, 0.0, 0.0, 0);
     while position.step < config.steps {
         let Ok(batch) = batches.recv() else {
             bail!("the batch thread stopped")
         };
         let rate = cosine(config.learning_rate, position.step, 100, config.steps);
-        let (loss, hits) = loss_and_hits(&model, &batch, config, &group_mask, true, device);
+        let Verdict {
+            loss,
+            hits,
+            acoustics_db,
+        } = verdict(&model, &batch, config, &group_mask, true, device);
         let grads = GradientsParams::from_grads(loss.backward(), &model);
         model = optimizer.step(rate, model, grads);
         let loss: f32 = loss
@@ -182,6 +242,7 @@ pub fn fit<B: AutodiffBackend>(
         }
         loss_sum += f64::from(loss);
         hit_sum += hits;
+        db_sum += acoustics_db;
         count += 1;
         position.step += 1;
         progress.set_position(position.step);
@@ -194,8 +255,8 @@ pub fn fit<B: AutodiffBackend>(
             ));
         }
         if position.step.is_multiple_of(config.save_every) || position.step == config.steps {
-            position.accuracy =
-                held_out_accuracy(&model.valid(), &corpus, config, &group_mask, device);
+            (position.accuracy, position.acoustics_db) =
+                held_out(&model.valid(), &corpus, config, &group_mask, device);
             position.seconds = seconds_before + started.elapsed().as_secs_f64();
             let better = position.accuracy > position.best_accuracy;
             position.best_accuracy = position.best_accuracy.max(position.accuracy);
@@ -205,33 +266,31 @@ pub fn fit<B: AutodiffBackend>(
                     loss_sum / f64::from(count),
                     hit_sum / f64::from(count),
                     position.accuracy,
+                    db_sum / f64::from(count),
+                    position.acoustics_db,
                 ],
             )?;
             figures.draw();
             println!(
-                "step {} loss {:.4} accuracy {:.4} held-out {:.4} after {:.0} s",
+                "step {} loss {:.4} accuracy {:.4} held-out {:.4} envelopes {:.2} dB held-out {:.2} dB after {:.0} s",
                 position.step,
                 loss_sum / f64::from(count),
                 hit_sum / f64::from(count),
                 position.accuracy,
+                db_sum / f64::from(count),
+                position.acoustics_db,
                 position.seconds
             );
-            (loss_sum, hit_sum, count) = (0.0, 0.0, 0);
-            let weights = module_bytes(&model)?;
+            (loss_sum, hit_sum, db_sum, count) = (0.0, 0.0, 0.0, 0);
+            let mut parts = model.parts()?;
             if better {
-                checkpoints.save_best(&position, &[("model.bin", weights.clone())])?;
+                checkpoints.save_best(&position, &parts)?;
             }
-            checkpoints.save(
-                position.step,
-                &position,
-                &[
-                    ("model.bin", weights),
-                    (
-                        "optimizer.bin",
-                        optimizer_bytes::<B, ContentEncoder<B>, _>(&optimizer)?,
-                    ),
-                ],
-            )?;
+            parts.push((
+                "optimizer.bin",
+                optimizer_bytes::<B, Pupil<B>, _>(&optimizer)?,
+            ));
+            checkpoints.save(position.step, &position, &parts)?;
         }
     }
     progress.finish();
@@ -239,6 +298,33 @@ pub fn fit<B: AutodiffBackend>(
         .best()
         .or(checkpoints.newest()?)
         .ok_or_else(|| anyhow::anyhow!("no checkpoint was written"))
+}
+
+/// Gives a fresh encoder the weights of a checkpoint or of a package.
+fn begin_with<B: Backend>(
+    model: &mut ContentEncoder<B>,
+    base: &Path,
+    config: &FitConfig,
+    corpus: &Corpus,
+    device: &B::Device,
+) -> Result<()> {
+    if base.join("position.json").exists() {
+        let saved: Position = read_position(base)?;
+        let network = ContentConfig {
+            lookahead_frames: config.network.lookahead_frames,
+            ..saved.config.network
+        };
+        if saved.sets != corpus.sets || network != config.network {
+            bail!(
+                "{}: has other label sets or sizes than this training; leave --base out",
+                base.display()
+            );
+        }
+        *model = load_module(model.clone(), base, "model.bin", device)?;
+        return Ok(());
+    }
+    let package = EncoderPackage::read(base)?;
+    model.read(&mut GraphLayers::of(base, package.graph().to_vec())?)
 }
 
 /// The encoder of a checkpoint folder, with its position.
@@ -267,18 +353,19 @@ fn group_masks(sets: &[LabelSet], classes: usize) -> Vec<Vec<f32>> {
         .collect()
 }
 
-fn loss_and_hits<B: Backend>(
-    model: &ContentEncoder<B>,
+fn verdict<B: Backend>(
+    model: &Pupil<B>,
     batch: &Batch,
     config: &FitConfig,
     masks: &[Vec<f32>],
     noisy: bool,
     device: &B::Device,
-) -> (Tensor<B, 1>, f64) {
+) -> Verdict<B> {
     let (size, frames) = (batch.sets.len(), config.frames);
     let classes = masks.first().map_or(0, Vec::len);
     let mel = from_vec::<B, 3>(batch.mel.clone(), [size, frames, BANDS], device).swap_dims(1, 2);
-    let logits = model.logits(mel, noisy).swap_dims(1, 2);
+    let (content, logits) = model.encoder.content_and_logits(mel, noisy);
+    let logits = logits.swap_dims(1, 2);
     let mask: Vec<f32> = batch
         .sets
         .iter()
@@ -312,20 +399,59 @@ fn loss_and_hits<B: Backend>(
         .convert::<f32>()
         .into_vec::<f32>()
         .map_or(0.0, |v| v[0]);
-    let loss = (log_p.gather(2, targets) * weights)
+    let mut loss = (log_p.gather(2, targets) * weights)
         .sum()
         .neg()
         .div_scalar(total);
-    (loss, f64::from(hits / total))
+    let mut acoustics_db = 0.0;
+    if let Some(head) = &model.acoustics {
+        let distance = envelope_distance(head, content, batch, lookahead, device);
+        acoustics_db = f64::from(value(&distance) / UNITS_PER_DB);
+        loss = loss + distance.mul_scalar(config.acoustics_weight);
+    }
+    Verdict {
+        loss,
+        hits: f64::from(hits / total),
+        acoustics_db,
+    }
 }
 
-fn held_out_accuracy<B: Backend>(
-    model: &ContentEncoder<B>,
+/// Mean absolute distance of the envelopes that `head` draws from `content` to those of the clips, in log-mel units.
+fn envelope_distance<B: Backend>(
+    head: &AcousticHead<B>,
+    content: Tensor<B, 3>,
+    batch: &Batch,
+    lookahead: usize,
+    device: &B::Device,
+) -> Tensor<B, 1> {
+    let [_, size, frames] = content.dims();
+    let colour = from_vec::<B, 3>(batch.colour.clone(), [size, COLOUR, 1], device)
+        .swap_dims(0, 1)
+        .repeat_dim(2, frames);
+    let drawn = head.forward(content, &colour);
+    let heard = from_vec::<B, 3>(
+        batch.envelopes.clone(),
+        [size, frames, acoustics::BANDS],
+        device,
+    )
+    .permute([2, 0, 1]);
+    let active = from_vec::<B, 3>(batch.active.clone(), [1, size, frames], device);
+    // Output n answers for frame n − L.
+    let kept = frames - lookahead;
+    let drawn = drawn.narrow(2, lookahead, kept);
+    let (heard, active) = (heard.narrow(2, 0, kept), active.narrow(2, 0, kept));
+    let count = active.clone().sum().clamp_min(1.0);
+    ((drawn - heard).abs().mean_dim(0) * active).sum() / count
+}
+
+/// Accuracy on held-out clips, and the distance of their envelopes in dB.
+fn held_out<B: Backend>(
+    model: &Pupil<B>,
     corpus: &Corpus,
     config: &FitConfig,
     masks: &[Vec<f32>],
     device: &B::Device,
-) -> f64 {
+) -> (f64, f64) {
     let log_mel = LogMel::default();
     let crops: Vec<Crop> = corpus
         .clips
@@ -343,25 +469,28 @@ fn held_out_accuracy<B: Backend>(
             )
         })
         .collect();
-    if crops.is_empty() {
-        return 0.0;
-    }
-    let count = crops.len().div_ceil(16) as f64;
-    crops
+    let groups: Vec<Verdict<B>> = crops
         .chunks(16)
-        .map(|chunk| loss_and_hits(model, &gather(chunk), config, masks, false, device).1)
-        .sum::<f64>()
-        / count
+        .map(|chunk| verdict(model, &gather(chunk), config, masks, false, device))
+        .collect();
+    let mean = |figure: fn(&Verdict<B>) -> f64| {
+        groups.iter().map(figure).sum::<f64>() / groups.len().max(1) as f64
+    };
+    (mean(|v| v.hits), mean(|v| v.acoustics_db))
 }
 
 fn gather(crops: &[Crop]) -> Batch {
+    let join = |part: fn(&Crop) -> &[f32]| crops.iter().flat_map(part).copied().collect();
     Batch {
-        mel: crops.iter().flat_map(|c| c.mel.iter().copied()).collect(),
+        mel: join(|c| &c.mel),
         classes: crops
             .iter()
             .flat_map(|c| c.classes.iter().copied())
             .collect(),
         sets: crops.iter().map(|c| c.set).collect(),
+        envelopes: join(|c| &c.envelopes),
+        active: join(|c| &c.active),
+        colour: join(|c| &c.colour),
     }
 }
 

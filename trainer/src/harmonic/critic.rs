@@ -2,7 +2,8 @@
 //!
 //! A spectral distance alone settles on the average of what could be there,
 //! which sounds dull and buzzy. The critics look at patches of the mel
-//! spectrogram at each resolution and learn to tell recordings from renderings.
+//! spectrogram at each resolution and learn to tell recordings from renderings. They are told who is to be heard, so
+//! that they also judge renderings of one speaker's words in another's voice, for which there is no recording.
 //!
 //! Source: Mao et al., least-squares GAN (1611.04076); patches over spectrogram
 //! resolutions after Jang et al., UnivNet (2106.07889), here on mel bands so
@@ -16,6 +17,7 @@ use burn::tensor::activation::leaky_relu;
 use burn::tensor::backend::Backend;
 
 use super::loss::LogSpectra;
+use crate::model::causal::from_vec;
 
 /// Channels, kernel (time, band), stride (time, band) of each layer.
 const LAYERS: [(usize, [usize; 2], [usize; 2]); 4] = [
@@ -31,7 +33,7 @@ const SCALE: f32 = 0.3;
 /// Feature maps of one critic's layers, the verdict last.
 pub type Maps<B> = Vec<Tensor<B, 4>>;
 
-/// One stack of convolutions over `[B, 1, frames, bands]`.
+/// One stack of convolutions over `[B, 1 + S, frames, bands]`: the spectrogram, and who is said to be heard.
 #[derive(Module, Debug)]
 pub struct PatchCritic<B: Backend> {
     layers: Vec<Conv2d<B>>,
@@ -39,8 +41,8 @@ pub struct PatchCritic<B: Backend> {
 }
 
 impl<B: Backend> PatchCritic<B> {
-    fn new(device: &B::Device) -> Self {
-        let mut channels = 1;
+    fn new(speakers: usize, device: &B::Device) -> Self {
+        let mut channels = 1 + speakers;
         let layers = LAYERS
             .iter()
             .map(|&(out, kernel, stride)| {
@@ -63,11 +65,15 @@ impl<B: Backend> PatchCritic<B> {
         Self { layers, verdict }
     }
 
-    fn forward(&self, bands: Tensor<B, 3>) -> Maps<B> {
-        let mut x = bands
+    /// `speakers` is 1 for the speaker of each crop and 0 for the others, `[B, S, 1, 1]`.
+    fn forward(&self, bands: Tensor<B, 3>, speakers: &Tensor<B, 4>) -> Maps<B> {
+        let [_, frames, width] = bands.dims();
+        let bands = bands
             .add_scalar(CENTRE)
             .mul_scalar(SCALE)
             .unsqueeze_dim::<4>(1);
+        let speakers = speakers.clone().repeat_dim(2, frames).repeat_dim(3, width);
+        let mut x = Tensor::cat(vec![bands, speakers], 1);
         let mut maps = Vec::new();
         for layer in &self.layers {
             x = leaky_relu(layer.forward(x), 0.1);
@@ -82,24 +88,62 @@ impl<B: Backend> PatchCritic<B> {
 #[derive(Module, Debug)]
 pub struct Critics<B: Backend> {
     critics: Vec<PatchCritic<B>>,
+    speakers: usize,
 }
 
 impl<B: Backend> Critics<B> {
-    /// `count` fresh critics.
-    pub fn new(count: usize, device: &B::Device) -> Self {
+    /// `count` fresh critics of `speakers` speakers.
+    pub fn new(count: usize, speakers: usize, device: &B::Device) -> Self {
+        let critic = |_| PatchCritic::new(speakers, device);
         Self {
-            critics: (0..count).map(|_| PatchCritic::new(device)).collect(),
+            critics: (0..count).map(critic).collect(),
+            speakers,
         }
     }
 
-    /// Feature maps of `spectra`, per critic.
-    pub fn maps(&self, spectra: &[LogSpectra<B>]) -> Vec<Maps<B>> {
+    /// Feature maps of `spectra`, per critic; `speakers` says for each crop whose voice it should be, and may go on.
+    pub fn maps(&self, spectra: &[LogSpectra<B>], speakers: &[usize]) -> Vec<Maps<B>> {
+        let crops = spectra.first().map_or(0, |s| s.bands.dims()[0]);
+        let who: Vec<f32> = speakers[..crops]
+            .iter()
+            .flat_map(|&own| (0..self.speakers).map(move |s| f32::from(s == own)))
+            .collect();
         self.critics
             .iter()
             .zip(spectra)
-            .map(|(critic, s)| critic.forward(s.bands.clone()))
+            .map(|(critic, s)| {
+                let shape = [crops, self.speakers, 1, 1];
+                let who = from_vec::<B, 4>(who.clone(), shape, &s.bands.device());
+                critic.forward(s.bands.clone(), &who)
+            })
             .collect()
     }
+}
+
+/// How far the critics are from saying 0, as they should of a rendering for which there is no recording.
+pub fn see_through<B: Backend>(rendered: &[Maps<B>]) -> Tensor<B, 1> {
+    mean(
+        rendered
+            .iter()
+            .map(|maps| {
+                let verdict = maps[maps.len() - 1].clone();
+                (verdict.clone() * verdict).mean()
+            })
+            .collect(),
+    )
+}
+
+/// What a rendering without a recording should lower: the distance of the verdict from 1.
+pub fn convince<B: Backend>(rendered: &[Maps<B>]) -> Tensor<B, 1> {
+    mean(
+        rendered
+            .iter()
+            .map(|maps| {
+                let verdict = maps[maps.len() - 1].clone().sub_scalar(1.0);
+                (verdict.clone() * verdict).mean()
+            })
+            .collect(),
+    )
 }
 
 /// The critics' own loss: 1 for recordings, 0 for renderings.

@@ -60,6 +60,24 @@ impl VoiceBatch {
         random: &mut Random,
         plain: bool,
     ) {
+        self.push_sung_by(clip.speaker, 1.0, clip, first, analyser, random, plain);
+    }
+
+    /// As [`Self::push`], but sung by `speaker`, with `f0_ratio` times the F0. The audio stays that of the clip.
+    #[allow(
+        clippy::too_many_arguments,
+        reason = "who sings, what is sung, and what it is made with"
+    )]
+    pub fn push_sung_by(
+        &mut self,
+        speaker: usize,
+        f0_ratio: f32,
+        clip: &VoiceClip,
+        first: usize,
+        analyser: &Analyser,
+        random: &mut Random,
+        plain: bool,
+    ) {
         let frames = self.frames;
         let channels = clip.contents[0].len() / clip.frames().max(1);
         let gain_db = if plain {
@@ -94,7 +112,7 @@ impl VoiceBatch {
                 };
                 self.content.push(row.map_or(0.0, |row| row[c]) + noise);
             }
-            let f0_hz = clip.f0_hz.get(k).copied().unwrap_or(0.0);
+            let f0_hz = f0_ratio * clip.f0_hz.get(k).copied().unwrap_or(0.0);
             let voiced = f0_hz > 0.0;
             self.pitch.push(if voiced {
                 (f0_hz / REFERENCE_F0_HZ).log2() + f0_shift
@@ -108,7 +126,7 @@ impl VoiceBatch {
                 }));
             f0.push(f0_hz);
         }
-        self.speakers.push(clip.speaker);
+        self.speakers.push(speaker);
         let samples = frames * HOP_SAMPLES;
         let pulses = pulses(&f0, f64::from(random.unit()));
         let noise: Vec<f32> = (0..samples)

@@ -12,15 +12,18 @@ use burn::optim::{AdamWConfig, GradientsParams, Optimizer};
 use burn::tensor::Tensor;
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use serde::{Deserialize, Serialize};
+use timbra_voice::package::VoicePackage;
 
-use super::critic::{Critics, judge, persuade};
+use super::critic::{Critics, convince, judge, persuade, see_through};
 use super::dataset::VoiceBatch;
 use super::held_out::HeldOut;
 use super::loss::{LogSpectra, SpectralLoss};
+use super::words::Words;
 use crate::model::causal::{from_vec, value};
 use crate::model::excitation::Analyser;
+use crate::model::graph_layers::GraphLayers;
 use crate::model::harmonic::{
-    BINS, Excitation, HALVES, HOP_SAMPLES, HarmonicConfig, HarmonicVoice, Renderer,
+    BINS, Excitation, HALVES, HOP_SAMPLES, HarmonicConfig, HarmonicVoice, REFERENCE_F0_HZ, Renderer,
 };
 use crate::random::Random;
 use crate::training::checkpoint::{
@@ -40,6 +43,13 @@ const MAPS_WEIGHT: f32 = 0.5;
 /// most, sibilants above all, too soft.
 const BALANCE_WEIGHT: f32 = 0.5;
 
+/// Weight of the distance of what the content encoder hears.
+const WORDS_WEIGHT: f32 = 1.0;
+/// F0 of a crop that another speaker sings is moved by the speakers' medians and up to this much more or less.
+const CROSSING_SEMITONES: f32 = 3.0;
+/// Keeps the draws of crossed crops apart from those of the others.
+const CROSSING_SEED: u64 = 0x6372_6f73_7365_6421;
+
 /// What decides a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct VoiceFitConfig {
@@ -58,6 +68,9 @@ pub struct VoiceFitConfig {
     /// How many crops of a batch the critics look at.
     #[serde(default)]
     pub critic_crops: usize,
+    /// How many crops of a batch another speaker sings too, once there are critics; none where there is one speaker.
+    #[serde(default)]
+    pub crossed_crops: usize,
     /// Seed of sampling and augmentation.
     pub seed: u64,
     /// Steps between checkpoints and validations.
@@ -78,6 +91,7 @@ impl VoiceFitConfig {
             learning_rate: 1.0e-3,
             critics_from: 1400,
             critic_crops: 6,
+            crossed_crops: 6,
             seed: 1,
             save_every: 200,
             speaker_weights: Vec::new(),
@@ -108,7 +122,25 @@ pub struct VoicePosition {
     pub backend: String,
 }
 
-/// Trains until `config.steps`, resuming from the newest checkpoint in `work`; returns the newest checkpoint's folder.
+/// Crops of a step.
+struct Batch {
+    own: VoiceBatch,
+    /// The first of them, each sung by another speaker.
+    crossed: Option<VoiceBatch>,
+}
+
+/// A voice whose weights a new training begins with.
+#[derive(Debug)]
+pub struct VoiceBase {
+    /// The voice.
+    pub package: VoicePackage,
+    /// Which of its speakers each of the new voice's is; `None` for one that it does not have.
+    pub rows: Vec<Option<usize>>,
+}
+
+/// Trains until `config.steps`, resuming from the newest checkpoint in `work`; returns the newest checkpoint's folder. A
+/// new run begins with the weights of `base`, when there is one. `encoder` is the package that the content comes from; where it
+/// is one of the trainer's own, it listens to what is rendered.
 ///
 /// # Errors
 /// When files cannot be read or written, there is nothing to train on, or the loss stops being a number.
@@ -116,6 +148,8 @@ pub fn fit<B: AutodiffBackend>(
     clips: Vec<VoiceClip>,
     work: &Path,
     config: &VoiceFitConfig,
+    base: Option<&VoiceBase>,
+    encoder: &Path,
     device: &B::Device,
 ) -> Result<PathBuf> {
     if !clips.iter().any(|clip| !clip.held_out && clip.frames() > 0) {
@@ -134,12 +168,22 @@ pub fn fit<B: AutodiffBackend>(
             "verdict",
             "critic",
             "similarity",
+            "words",
+            "crossed_verdict",
+            "crossed_words",
         ],
     )?;
     let loss = SpectralLoss::<B>::new(device);
     let renderer = Renderer::<B>::new(device);
     let mut model = HarmonicVoice::<B>::new(&config.network, device);
-    let mut critics = Critics::<B>::new(3, device);
+    let mut critics = Critics::<B>::new(3, config.network.speakers, device);
+    let words = match Words::<B>::of(encoder, device) {
+        Ok(words) => Some(words),
+        Err(error) => {
+            tracing::info!("the content encoder does not listen to the renderings: {error:#}");
+            None
+        }
+    };
     let optimizer_config = AdamWConfig::new()
         .with_beta_1(0.8)
         .with_beta_2(0.99)
@@ -171,21 +215,34 @@ pub fn fit<B: AutodiffBackend>(
             );
         }
         model = load_module(model, &folder, "model.bin", device)?;
-        critics = load_module(critics, &folder, "critics.bin", device)?;
         optimizer =
             load_optimizer::<B, HarmonicVoice<B>, _>(optimizer, &folder, "optimizer.bin", device)?;
-        critic_optimizer = load_optimizer::<B, Critics<B>, _>(
-            critic_optimizer,
-            &folder,
-            "critic_optimizer.bin",
-            device,
-        )?;
+        if saved.config.crossed_crops > 0 {
+            critics = load_module(critics, &folder, "critics.bin", device)?;
+            critic_optimizer = load_optimizer::<B, Critics<B>, _>(
+                critic_optimizer,
+                &folder,
+                "critic_optimizer.bin",
+                device,
+            )?;
+        } else {
+            tracing::warn!(
+                "this training's critics were not told of speakers yet: they begin anew"
+            );
+        }
         position = VoicePosition {
             config: config.clone(),
             backend: B::InnerBackend::name(device),
             ..saved
         };
         tracing::info!("resumed at step {}", position.step);
+    } else if let Some(VoiceBase { package, rows }) = base {
+        let graph = package.synthesis_graph().to_vec();
+        model.read(
+            &mut GraphLayers::of(&package.path, graph)?,
+            package.manifest.speakers.len(),
+            rows,
+        )?;
     }
     let clips = Arc::new(clips);
     let held_out = HeldOut::<B::InnerBackend>::new(&clips, config, device)?;
@@ -194,20 +251,21 @@ pub fn fit<B: AutodiffBackend>(
     progress.set_position(position.step);
     let started = Instant::now();
     let seconds_before = position.seconds;
-    let mut sums = [0.0f64; 4];
+    let mut sums = [0.0f64; 7];
     let mut count = 0.0;
     while position.step < config.steps {
-        let Ok(batch) = batches.recv() else {
+        let Ok(Batch { own, crossed }) = batches.recv() else {
             bail!("the batch thread stopped")
         };
         let adversarial = position.step >= config.critics_from;
         let rate = cosine(config.learning_rate, position.step, 100, config.steps);
-        let rendered = render(&model, &renderer, &batch, device);
-        let recorded = loss.spectra(&heard(from_vec(
-            batch.audio.clone(),
-            [batch.size, batch.frames * HOP_SAMPLES],
-            device,
-        )));
+        let recording = |batch: &VoiceBatch| {
+            let shape = [batch.size, batch.frames * HOP_SAMPLES];
+            heard(from_vec::<B, 2>(batch.audio.clone(), shape, device))
+        };
+        let rendered = render(&model, &renderer, &own, device);
+        let audio = recording(&own);
+        let recorded = loss.spectra(&audio);
         let spectra = loss.spectra(&rendered);
         let distance = loss.distance(&spectra, &recorded);
         let figure = value(&distance);
@@ -221,23 +279,47 @@ pub fn fit<B: AutodiffBackend>(
         let balance = loss.balance(&spectra, &recorded);
         sums[3] += f64::from(value(&balance));
         let mut total = distance + balance.mul_scalar(BALANCE_WEIGHT);
-        let mut judged = None;
         if adversarial {
+            let crops = config.critic_crops.min(own.size);
             let part = |spectra: &[LogSpectra<B>]| {
-                spectra
-                    .iter()
-                    .map(|s| s.first(config.critic_crops))
-                    .collect::<Vec<_>>()
+                spectra.iter().map(|s| s.first(crops)).collect::<Vec<_>>()
             };
+            let detached = |spectra: &[LogSpectra<B>]| {
+                spectra.iter().map(LogSpectra::detached).collect::<Vec<_>>()
+            };
+            let fixed = critics.clone().no_grad();
             let fake = part(&spectra);
-            let recorded = critics.maps(&part(&recorded));
-            let detached: Vec<LogSpectra<B>> = fake.iter().map(LogSpectra::detached).collect();
-            judged = Some(judge(&recorded, &critics.maps(&detached)));
-            let (verdict, maps) = persuade(&recorded, &critics.clone().no_grad().maps(&fake));
+            let real = part(&recorded);
+            let recorded = critics.maps(&real, &own.speakers);
+            let mut judged = judge(&recorded, &critics.maps(&detached(&fake), &own.speakers));
+            let (verdict, maps) = persuade(&recorded, &fixed.maps(&fake, &own.speakers));
             sums[1] += f64::from(value(&verdict));
             total = total + verdict.mul_scalar(VERDICT_WEIGHT) + maps.mul_scalar(MAPS_WEIGHT);
-        }
-        if let Some(judged) = judged {
+            if let Some(words) = &words {
+                let first = |audio: Tensor<B, 2>| audio.narrow(0, 0, crops);
+                let distance = words.distance(first(rendered), first(audio));
+                sums[4] += f64::from(value(&distance));
+                total = total + distance.mul_scalar(WORDS_WEIGHT);
+            }
+            if let Some(crossed) = &crossed {
+                let rendered = render(&model, &renderer, crossed, device);
+                let fake = loss.spectra(&rendered);
+                let verdict = convince(&fixed.maps(&fake, &crossed.speakers));
+                // A recording of somebody else is as wrong as a rendering: without it the label could be passed over.
+                let mistaken: Vec<LogSpectra<B>> =
+                    real.iter().map(|s| s.first(crossed.size)).collect();
+                let mistaken = critics.maps(&mistaken, &crossed.speakers);
+                judged = judged
+                    + see_through(&critics.maps(&detached(&fake), &crossed.speakers))
+                    + see_through(&mistaken);
+                sums[5] += f64::from(value(&verdict));
+                total = total + verdict.mul_scalar(VERDICT_WEIGHT);
+                if let Some(words) = &words {
+                    let distance = words.distance(rendered, recording(crossed));
+                    sums[6] += f64::from(value(&distance));
+                    total = total + distance.mul_scalar(WORDS_WEIGHT);
+                }
+            }
             sums[2] += f64::from(value(&judged));
             let grads = GradientsParams::from_grads(judged.backward(), &critics);
             critics = critic_optimizer.step(rate * 0.5, critics, grads);
@@ -259,7 +341,15 @@ pub fn fit<B: AutodiffBackend>(
             position.seconds = seconds_before + started.elapsed().as_secs_f64();
             let better = position.held_out < position.best_held_out;
             position.best_held_out = position.best_held_out.min(position.held_out);
-            let [distance, verdict, critic, balance] = sums.map(|sum| sum / count);
+            let [
+                distance,
+                verdict,
+                critic,
+                balance,
+                words,
+                crossed_verdict,
+                crossed_words,
+            ] = sums.map(|sum| sum / count);
             figures.row(
                 position.step,
                 &[
@@ -269,14 +359,18 @@ pub fn fit<B: AutodiffBackend>(
                     verdict,
                     critic,
                     position.similarity,
+                    words,
+                    crossed_verdict,
+                    crossed_words,
                 ],
             )?;
             figures.draw();
             println!(
-                "step {} distance {distance:.4} balance {balance:.4} verdict {verdict:.3} critic {critic:.3} held-out {:.4} similarity {:.3} after {:.0} s",
+                "step {} distance {distance:.4} balance {balance:.4} verdict {verdict:.3} critic {critic:.3} words {words:.3} \
+                 crossed {crossed_verdict:.3} {crossed_words:.3} held-out {:.4} similarity {:.3} after {:.0} s",
                 position.step, position.held_out, position.similarity, position.seconds
             );
-            sums = [0.0; 4];
+            sums = [0.0; 7];
             count = 0.0;
             let weights = module_bytes(&model)?;
             if better {
@@ -362,12 +456,26 @@ pub(super) fn heard<B: Backend>(audio: Tensor<B, 2>) -> Tensor<B, 2> {
     audio.slice([0..size, WARM_UP_FRAMES * HOP_SAMPLES..samples - HOP_SAMPLES])
 }
 
+/// Median F0 of a speaker's clips; that of the reference where nothing is voiced.
+fn median_f0_hz(clips: &[VoiceClip], speaker: usize) -> f32 {
+    let own = clips.iter().filter(|c| c.speaker == speaker && !c.held_out);
+    let mut voiced: Vec<f32> = own
+        .flat_map(|clip| clip.f0_hz.iter().copied())
+        .filter(|&f0| f0 > 0.0)
+        .collect();
+    voiced.sort_by(f32::total_cmp);
+    voiced
+        .get(voiced.len() / 2)
+        .copied()
+        .unwrap_or(REFERENCE_F0_HZ)
+}
+
 /// Batches from `first_step` on, made ahead by a thread; batch `n` depends only on the seed and `n`.
 fn batch_stream(
     clips: Arc<Vec<VoiceClip>>,
     config: VoiceFitConfig,
     first_step: u64,
-) -> Receiver<VoiceBatch> {
+) -> Receiver<Batch> {
     let (sender, receiver) = sync_channel(2);
     std::thread::spawn(move || {
         let analyser = Analyser::default();
@@ -399,8 +507,12 @@ fn batch_stream(
             })
             .collect();
         let total: f32 = weights.iter().sum();
+        let median_hz: Vec<f32> = (0..speakers).map(|s| median_f0_hz(&clips, s)).collect();
         for step in first_step.. {
             let mut batch = VoiceBatch::new(config.frames);
+            let mut crossed = VoiceBatch::new(config.frames);
+            let singers = weights.iter().filter(|&&w| w > 0.0).count();
+            let crosses = step >= config.critics_from && singers > 1;
             for row in 0..config.batch as u64 {
                 let mut random = Random::new(config.seed, step * config.batch as u64 + row);
                 let mut pick = random.unit() * total;
@@ -418,8 +530,26 @@ fn batch_stream(
                 let clip = &clips[table[table.partition_point(|t| t.1 <= place)].0];
                 let first = random.below(clip.frames().saturating_sub(config.frames) + 1);
                 batch.push(clip, first, &analyser, &mut random, false);
+                if crosses && row < config.crossed_crops as u64 {
+                    let seed = config.seed ^ CROSSING_SEED;
+                    let mut random = Random::new(seed, step * config.batch as u64 + row);
+                    let others: Vec<usize> = (0..speakers)
+                        .filter(|&s| s != clip.speaker && weights[s] > 0.0)
+                        .collect();
+                    let singer = others[random.below(others.len())];
+                    let moved = random.uniform(-CROSSING_SEMITONES, CROSSING_SEMITONES);
+                    let ratio = median_hz[singer] / median_hz[clip.speaker] * (moved / 12.0).exp2();
+                    crossed.push_sung_by(singer, ratio, clip, first, &analyser, &mut random, false);
+                }
             }
-            if sender.send(batch).is_err() {
+            let crossed = (crossed.size > 0).then_some(crossed);
+            if sender
+                .send(Batch {
+                    own: batch,
+                    crossed,
+                })
+                .is_err()
+            {
                 return;
             }
         }

@@ -16,6 +16,8 @@ use burn::tensor::{ElementConversion as _, Tensor, TensorData};
 use timbra_voice::manifest::StateTensor;
 use timbra_voice::onnx_writer::{Attr, GraphBuilder};
 
+use super::graph_layers::{GraphLayers, Part};
+
 /// Added to the mean square before the root, so that silence stays finite.
 const NORM_EPSILON: f32 = 1e-5;
 
@@ -101,6 +103,24 @@ impl<B: Backend> CausalConv<B> {
         (self.kernel - 1) * self.dilation
     }
 
+    /// Takes the weights that [`Self::export`] has written.
+    ///
+    /// # Errors
+    /// The next layer of the graph is another.
+    pub fn read(&mut self, layers: &mut GraphLayers) -> anyhow::Result<()> {
+        let weight = self.conv.weight.val();
+        let [channels_out, channels_in, kernel] = weight.dims();
+        let rows = layers.take(Part::Matrix, &[kernel * channels_in, channels_out])?;
+        let rows = from_vec::<B, 3>(rows, [kernel, channels_in, channels_out], &weight.device());
+        self.conv.weight = Param::from_tensor(rows.permute([2, 1, 0]));
+        if let Some(bias) = &self.conv.bias {
+            let values = layers.take(Part::Bias, &[channels_out])?;
+            let values = from_vec::<B, 1>(values, [channels_out], &bias.val().device());
+            self.conv.bias = Some(Param::from_tensor(values));
+        }
+        Ok(())
+    }
+
     /// Adds the streaming layer to `graph`: `input` is the name of a `[1, T, channels_in]`
     /// tensor; returns the name of the `[1, T, channels_out]` output.
     pub fn export(&self, graph: &mut StreamingGraph, input: &str) -> String {
@@ -174,6 +194,17 @@ impl<B: Backend> ChannelNorm<B> {
             .recip();
         let y = x * scale * self.gain.val().reshape([channels, 1]);
         y.reshape([channels, batch, frames])
+    }
+
+    /// Takes the gain that [`Self::export`] has written.
+    ///
+    /// # Errors
+    /// The next layer of the graph is another.
+    pub fn read(&mut self, layers: &mut GraphLayers) -> anyhow::Result<()> {
+        let gain = self.gain.val();
+        let values = layers.take(Part::Gain, &gain.dims())?;
+        self.gain = Param::from_tensor(from_vec(values, gain.dims(), &gain.device()));
+        Ok(())
     }
 
     /// Adds the layer to `graph`; shapes `[1, T, C]`.
@@ -255,6 +286,19 @@ impl<B: Backend> ResidualBlock<B> {
     /// Frames of the past a frame depends on.
     pub fn context(&self) -> usize {
         self.conv.context()
+    }
+
+    /// Takes the weights that [`Self::export`] has written.
+    ///
+    /// # Errors
+    /// The next layers of the graph are others.
+    pub fn read(&mut self, layers: &mut GraphLayers) -> anyhow::Result<()> {
+        self.norm.read(layers)?;
+        self.conv.read(layers)?;
+        if let Some(condition) = &mut self.condition {
+            condition.read(layers)?;
+        }
+        self.point.read(layers)
     }
 }
 

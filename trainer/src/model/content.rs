@@ -11,6 +11,7 @@ use burn::tensor::{Distribution, Tensor};
 use timbra_voice::manifest::GraphSpec;
 
 use super::causal::{CausalConv, ChannelNorm, ResidualBlock, StreamingGraph};
+use super::graph_layers::GraphLayers;
 use super::mel;
 
 /// Frames between a frame and the output that describes it, where nothing else is said.
@@ -95,7 +96,7 @@ impl<B: Backend> ContentEncoder<B> {
     }
 
     /// As [`Self::content`], `[80, B, T]` to `[C, B, T]`.
-    fn content_channels_first(&self, mel: Tensor<B, 3>) -> Tensor<B, 3> {
+    pub fn content_channels_first(&self, mel: Tensor<B, 3>) -> Tensor<B, 3> {
         let mut x = self.entry.forward(mel);
         for block in &self.blocks {
             x = block.forward(x, None);
@@ -103,8 +104,13 @@ impl<B: Backend> ContentEncoder<B> {
         self.bottleneck.forward(self.norm.forward(x)).tanh()
     }
 
-    /// Log-mel to class logits `[B, classes, T]`, with the bottleneck's training noise.
-    pub fn logits(&self, mel: Tensor<B, 3>, noisy: bool) -> Tensor<B, 3> {
+    /// Log-mel `[B, 80, T]` to content `[C, B, T]`, with the bottleneck's training noise where `noisy`, and to class logits
+    /// `[B, classes, T]`.
+    pub fn content_and_logits(
+        &self,
+        mel: Tensor<B, 3>,
+        noisy: bool,
+    ) -> (Tensor<B, 3>, Tensor<B, 3>) {
         let mut content = self.content_channels_first(mel.swap_dims(0, 1));
         if noisy {
             let noise = Tensor::random(
@@ -114,7 +120,8 @@ impl<B: Backend> ContentEncoder<B> {
             );
             content = content + noise;
         }
-        self.classes.forward(content).swap_dims(0, 1)
+        let logits = self.classes.forward(content.clone()).swap_dims(0, 1);
+        (content, logits)
     }
 
     /// The streaming graph `content.onnx` and what the manifest says of it.
@@ -140,6 +147,20 @@ impl<B: Backend> ContentEncoder<B> {
             states: graph.states.clone(),
         };
         (graph.builder.finish(), spec)
+    }
+
+    /// Takes the weights that [`Self::export`] has written, all but the classes'.
+    ///
+    /// # Errors
+    /// The graph is that of another network.
+    pub fn read(&mut self, layers: &mut GraphLayers) -> anyhow::Result<()> {
+        mel::pass_over(layers)?;
+        self.entry.read(layers)?;
+        for block in &mut self.blocks {
+            block.read(layers)?;
+        }
+        self.norm.read(layers)?;
+        self.bottleneck.read(layers)
     }
 
     /// Frames of the past a frame depends on.

@@ -23,8 +23,9 @@ use burn::tensor::backend::Backend;
 use serde::{Deserialize, Serialize};
 use timbra_dsp::mel::hz_to_mel;
 
-use super::causal::{CausalConv, ChannelNorm, ResidualBlock, from_vec};
+use super::causal::{CausalConv, ChannelNorm, ResidualBlock, from_vec, to_vec};
 use super::folded_dft::{InverseDft, bin_order};
+use super::graph_layers::{GraphLayers, Part};
 
 /// Output rate.
 pub const MODEL_RATE_HZ: usize = 48_000;
@@ -201,6 +202,42 @@ impl<B: Backend> HarmonicVoice<B> {
     /// Replaces the layer that draws the curves.
     pub fn set_curves(&mut self, curves: CausalConv<B>) {
         self.curves = curves;
+    }
+
+    /// Takes the weights that [`Self::export`] has written of a voice with `base_speakers` speakers. Speaker `s` becomes
+    /// that voice's speaker `rows[s]`; one without a row begins between all of them.
+    ///
+    /// # Errors
+    /// The graph is that of another network.
+    pub fn read(
+        &mut self,
+        layers: &mut GraphLayers,
+        base_speakers: usize,
+        rows: &[Option<usize>],
+    ) -> anyhow::Result<()> {
+        let own = self.speakers.val();
+        let [speakers, width] = own.dims();
+        let base = layers.take(Part::Matrix, &[base_speakers, width])?;
+        let of = |speaker: usize| &base[speaker * width..(speaker + 1) * width];
+        let mut embeddings = to_vec(own.clone());
+        for (embedding, row) in embeddings.chunks_exact_mut(width).zip(rows) {
+            match row {
+                Some(row) => embedding.copy_from_slice(of(*row)),
+                None => {
+                    for (c, value) in embedding.iter_mut().enumerate() {
+                        let sum: f32 = (0..base_speakers).map(|speaker| of(speaker)[c]).sum();
+                        *value = sum / base_speakers as f32;
+                    }
+                }
+            }
+        }
+        self.speakers = Param::from_tensor(from_vec(embeddings, [speakers, width], &own.device()));
+        self.entry.read(layers)?;
+        for block in &mut self.blocks {
+            block.read(layers)?;
+        }
+        self.norm.read(layers)?;
+        self.curves.read(layers)
     }
 
     /// Frames of the past a frame depends on.

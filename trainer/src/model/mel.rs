@@ -7,11 +7,14 @@
 use std::f64::consts::PI;
 use std::sync::Arc;
 
+use burn::tensor::Tensor;
+use burn::tensor::backend::Backend;
 use realfft::{RealFftPlanner, RealToComplex};
 use timbra_dsp::mel::mel_edges_hz;
 use timbra_voice::onnx_writer::Attr;
 
-use super::causal::StreamingGraph;
+use super::causal::{StreamingGraph, from_vec};
+use super::graph_layers::{GraphLayers, Part};
 
 /// Input rate.
 pub const RATE_HZ: f64 = 16_000.0;
@@ -46,7 +49,7 @@ impl Default for LogMel {
     fn default() -> Self {
         Self {
             fft: RealFftPlanner::new().plan_fft_forward(FFT_SAMPLES),
-            window: window(),
+            window: window_of(WINDOW_SAMPLES),
             bank: mel_bank(),
         }
     }
@@ -84,28 +87,64 @@ impl LogMel {
     }
 }
 
+/// The same numbers as a tensor through which gradients flow, of audio at a multiple of [`RATE_HZ`].
+#[derive(Debug, Clone)]
+pub struct TensorLogMel<B: Backend> {
+    hop_samples: usize,
+    basis: Tensor<B, 2>,
+    bank: Tensor<B, 2>,
+}
+
+impl<B: Backend> TensorLogMel<B> {
+    /// For audio at `times` 16 kHz; what it has above 8 kHz is not looked at.
+    pub fn new(times: usize, device: &B::Device) -> Self {
+        let (window, fft) = (WINDOW_SAMPLES * times, FFT_SAMPLES * times);
+        // Windows are `times` as long, and so are sums over them.
+        let hann = window_of(window).into_iter().map(|w| w / times as f32);
+        let basis = dft_basis(hann, fft);
+        let bank = bank_of_parts();
+        Self {
+            hop_samples: HOP_SAMPLES * times,
+            basis: from_vec(basis, [window, 2 * BINS], device),
+            bank: from_vec(bank, [2 * BINS, BANDS], device),
+        }
+    }
+
+    /// `[B, N hops]` to `[BANDS, B, N − 1]`: the first frame is centred between the first two hops.
+    pub fn frames(&self, audio: Tensor<B, 2>) -> Tensor<B, 3> {
+        let [batch, samples] = audio.dims();
+        let hops = samples / self.hop_samples;
+        let audio =
+            audio
+                .narrow(1, 0, hops * self.hop_samples)
+                .reshape([batch, hops, self.hop_samples]);
+        let windows = Tensor::cat(
+            vec![
+                audio.clone().narrow(1, 0, hops - 1),
+                audio.narrow(1, 1, hops - 1),
+            ],
+            2,
+        );
+        let parts = windows
+            .reshape([batch * (hops - 1), 2 * self.hop_samples])
+            .matmul(self.basis.clone());
+        let mel = (parts.clone() * parts).matmul(self.bank.clone());
+        let mel = mel
+            .add_scalar(FLOOR)
+            .log()
+            .add_scalar(SHIFT)
+            .mul_scalar(SCALE);
+        mel.reshape([batch, hops - 1, BANDS]).permute([2, 0, 1])
+    }
+}
+
 /// Log-mel units per decibel of level: what a gain adds to every band.
 pub const UNITS_PER_DB: f32 = SCALE * std::f32::consts::LN_10 / 10.0;
 
 /// Adds the front end to `graph`: `audio` is `[1, 160·T]`; returns a `[1, T, BANDS]` tensor.
 pub fn export(graph: &mut StreamingGraph, audio: &str) -> String {
-    let window = window();
-    // Columns: cosines, then sines, of the windowed DFT.
-    let mut basis = vec![0.0f32; WINDOW_SAMPLES * 2 * BINS];
-    for (i, w) in window.iter().enumerate() {
-        for bin in 0..BINS {
-            let angle = 2.0 * PI * (i * bin % FFT_SAMPLES) as f64 / FFT_SAMPLES as f64;
-            basis[i * 2 * BINS + bin] = (f64::from(*w) * angle.cos()) as f32;
-            basis[i * 2 * BINS + BINS + bin] = (f64::from(*w) * angle.sin()) as f32;
-        }
-    }
-    let bank = mel_bank();
-    let mut bank_t = vec![0.0f32; BINS * BANDS];
-    for band in 0..BANDS {
-        for bin in 0..BINS {
-            bank_t[bin * BANDS + band] = bank[band * BINS + bin];
-        }
-    }
+    let basis = dft_basis(window_of(WINDOW_SAMPLES).into_iter(), FFT_SAMPLES);
+    let bank = bank_of_parts();
     let shape = graph.builder.i64s(&[1, -1, HOP_SAMPLES as i64]);
     let hops = graph.builder.op("Reshape", &[audio, &shape], vec![]);
     let joined = graph.carry(&hops, 1, HOP_SAMPLES);
@@ -115,10 +154,7 @@ pub fn export(graph: &mut StreamingGraph, audio: &str) -> String {
     let basis = g.f32s(&[WINDOW_SAMPLES, 2 * BINS], &basis);
     let parts = g.op("MatMul", &[&frames, &basis], vec![]);
     let squares = g.op("Mul", &[&parts, &parts], vec![]);
-    // The bank applied to cosines² and sines² alike sums them to power.
-    let mut bank_twice = bank_t.clone();
-    bank_twice.extend_from_slice(&bank_t);
-    let bank = g.f32s(&[2 * BINS, BANDS], &bank_twice);
+    let bank = g.f32s(&[2 * BINS, BANDS], &bank);
     let mel = g.op("MatMul", &[&squares, &bank], vec![]);
     let floor = g.f32s(&[1], &[FLOOR]);
     let mel = g.op("Add", &[&mel, &floor], vec![]);
@@ -129,10 +165,45 @@ pub fn export(graph: &mut StreamingGraph, audio: &str) -> String {
     g.op("Mul", &[&log, &scale], vec![])
 }
 
+/// Leaves the matrices that [`export`] has written behind.
+///
+/// # Errors
+/// The next layers of the graph are others.
+pub fn pass_over(layers: &mut GraphLayers) -> anyhow::Result<()> {
+    layers.take(Part::Matrix, &[WINDOW_SAMPLES, 2 * BINS])?;
+    layers.take(Part::Matrix, &[2 * BINS, BANDS])?;
+    Ok(())
+}
+
+/// `[window, 2·BINS]`: cosines, then sines, of the lowest bins of a windowed DFT of `fft` samples.
+fn dft_basis(window: impl ExactSizeIterator<Item = f32>, fft: usize) -> Vec<f32> {
+    let mut basis = vec![0.0f32; window.len() * 2 * BINS];
+    for (row, (i, w)) in basis.chunks_exact_mut(2 * BINS).zip(window.enumerate()) {
+        for bin in 0..BINS {
+            let angle = 2.0 * PI * (i * bin % fft) as f64 / fft as f64;
+            row[bin] = (f64::from(w) * angle.cos()) as f32;
+            row[BINS + bin] = (f64::from(w) * angle.sin()) as f32;
+        }
+    }
+    basis
+}
+
+/// `[2·BINS, BANDS]`: the bank, applied to cosines² and sines² alike, sums them to power.
+fn bank_of_parts() -> Vec<f32> {
+    let bank = mel_bank();
+    let mut transposed = vec![0.0f32; BINS * BANDS];
+    for band in 0..BANDS {
+        for bin in 0..BINS {
+            transposed[bin * BANDS + band] = bank[band * BINS + bin];
+        }
+    }
+    transposed.repeat(2)
+}
+
 /// Periodic Hann window.
-fn window() -> Vec<f32> {
-    (0..WINDOW_SAMPLES)
-        .map(|i| (0.5 - 0.5 * (2.0 * PI * i as f64 / WINDOW_SAMPLES as f64).cos()) as f32)
+fn window_of(samples: usize) -> Vec<f32> {
+    (0..samples)
+        .map(|i| (0.5 - 0.5 * (2.0 * PI * i as f64 / samples as f64).cos()) as f32)
         .collect()
 }
 
