@@ -155,7 +155,11 @@ fn the_encoder_hears_a_rendering_as_it_hears_the_same_sound_at_16_khz() {
     let expected = LogMel::default().frames(&at(16_000.0));
     let sound = at(48_000.0);
     let sound = from_vec::<Flex, 2>(sound.clone(), [1, sound.len()], &device);
-    let frames = to_vec(TensorLogMel::new(3, &device).frames(sound).permute([1, 2, 0]));
+    let frames = to_vec(
+        TensorLogMel::new(3, &device)
+            .frames(sound)
+            .permute([1, 2, 0]),
+    );
     // The tensor's first frame is the second of the other, which counts what lies before as silence.
     let expected = &expected[BANDS..BANDS + frames.len()];
     for (a, b) in frames.iter().zip(expected) {

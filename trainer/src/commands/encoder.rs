@@ -11,7 +11,7 @@ use timbra_voice::package::{Form, sha256_hex, write_encoder};
 use crate::backend::BackendName;
 use crate::config::WorkFolder;
 use crate::encoder::corpus::Corpus;
-use crate::encoder::fit::{ACOUSTICS_WEIGHT, FitConfig, Position, fit, load};
+use crate::encoder::fit::{FitConfig, Position, fit, load};
 use crate::model::content::{ContentConfig, LOOKAHEAD_FRAMES};
 use crate::model::mel;
 use crate::training::checkpoint::Checkpoints;
@@ -55,8 +55,9 @@ pub struct Args {
     #[arg(long, value_name = "PATH")]
     pub base: Option<PathBuf>,
 
-    /// How much the sound of the words counts beside the phones; 0 learns phones alone
-    #[arg(long, value_name = "WEIGHT", default_value_t = ACOUSTICS_WEIGHT, value_parser = weight)]
+    /// How much it counts how words were spoken, beside the phones; 0 learns phones alone. At 4, envelopes that are 5 dB off
+    /// weigh about half of the phones' loss
+    #[arg(long, value_name = "WEIGHT", default_value_t = 0.0, value_parser = weight)]
     pub acoustics: f32,
 
     /// Share of a label set in the batches, e.g. english=0.7; all sets or none

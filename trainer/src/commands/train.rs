@@ -88,6 +88,15 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     pub base_critics: Option<PathBuf>,
 
+    /// harmonic: how much it counts what the content encoder hears of the rendering, from the critics' first step on. Words
+    /// become clearer and the voice less like the speaker's; the encoder must be one of `trainer encoder`
+    #[arg(long, value_name = "WEIGHT", default_value_t = 0.0)]
+    pub words: f32,
+
+    /// harmonic: how many crops of a step are sung by another speaker as well, from the critics' first step on
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub crossed: usize,
+
     /// Seed of sampling and augmentation
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub seed: u64,
@@ -109,6 +118,11 @@ pub fn run(args: &Args) -> Result<()> {
     ensure!(
         args.batch != Some(0) && args.save_every != Some(0),
         "--batch and --save-every must be at least 1"
+    );
+    ensure!(
+        (0.0..=100.0).contains(&args.words),
+        "--words is {}; expected 0 to 100",
+        args.words
     );
     let work = WorkFolder::new(&args.work);
     let dataset = Dataset::load(&work.features())?;

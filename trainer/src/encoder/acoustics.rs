@@ -1,4 +1,4 @@
-//! What else content must be good for in training: the sound of the words, in the colour of whoever spoke them.
+//! What else content can be made good for in training: the sound of the words, in the colour of whoever spoke them.
 //!
 //! Phone classes alone leave out how a sound was spoken: how far a vowel was from the next, how sharp an /s/. Two people
 //! who say the same are told apart by that more than a conversion and its source should be. So a small network must draw,

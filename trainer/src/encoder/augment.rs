@@ -208,3 +208,91 @@ fn mask(mel: &mut [f32], frames: usize, random: &mut Random) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::encoder::acoustics::Colour;
+
+    /// A buzz whose formant glides up, one second, with noise of its own.
+    fn clip() -> Clip {
+        let mut random = Random::new(7, 0);
+        let samples: Vec<i16> = (0..16_000)
+            .map(|i| {
+                let t = i as f32 / 16_000.0;
+                let formant = 500.0 + 2_000.0 * t;
+                let sum: f32 = (1..30)
+                    .map(|k| {
+                        let hz = 120.0 * k as f32;
+                        (-((hz - formant) / 300.0).powi(2)).exp()
+                            * (std::f32::consts::TAU * hz * t).sin()
+                    })
+                    .sum();
+                ((0.1 * sum + 0.001 * random.normal()) * 32_767.0) as i16
+            })
+            .collect();
+        let audio: Vec<f32> = samples.iter().map(|&s| f32::from(s) / 32_768.0).collect();
+        Clip {
+            name: "set/speaker/clip".to_owned(),
+            set: 0,
+            classes: vec![0; 100],
+            colour: Colour::of(&LogMel::default().frames(&audio)),
+            samples,
+            held_out: false,
+        }
+    }
+
+    #[test]
+    fn the_envelopes_of_a_plain_crop_are_those_of_its_frames() {
+        let (clip, log_mel) = (clip(), LogMel::default());
+        let crop = crop(&clip, 100, &log_mel, &mut Random::new(1, 0), true);
+        let means = &clip.colour.numbers[..acoustics::BANDS];
+        for (frame, shape) in crop
+            .mel
+            .chunks_exact(BANDS)
+            .zip(crop.envelopes.chunks_exact(acoustics::BANDS))
+        {
+            for ((a, mean), b) in envelope(frame).iter().zip(means).zip(shape) {
+                assert!((a - mean - b).abs() < 1e-4, "{a} {mean} {b}");
+            }
+        }
+        assert!(crop.active.iter().all(|&active| active == 1.0));
+    }
+
+    #[test]
+    fn the_envelopes_asked_for_are_those_of_the_clip_as_it_was_whatever_was_done_to_it() {
+        let (clip, log_mel) = (clip(), LogMel::default());
+        let whole = crop(&clip, 100, &log_mel, &mut Random::new(1, 0), true).envelopes;
+        for seed in 0..8 {
+            let altered = crop(&clip, 60, &log_mel, &mut Random::new(2, seed), false);
+            // The formant tells the time: every envelope must be near to one of the clip, in their order.
+            let mut last = 0;
+            for (n, shape) in altered
+                .envelopes
+                .chunks_exact(acoustics::BANDS)
+                .enumerate()
+                .filter(|&(n, _)| altered.active[n] == 1.0 && n > 0)
+            {
+                let distance = |row: &[f32]| -> f32 {
+                    row.iter()
+                        .zip(shape)
+                        .map(|(a, b)| (a - b).abs())
+                        .sum::<f32>()
+                        / acoustics::BANDS as f32
+                };
+                let (nearest, least) = whole
+                    .chunks_exact(acoustics::BANDS)
+                    .map(distance)
+                    .enumerate()
+                    .min_by(|a, b| a.1.total_cmp(&b.1))
+                    .expect("the clip has frames");
+                assert!(least < 0.12, "seed {seed}, frame {n}: {least}");
+                assert!(
+                    nearest + 3 >= last,
+                    "seed {seed}, frame {n}: {nearest} after {last}"
+                );
+                last = nearest;
+            }
+        }
+    }
+}

@@ -65,13 +65,10 @@ impl Default for FitConfig {
             seed: 1,
             save_every: 100,
             weights: Vec::new(),
-            acoustics_weight: ACOUSTICS_WEIGHT,
+            acoustics_weight: 0.0,
         }
     }
 }
-
-/// Envelopes that are .15 off (5 dB) then weigh about as much as half of the phones' loss of a trained encoder.
-pub const ACOUSTICS_WEIGHT: f32 = 4.0;
 
 /// Where a run stands; also all that is needed to rebuild its network.
 #[derive(Debug, Clone, Serialize, Deserialize)]

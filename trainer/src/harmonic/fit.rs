@@ -43,8 +43,6 @@ const MAPS_WEIGHT: f32 = 0.5;
 /// most, sibilants above all, too soft.
 const BALANCE_WEIGHT: f32 = 0.5;
 
-/// Weight of the distance of what the content encoder hears.
-const WORDS_WEIGHT: f32 = 1.0;
 /// F0 of a crop that another speaker sings is moved by the speakers' medians and up to this much more or less.
 const CROSSING_SEMITONES: f32 = 3.0;
 /// Keeps the draws of crossed crops apart from those of the others.
@@ -71,6 +69,12 @@ pub struct VoiceFitConfig {
     /// How many crops of a batch another speaker sings too, once there are critics; none where there is one speaker.
     #[serde(default)]
     pub crossed_crops: usize,
+    /// Whether the critics are told whose voice it should be.
+    #[serde(default)]
+    pub critics_know_speakers: bool,
+    /// Weight of the distance of what the content encoder hears, once there are critics; 0 leaves it out.
+    #[serde(default)]
+    pub words_weight: f32,
     /// Seed of sampling and augmentation.
     pub seed: u64,
     /// Steps between checkpoints and validations.
@@ -91,7 +95,9 @@ impl VoiceFitConfig {
             learning_rate: 1.0e-3,
             critics_from: 1400,
             critic_crops: 6,
-            crossed_crops: 6,
+            crossed_crops: 0,
+            critics_know_speakers: true,
+            words_weight: 0.0,
             seed: 1,
             save_every: 200,
             speaker_weights: Vec::new(),
@@ -139,8 +145,8 @@ pub struct VoiceBase {
 }
 
 /// Trains until `config.steps`, resuming from the newest checkpoint in `work`; returns the newest checkpoint's folder. A
-/// new run begins with the weights of `base`, when there is one. `encoder` is the package that the content comes from; where it
-/// is one of the trainer's own, it listens to what is rendered.
+/// new run begins with the weights of `base`, when there is one. `encoder` is the package that the content comes from, one of
+/// the trainer's own where it is to listen to what is rendered.
 ///
 /// # Errors
 /// When files cannot be read or written, there is nothing to train on, or the loss stops being a number.
@@ -177,13 +183,9 @@ pub fn fit<B: AutodiffBackend>(
     let renderer = Renderer::<B>::new(device);
     let mut model = HarmonicVoice::<B>::new(&config.network, device);
     let mut critics = Critics::<B>::new(3, config.network.speakers, device);
-    let words = match Words::<B>::of(encoder, device) {
-        Ok(words) => Some(words),
-        Err(error) => {
-            tracing::info!("the content encoder does not listen to the renderings: {error:#}");
-            None
-        }
-    };
+    let words = (config.words_weight > 0.0)
+        .then(|| Words::<B>::of(encoder, device))
+        .transpose()?;
     let optimizer_config = AdamWConfig::new()
         .with_beta_1(0.8)
         .with_beta_2(0.99)
@@ -217,7 +219,7 @@ pub fn fit<B: AutodiffBackend>(
         model = load_module(model, &folder, "model.bin", device)?;
         optimizer =
             load_optimizer::<B, HarmonicVoice<B>, _>(optimizer, &folder, "optimizer.bin", device)?;
-        if saved.config.crossed_crops > 0 {
+        if saved.config.critics_know_speakers {
             critics = load_module(critics, &folder, "critics.bin", device)?;
             critic_optimizer = load_optimizer::<B, Critics<B>, _>(
                 critic_optimizer,
@@ -299,7 +301,7 @@ pub fn fit<B: AutodiffBackend>(
                 let first = |audio: Tensor<B, 2>| audio.narrow(0, 0, crops);
                 let distance = words.distance(first(rendered), first(audio));
                 sums[4] += f64::from(value(&distance));
-                total = total + distance.mul_scalar(WORDS_WEIGHT);
+                total = total + distance.mul_scalar(config.words_weight);
             }
             if let Some(crossed) = &crossed {
                 let rendered = render(&model, &renderer, crossed, device);
@@ -317,7 +319,7 @@ pub fn fit<B: AutodiffBackend>(
                 if let Some(words) = &words {
                     let distance = words.distance(rendered, recording(crossed));
                     sums[6] += f64::from(value(&distance));
-                    total = total + distance.mul_scalar(WORDS_WEIGHT);
+                    total = total + distance.mul_scalar(config.words_weight);
                 }
             }
             sums[2] += f64::from(value(&judged));
