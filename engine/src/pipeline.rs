@@ -9,7 +9,7 @@ use std::sync::Arc;
 use timbra_dsp::fade::{FadeShape, fade_in, fade_out};
 use timbra_dsp::resample::StreamResampler;
 use timbra_dsp::{CONTENT_HOP_SAMPLES, CONTENT_RATE_HZ};
-use timbra_voice::manifest::{Family, MAX_SPEAKERS};
+use timbra_voice::manifest::MAX_SPEAKERS;
 
 use crate::blend::Blender;
 use crate::controls::{ClusterMethod, ControlFrame, Controls};
@@ -19,7 +19,7 @@ use crate::latency::{self, LatencyPlan};
 use crate::model::LoadedVoice;
 use crate::port::StreamConfig;
 use crate::status::F0Point;
-use crate::steering::{AutoPitch, Ceiling, EnvelopeMatch, F0Mean, FrameGate, GainLine, Retuner};
+use crate::steering::{AutoPitch, EnvelopeMatch, F0Mean, FrameGate, GainLine, Retuner};
 use crate::synthesis::{Synthesis, SynthesisFrame};
 
 /// Hops of the past that features are computed again from after a break, beyond the look-ahead.
@@ -126,7 +126,6 @@ pub(crate) struct Pipeline {
     gains: GainLine,
     /// The envelope's gain, which is found in the hop it is applied to.
     loudness: GainLine,
-    ceiling: Ceiling,
 
     /// Input position at which it began.
     base: u64,
@@ -194,7 +193,6 @@ impl Pipeline {
             envelope: EnvelopeMatch::new(delay_samples, manifest.hop_samples),
             gains: GainLine::new(delay_samples, manifest.hop_samples),
             loudness: GainLine::new(0, manifest.hop_samples),
-            ceiling: Ceiling::default(),
             base: 0,
             audible_from: 0,
             waiting: Vec::new(),
@@ -231,7 +229,6 @@ impl Pipeline {
         self.auto_pitch = AutoPitch::default();
         self.f0_mean = F0Mean::default();
         self.retuner = Retuner::default();
-        self.ceiling = Ceiling::default();
         self.fall_asleep()
     }
 
@@ -422,12 +419,6 @@ impl Pipeline {
                     .push(frame.loudness_db, &self.audio, controls.loudness_match);
             self.gains.apply(gate, &mut self.audio);
             self.loudness.apply(envelope, &mut self.audio);
-            // The level of a harmonic voice is the input's; of others, as far as it is asked for.
-            let follows = match self.voice.manifest().family {
-                Family::Harmonic => 1.0,
-                _ => controls.loudness_match,
-            };
-            self.ceiling.apply(follows, &mut self.audio);
         } else {
             self.replace_hop()?;
             outcome.replaced = true;
@@ -501,7 +492,6 @@ impl Pipeline {
             self.past.pop_front();
         }
         self.past.push_back(self.hop);
-        self.ceiling.hear(&self.hop);
     }
 
     /// Lets the extractor catch up with the last hops after a break, silence or lateness.
