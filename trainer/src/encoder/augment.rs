@@ -245,12 +245,15 @@ mod tests {
     #[test]
     fn the_envelopes_of_a_plain_crop_are_those_of_its_frames() {
         let (clip, log_mel) = (clip(), LogMel::default());
-        let crop = crop(&clip, 100, &log_mel, &mut Random::new(1, 0), true);
+        // Not to the very end: the last sample of a clip has none after it to be interpolated with.
+        let crop = crop(&clip, 98, &log_mel, &mut Random::new(1, 0), true);
         let means = &clip.colour.numbers[..acoustics::BANDS];
         for (frame, shape) in crop
             .mel
             .chunks_exact(BANDS)
             .zip(crop.envelopes.chunks_exact(acoustics::BANDS))
+            // Before the crop the first frame hears silence, and its envelope is that of the clip.
+            .skip(1)
         {
             for ((a, mean), b) in envelope(frame).iter().zip(means).zip(shape) {
                 assert!((a - mean - b).abs() < 1e-4, "{a} {mean} {b}");
