@@ -119,11 +119,14 @@ pub fn run(args: &Args) -> Result<()> {
         args.batch != Some(0) && args.save_every != Some(0),
         "--batch and --save-every must be at least 1"
     );
-    ensure!(
-        (0.0..=100.0).contains(&args.words),
-        "--words is {}; expected 0 to 100",
-        args.words
-    );
+    if !(0.0..=100.0).contains(&args.words) {
+        let found = args.words;
+        return Err(WrongArgument(format!("--words is {found}; expected 0 to 100")).into());
+    }
+    if args.family != FamilyName::Harmonic && (args.words > 0.0 || args.crossed > 0) {
+        let why = "--words and --crossed are for harmonic voices; leave them out";
+        return Err(WrongArgument(why.to_owned()).into());
+    }
     let work = WorkFolder::new(&args.work);
     let dataset = Dataset::load(&work.features())?;
     match args.family {
@@ -149,6 +152,8 @@ fn harmonic(args: &Args, work: &WorkFolder, dataset: &Dataset) -> Result<()> {
         learning_rate: args.learning_rate.unwrap_or(standard.learning_rate),
         save_every: args.save_every.unwrap_or(standard.save_every),
         seed: args.seed,
+        words_weight: args.words,
+        crossed_crops: args.crossed,
         ..standard
     };
     let base = args

@@ -2,7 +2,7 @@
 //!
 //! A spectral distance alone settles on the average of what could be there,
 //! which sounds dull and buzzy. The critics look at patches of the mel
-//! spectrogram at each resolution and learn to tell recordings from renderings. They are told who is to be heard, so
+//! spectrogram at each resolution and learn to tell recordings from renderings. They can be told who is to be heard, so
 //! that they also judge renderings of one speaker's words in another's voice, for which there is no recording.
 //!
 //! Source: Mao et al., least-squares GAN (1611.04076); patches over spectrogram
@@ -65,15 +65,20 @@ impl<B: Backend> PatchCritic<B> {
         Self { layers, verdict }
     }
 
-    /// `speakers` is 1 for the speaker of each crop and 0 for the others, `[B, S, 1, 1]`.
-    fn forward(&self, bands: Tensor<B, 3>, speakers: &Tensor<B, 4>) -> Maps<B> {
-        let [_, frames, width] = bands.dims();
-        let bands = bands
+    /// `speakers` is who is to be heard in each crop.
+    fn forward(&self, bands: Tensor<B, 3>, speakers: &[usize]) -> Maps<B> {
+        let [crops, frames, width] = bands.dims();
+        let mut x = bands
             .add_scalar(CENTRE)
             .mul_scalar(SCALE)
             .unsqueeze_dim::<4>(1);
-        let speakers = speakers.clone().repeat_dim(2, frames).repeat_dim(3, width);
-        let mut x = Tensor::cat(vec![bands, speakers], 1);
+        let known = self.layers[0].weight.val().dims()[1] - 1;
+        if known > 0 {
+            let one = |&own: &usize| (0..known).map(move |s| f32::from(s == own));
+            let who: Vec<f32> = speakers.iter().flat_map(one).collect();
+            let who = from_vec::<B, 4>(who, [crops, known, 1, 1], &x.device());
+            x = Tensor::cat(vec![x, who.repeat_dim(2, frames).repeat_dim(3, width)], 1);
+        }
         let mut maps = Vec::new();
         for layer in &self.layers {
             x = leaky_relu(layer.forward(x), 0.1);
@@ -88,76 +93,33 @@ impl<B: Backend> PatchCritic<B> {
 #[derive(Module, Debug)]
 pub struct Critics<B: Backend> {
     critics: Vec<PatchCritic<B>>,
-    speakers: usize,
 }
 
 impl<B: Backend> Critics<B> {
-    /// `count` fresh critics of `speakers` speakers.
+    /// `count` fresh critics that are told which of `speakers` speakers is to be heard; with 0 they are not told.
     pub fn new(count: usize, speakers: usize, device: &B::Device) -> Self {
         let critic = |_| PatchCritic::new(speakers, device);
         Self {
             critics: (0..count).map(critic).collect(),
-            speakers,
         }
     }
 
     /// Feature maps of `spectra`, per critic; `speakers` says for each crop whose voice it should be, and may go on.
     pub fn maps(&self, spectra: &[LogSpectra<B>], speakers: &[usize]) -> Vec<Maps<B>> {
-        let crops = spectra.first().map_or(0, |s| s.bands.dims()[0]);
-        let who: Vec<f32> = speakers[..crops]
-            .iter()
-            .flat_map(|&own| (0..self.speakers).map(move |s| f32::from(s == own)))
-            .collect();
         self.critics
             .iter()
             .zip(spectra)
             .map(|(critic, s)| {
-                let shape = [crops, self.speakers, 1, 1];
-                let who = from_vec::<B, 4>(who.clone(), shape, &s.bands.device());
-                critic.forward(s.bands.clone(), &who)
+                let crops = s.bands.dims()[0];
+                critic.forward(s.bands.clone(), &speakers[..crops])
             })
             .collect()
     }
 }
 
-/// How far the critics are from saying 0, as they should of a rendering for which there is no recording.
-pub fn see_through<B: Backend>(rendered: &[Maps<B>]) -> Tensor<B, 1> {
-    mean(
-        rendered
-            .iter()
-            .map(|maps| {
-                let verdict = maps[maps.len() - 1].clone();
-                (verdict.clone() * verdict).mean()
-            })
-            .collect(),
-    )
-}
-
-/// What a rendering without a recording should lower: the distance of the verdict from 1.
-pub fn convince<B: Backend>(rendered: &[Maps<B>]) -> Tensor<B, 1> {
-    mean(
-        rendered
-            .iter()
-            .map(|maps| {
-                let verdict = maps[maps.len() - 1].clone().sub_scalar(1.0);
-                (verdict.clone() * verdict).mean()
-            })
-            .collect(),
-    )
-}
-
 /// The critics' own loss: 1 for recordings, 0 for renderings.
 pub fn judge<B: Backend>(recorded: &[Maps<B>], rendered: &[Maps<B>]) -> Tensor<B, 1> {
-    let terms: Vec<Tensor<B, 1>> = recorded
-        .iter()
-        .zip(rendered)
-        .map(|(real, fake)| {
-            let real = real[real.len() - 1].clone().sub_scalar(1.0);
-            let fake = fake[fake.len() - 1].clone();
-            (real.clone() * real).mean() + (fake.clone() * fake).mean()
-        })
-        .collect();
-    mean(terms)
+    verdict_off(recorded, 1.0) + verdict_off(rendered, 0.0)
 }
 
 /// What a rendering should lower: (distance of the verdict from 1, distance of the feature maps).
@@ -165,17 +127,23 @@ pub fn persuade<B: Backend>(
     recorded: &[Maps<B>],
     rendered: &[Maps<B>],
 ) -> (Tensor<B, 1>, Tensor<B, 1>) {
-    let mut verdicts = Vec::new();
     let mut maps = Vec::new();
     for (real, fake) in recorded.iter().zip(rendered) {
         let last = fake.len() - 1;
-        let verdict = fake[last].clone().sub_scalar(1.0);
-        verdicts.push((verdict.clone() * verdict).mean());
         for (real, fake) in real[..last].iter().zip(&fake[..last]) {
             maps.push((real.clone().detach() - fake.clone()).abs().mean());
         }
     }
-    (mean(verdicts), mean(maps))
+    (verdict_off(rendered, 1.0), mean(maps))
+}
+
+/// Mean square distance of the verdicts from `wanted`.
+pub fn verdict_off<B: Backend>(maps: &[Maps<B>], wanted: f32) -> Tensor<B, 1> {
+    let off = |maps: &Maps<B>| {
+        let verdict = maps[maps.len() - 1].clone().sub_scalar(wanted);
+        (verdict.clone() * verdict).mean()
+    };
+    mean(maps.iter().map(off).collect())
 }
 
 fn mean<B: Backend>(terms: Vec<Tensor<B, 1>>) -> Tensor<B, 1> {

@@ -14,7 +14,7 @@ use burn::tensor::backend::{AutodiffBackend, Backend};
 use serde::{Deserialize, Serialize};
 use timbra_voice::package::VoicePackage;
 
-use super::critic::{Critics, convince, judge, persuade, see_through};
+use super::critic::{Critics, judge, persuade, verdict_off};
 use super::dataset::VoiceBatch;
 use super::held_out::HeldOut;
 use super::loss::{LogSpectra, SpectralLoss};
@@ -66,12 +66,10 @@ pub struct VoiceFitConfig {
     /// How many crops of a batch the critics look at.
     #[serde(default)]
     pub critic_crops: usize,
-    /// How many crops of a batch another speaker sings too, once there are critics; none where there is one speaker.
+    /// How many crops of a batch another speaker sings too, once there are critics; none where there is one speaker. Where
+    /// there are any, the critics are told whose voice it should be.
     #[serde(default)]
     pub crossed_crops: usize,
-    /// Whether the critics are told whose voice it should be.
-    #[serde(default)]
-    pub critics_know_speakers: bool,
     /// Weight of the distance of what the content encoder hears, once there are critics; 0 leaves it out.
     #[serde(default)]
     pub words_weight: f32,
@@ -96,11 +94,21 @@ impl VoiceFitConfig {
             critics_from: 1400,
             critic_crops: 6,
             crossed_crops: 0,
-            critics_know_speakers: true,
             words_weight: 0.0,
             seed: 1,
             save_every: 200,
             speaker_weights: Vec::new(),
+        }
+    }
+}
+
+impl VoiceFitConfig {
+    /// Speakers that the critics tell apart; 0 where nobody sings another's words.
+    fn critics_speakers(&self) -> usize {
+        if self.crossed_crops > 0 {
+            self.network.speakers
+        } else {
+            0
         }
     }
 }
@@ -182,7 +190,7 @@ pub fn fit<B: AutodiffBackend>(
     let loss = SpectralLoss::<B>::new(device);
     let renderer = Renderer::<B>::new(device);
     let mut model = HarmonicVoice::<B>::new(&config.network, device);
-    let mut critics = Critics::<B>::new(3, config.network.speakers, device);
+    let mut critics = Critics::<B>::new(3, config.critics_speakers(), device);
     let words = (config.words_weight > 0.0)
         .then(|| Words::<B>::of(encoder, device))
         .transpose()?;
@@ -219,7 +227,7 @@ pub fn fit<B: AutodiffBackend>(
         model = load_module(model, &folder, "model.bin", device)?;
         optimizer =
             load_optimizer::<B, HarmonicVoice<B>, _>(optimizer, &folder, "optimizer.bin", device)?;
-        if saved.config.critics_know_speakers {
+        if saved.config.critics_speakers() == config.critics_speakers() {
             critics = load_module(critics, &folder, "critics.bin", device)?;
             critic_optimizer = load_optimizer::<B, Critics<B>, _>(
                 critic_optimizer,
@@ -228,9 +236,7 @@ pub fn fit<B: AutodiffBackend>(
                 device,
             )?;
         } else {
-            tracing::warn!(
-                "this training's critics were not told of speakers yet: they begin anew"
-            );
+            tracing::warn!("--crossed was 0 and is not, or the reverse: the critics begin anew");
         }
         position = VoicePosition {
             config: config.clone(),
@@ -306,14 +312,14 @@ pub fn fit<B: AutodiffBackend>(
             if let Some(crossed) = &crossed {
                 let rendered = render(&model, &renderer, crossed, device);
                 let fake = loss.spectra(&rendered);
-                let verdict = convince(&fixed.maps(&fake, &crossed.speakers));
+                let verdict = verdict_off(&fixed.maps(&fake, &crossed.speakers), 1.0);
                 // A recording of somebody else is as wrong as a rendering: without it the label could be passed over.
                 let mistaken: Vec<LogSpectra<B>> =
                     real.iter().map(|s| s.first(crossed.size)).collect();
                 let mistaken = critics.maps(&mistaken, &crossed.speakers);
                 judged = judged
-                    + see_through(&critics.maps(&detached(&fake), &crossed.speakers))
-                    + see_through(&mistaken);
+                    + verdict_off(&critics.maps(&detached(&fake), &crossed.speakers), 0.0)
+                    + verdict_off(&mistaken, 0.0);
                 sums[5] += f64::from(value(&verdict));
                 total = total + verdict.mul_scalar(VERDICT_WEIGHT);
                 if let Some(words) = &words {
