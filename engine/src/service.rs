@@ -359,12 +359,14 @@ impl StreamHandle {
     }
 
     /// Waits until the voice asked for last plays, or takes over with the next input (true), or can not (false); at
-    /// most `timeout` (false).
+    /// most `timeout` (false). From then on [`Self::status`] has the answer to it.
     pub fn wait_ready(&self, timeout: Duration) -> bool {
         let began = Instant::now();
         loop {
             let shared = self.shared();
-            if shared.settled.load(Ordering::Acquire) == shared.asked.load(Ordering::Acquire) {
+            let asked = shared.asked.load(Ordering::Acquire);
+            // The words of another process come a moment after what its board shows.
+            if shared.settled.load(Ordering::Acquire) == asked && shared.words().answered == asked {
                 let well = shared.settled_well.load(Ordering::Acquire);
                 // A voice that plays leaves with the next input; a first voice begins without any.
                 let waits_for_input = shared.sounding.load(Ordering::Acquire);
