@@ -19,7 +19,7 @@ use crate::latency::{self, LatencyPlan};
 use crate::model::LoadedVoice;
 use crate::port::StreamConfig;
 use crate::status::F0Point;
-use crate::steering::{AutoPitch, EnvelopeMatch, F0Mean, FrameGate, GainLine, Retuner};
+use crate::steering::{AutoPitch, Ceiling, EnvelopeMatch, F0Mean, FrameGate, GainLine, Retuner};
 use crate::synthesis::{Synthesis, SynthesisFrame};
 
 /// Hops of the past that features are computed again from after a break, beyond the look-ahead.
@@ -126,6 +126,8 @@ pub(crate) struct Pipeline {
     gains: GainLine,
     /// The envelope's gain, which is found in the hop it is applied to.
     loudness: GainLine,
+    /// Only where the voice's level is the input's.
+    ceiling: Option<Ceiling>,
 
     /// Input position at which it began.
     base: u64,
@@ -193,6 +195,10 @@ impl Pipeline {
             envelope: EnvelopeMatch::new(delay_samples, manifest.hop_samples),
             gains: GainLine::new(delay_samples, manifest.hop_samples),
             loudness: GainLine::new(0, manifest.hop_samples),
+            ceiling: manifest.follows_level.then(|| {
+                let delay_hops = delay_samples.div_ceil(manifest.hop_samples.max(1));
+                Ceiling::new(lookahead + delay_hops)
+            }),
             base: 0,
             audible_from: 0,
             waiting: Vec::new(),
@@ -229,6 +235,9 @@ impl Pipeline {
         self.auto_pitch = AutoPitch::default();
         self.f0_mean = F0Mean::default();
         self.retuner = Retuner::default();
+        if let Some(ceiling) = &mut self.ceiling {
+            ceiling.reset();
+        }
         self.fall_asleep()
     }
 
@@ -419,6 +428,9 @@ impl Pipeline {
                     .push(frame.loudness_db, &self.audio, controls.loudness_match);
             self.gains.apply(gate, &mut self.audio);
             self.loudness.apply(envelope, &mut self.audio);
+            if let Some(ceiling) = &mut self.ceiling {
+                ceiling.apply(&mut self.audio);
+            }
         } else {
             self.replace_hop()?;
             outcome.replaced = true;
@@ -492,6 +504,9 @@ impl Pipeline {
             self.past.pop_front();
         }
         self.past.push_back(self.hop);
+        if let Some(ceiling) = &mut self.ceiling {
+            ceiling.hear(&self.hop);
+        }
     }
 
     /// Lets the extractor catch up with the last hops after a break, silence or lateness.

@@ -1,12 +1,15 @@
-//! What is done with F0 and level between the features and the synthesis: register, smoothing, notes, gate, envelope.
+//! What is done with F0 and level between the features and the synthesis: register, smoothing, notes, gate, envelope; and
+//! how far the output may rise above the input.
 //!
 //! Everything here runs once per frame and depends on the frames only.
 
+mod ceiling;
 mod f0_mean;
 mod retune;
 
 use std::collections::VecDeque;
 
+pub use ceiling::Ceiling;
 pub use f0_mean::F0Mean;
 pub use retune::Retuner;
 use timbra_dsp::level::db_to_linear;

@@ -122,6 +122,7 @@ impl IdentityVoice {
                 .as_ref()
                 .map_or(self.delay_samples, StepSpec::lag_samples),
             receptive_field_frames: 2 + self.step.map_or(0, |(frames, more)| frames + more),
+            follows_level: false,
             f0_min_hz: 50.0,
             f0_max_hz: 1400.0,
             encoder: EncoderSpec {

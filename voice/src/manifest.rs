@@ -246,6 +246,10 @@ pub struct Manifest {
     pub delay_samples: usize,
     /// Frames of the past that can still be heard (tail and receptive field).
     pub receptive_field_frames: usize,
+    /// Whether its sound is made as loud as the loudness it is given, so that peaks far above the input's are none of the
+    /// singer's; the engine then keeps them near.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub follows_level: bool,
     /// Lowest F0 the voice was trained for.
     pub f0_min_hz: f32,
     /// Highest F0 the voice accepts.

@@ -183,6 +183,7 @@ pub fn run(args: &Args) -> Result<()> {
         hop_samples: made.model_rate_hz as usize / 100,
         delay_samples: made.delay_samples,
         receptive_field_frames: made.receptive_field_frames,
+        follows_level: made.follows_level,
         f0_min_hz: made.f0_hz.0,
         f0_max_hz: made.f0_hz.1,
         encoder: dataset.encoder.clone(),
@@ -213,6 +214,7 @@ struct Made {
     model_rate_hz: u32,
     delay_samples: usize,
     receptive_field_frames: usize,
+    follows_level: bool,
     f0_hz: (f32, f32),
     step: Option<StepSpec>,
     training: TrainingSummary,
@@ -240,6 +242,8 @@ fn harmonic(args: &Args, folder: &Path) -> Result<Made> {
         model_rate_hz: MODEL_RATE_HZ as u32,
         delay_samples: finish.lead_samples,
         receptive_field_frames: model.receptive_field_frames(),
+        // The network shapes a spectrum; its level is the loudness.
+        follows_level: true,
         f0_hz: (F0_MIN_HZ, F0_MAX_HZ),
         step: None,
         training: TrainingSummary {

@@ -255,6 +255,7 @@ pub fn run(args: &Args) -> Result<()> {
         hop_samples: spec.rate_hz as usize / 100,
         delay_samples: step.lag_samples(),
         receptive_field_frames: RECEPTIVE_FIELD_FRAMES,
+        follows_level: false,
         f0_min_hz: F0_HZ.0,
         f0_max_hz: F0_HZ.1,
         encoder,

@@ -42,6 +42,7 @@ pub fn make(args: &Args, folder: &Path) -> Result<Made> {
         model_rate_hz: spec.rate_hz,
         delay_samples: step.lag_samples(),
         receptive_field_frames: RECEPTIVE_FIELD_FRAMES,
+        follows_level: false,
         f0_hz: F0_HZ,
         step: Some(step),
         graph: exported.bytes,
