@@ -1,7 +1,7 @@
 //! Imported voices compute what the implementation they come from computes.
 //!
-//! One reference is made by `tests/golden/sovits_fork.py`; `TIMBRA_GOLDEN` names a folder with others, or they lie in
-//! `../shared/golden`.
+//! Our own references are made by `tests/golden/sovits_fork.py` and `tests/golden/rvc.py` (with and without F0);
+//! `TIMBRA_GOLDEN` names a folder with others, or they lie in `../shared/golden`.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -33,6 +33,15 @@ use timbra_voice::package::{
 
 type B = Flex;
 
+/// Our own references.
+const OWN: [&str; 5] = [
+    "sovits_fork",
+    "rvc_v1_32k",
+    "rvc_v1_40k_no_f0",
+    "rvc_v2_32k_no_f0",
+    "rvc_v2_40k",
+];
+
 fn golden() -> Option<PathBuf> {
     let folder = std::env::var_os("TIMBRA_GOLDEN").map_or_else(
         || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/golden"),
@@ -43,10 +52,10 @@ fn golden() -> Option<PathBuf> {
 
 /// Every folder of references with a voice inside.
 fn folders() -> Vec<PathBuf> {
-    let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/sovits_fork");
-    let mut found = vec![own];
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
+    let mut found = OWN.map(|name| fixtures.join(name)).to_vec();
     let Some(golden) = golden() else {
-        println!("only our own reference: TIMBRA_GOLDEN names no others");
+        println!("only our own references: TIMBRA_GOLDEN names no others");
         return found;
     };
     found.extend(
