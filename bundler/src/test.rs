@@ -113,6 +113,23 @@ impl Summary {
     }
 }
 
+/// Where the hosts that are not system packages are installed.
+fn hosts_folder() -> Result<PathBuf> {
+    if let Some(path) = env::var_os("TIMBRA_HOSTS").filter(|v| !v.is_empty()) {
+        return Ok(path.into());
+    }
+    let from = |name: &str| {
+        env::var_os(name)
+            .filter(|v| !v.is_empty())
+            .map(PathBuf::from)
+    };
+    let cache = from("XDG_CACHE_HOME").or_else(|| Some(from("HOME")?.join(".cache")));
+    Ok(cache
+        .context("HOME is not set")?
+        .join("timbra")
+        .join("hosts"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -137,21 +154,4 @@ mod tests {
         };
         assert_eq!(summary, expected);
     }
-}
-
-/// Where the hosts that are not system packages are installed.
-fn hosts_folder() -> Result<PathBuf> {
-    if let Some(path) = env::var_os("TIMBRA_HOSTS").filter(|v| !v.is_empty()) {
-        return Ok(path.into());
-    }
-    let from = |name: &str| {
-        env::var_os(name)
-            .filter(|v| !v.is_empty())
-            .map(PathBuf::from)
-    };
-    let cache = from("XDG_CACHE_HOME").or_else(|| Some(from("HOME")?.join(".cache")));
-    Ok(cache
-        .context("HOME is not set")?
-        .join("timbra")
-        .join("hosts"))
 }

@@ -6,6 +6,7 @@
 //! | [`loss`] | multi-resolution spectral distance |
 //! | [`critic`] | a small discriminator on mel spectrograms, against smeared detail |
 //! | [`fit`] | the training loop |
+//! | [`mix`] | one voice from several checkpoints |
 //! | [`words`] | the content encoder as part of the loss |
 //! | [`held_out`] | distance and similarity on recordings it does not learn from |
 
@@ -14,4 +15,5 @@ pub mod dataset;
 pub mod fit;
 pub mod held_out;
 pub mod loss;
+pub mod mix;
 pub mod words;

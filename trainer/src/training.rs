@@ -7,6 +7,7 @@
 //! | [`checkpoint`] | exact, atomic, resumable checkpoints |
 //! | [`clip`] | the length of a gradient, and a bound on it |
 //! | [`clips`] | prepared features to training clips |
+//! | [`mixture`] | one network from several of one shape |
 //! | [`schedule`] | learning rates |
 //! | [`progress`] | progress on screen and figures in a log |
 
@@ -15,5 +16,6 @@ pub mod average;
 pub mod checkpoint;
 pub mod clip;
 pub mod clips;
+pub mod mixture;
 pub mod progress;
 pub mod schedule;

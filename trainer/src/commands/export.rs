@@ -20,6 +20,8 @@ use crate::model::harmonic::MODEL_RATE_HZ;
 use crate::model::harmonic_graph::{Finish, MOST_LEAD_SAMPLES};
 use crate::training::checkpoint::Checkpoints;
 
+pub(super) use vits::is_vits;
+
 /// Lowest F0 a harmonic voice is asked to sing.
 const F0_MIN_HZ: f32 = 40.0;
 /// Highest F0 a harmonic voice accepts: above, too few harmonics are left to shape.
@@ -122,7 +124,7 @@ pub fn run(args: &Args) -> Result<()> {
         );
     };
     let about = about(args.about.as_deref())?;
-    let made = if vits::is_vits(&folder)? {
+    let made = if is_vits(&folder)? {
         let folder = args.checkpoint.clone().or(checkpoints.best());
         vits::make(args, &folder.unwrap_or_default())?
     } else {
@@ -254,8 +256,14 @@ fn harmonic(args: &Args, folder: &Path) -> Result<Made> {
             backend: position.backend.clone(),
             held_out_loss: position.held_out,
             notes: format!(
-                "held-out loss: mean log spectral distance in nepers; air {:+} dB, lead {} ms",
-                args.air, args.lead
+                "{}held-out loss: mean log spectral distance in nepers; air {:+} dB, lead {} ms",
+                if position.notes.is_empty() {
+                    String::new()
+                } else {
+                    format!("{}; ", position.notes)
+                },
+                args.air,
+                args.lead
             ),
         },
     })

@@ -375,13 +375,18 @@ fn print_licence(licence: &str, attribution: &[String]) {
 }
 
 fn print_training(training: &TrainingSummary) {
+    // A voice that was mixed or imported has none.
+    let loss = if training.held_out_loss == 0.0 {
+        String::new()
+    } else {
+        format!("held-out loss {:.4}, ", training.held_out_loss)
+    };
     println!(
-        "  training     {} steps on {:.1} min in {:.2} h ({}), held-out loss {:.4}, by {}{}",
+        "  training     {} steps on {:.1} min in {:.2} h ({}), {loss}by {}{}",
         training.steps,
         training.minutes,
         training.hours,
         training.backend,
-        training.held_out_loss,
         training.trainer,
         after("; ", &training.notes)
     );

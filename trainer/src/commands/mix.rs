@@ -2,16 +2,17 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use burn::backend::Flex;
 
+use super::export::is_vits;
 use crate::config::WrongArgument;
-use crate::vits::checkpoints::mix;
+use crate::{harmonic, vits};
 
 /// Arguments of `trainer mix`.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Args {
-    /// Checkpoints of vits trainings of one shape
+    /// Checkpoints of trainings of one family and shape
     #[arg(value_name = "CHECKPOINT", required = true, num_args = 2..)]
     pub checkpoints: Vec<PathBuf>,
 
@@ -45,7 +46,21 @@ pub fn run(args: &Args) -> Result<()> {
         .map(PathBuf::as_path)
         .zip(weights.iter().copied())
         .collect();
-    mix::<Flex>(&parts, &args.output, &Default::default())?;
+    let first_is_vits = is_vits(&args.checkpoints[0])?;
+    for other in &args.checkpoints[1..] {
+        if is_vits(other)? != first_is_vits {
+            bail!(
+                "{}: is of another family than {}; only voices of one family can be mixed",
+                other.display(),
+                args.checkpoints[0].display()
+            );
+        }
+    }
+    if first_is_vits {
+        vits::checkpoints::mix::<Flex>(&parts, &args.output, &Default::default())?;
+    } else {
+        harmonic::mix::mix::<Flex>(&parts, &args.output, &Default::default())?;
+    }
     println!("{}: {weights:?}", args.output.display());
     Ok(())
 }

@@ -134,6 +134,9 @@ pub struct VoicePosition {
     /// What it was computed on.
     #[serde(default)]
     pub backend: String,
+    /// What it comes from, when it is not the work of one training.
+    #[serde(default)]
+    pub notes: String,
 }
 
 /// Crops of a step.
@@ -215,6 +218,7 @@ pub fn fit<B: AutodiffBackend>(
         config: config.clone(),
         minutes,
         backend: B::InnerBackend::name(device),
+        notes: String::new(),
     };
     if let Some(folder) = checkpoints.newest()? {
         let saved: VoicePosition = read_position(&folder)?;

@@ -6,9 +6,7 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result, bail, ensure};
-use burn::module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId};
-use burn::tensor::Tensor;
+use anyhow::{Context, Result, bail};
 use burn::tensor::backend::Backend;
 use serde::{Deserialize, Serialize};
 
@@ -19,8 +17,9 @@ use crate::model::vits::voice::VitsVoice;
 use crate::model::vits::weights::RandomStart;
 use crate::random::Random;
 use crate::training::checkpoint::{
-    Checkpoints, half_module_bytes, load_half_module, load_module, module_bytes, read_position,
+    half_module_bytes, load_half_module, load_module, module_bytes, read_position,
 };
+use crate::training::mixture::{recipe, same_shape, weighted, write_folder};
 
 /// The averaged voice.
 pub const VOICE_FILE: &str = "voice.bin";
@@ -80,7 +79,7 @@ pub fn load<B: Backend>(folder: &Path, device: &B::Device) -> Result<(VitsVoice<
 /// There is no checkpoint, or the disk is full.
 pub fn compress<B: Backend>(folder: &Path, output: &Path, device: &B::Device) -> Result<()> {
     let (voice, position) = load::<B>(folder, device)?;
-    write(
+    write_folder(
         output,
         &position,
         &[(HALF_VOICE_FILE, half_module_bytes(&voice)?)],
@@ -92,109 +91,20 @@ pub fn compress<B: Backend>(folder: &Path, output: &Path, device: &B::Device) ->
 /// # Errors
 /// They are not of one shape, or the disk is full.
 pub fn mix<B: Backend>(parts: &[(&Path, f32)], output: &Path, device: &B::Device) -> Result<()> {
-    let [(first, weight), rest @ ..] = parts else {
-        bail!("there is nothing to mix");
-    };
-    let (voice, mut position) = load::<B>(first, device)?;
-    let mut sum = voice.map(&mut Scaled(*weight));
-    let mut notes = vec![format!("{weight} · {}", first.display())];
-    for (folder, weight) in rest {
+    let mut position: Option<VitsPosition> = None;
+    let sum = weighted(parts, |folder| {
         let (voice, other) = load::<B>(folder, device)?;
-        ensure!(
-            other.config.network == position.config.network,
-            "{}: has another shape than {}: expected {:?}, found {:?}; only voices of one shape can be mixed",
-            folder.display(),
-            first.display(),
-            position.config.network,
-            other.config.network
-        );
-        sum = added(sum, &voice, *weight)?;
-        notes.push(format!("{weight} · {}", folder.display()));
-        position.step = position.step.max(other.step);
-        position.seconds += other.seconds;
-        position.minutes = position.minutes.max(other.minutes);
-    }
-    position.notes = format!("mixed: {}", notes.join(" + "));
-    write(output, &position, &[(VOICE_FILE, module_bytes(&sum)?)])
-}
-
-fn write(output: &Path, position: &VitsPosition, parts: &[(&str, Vec<u8>)]) -> Result<()> {
-    let name = output
-        .file_name()
-        .and_then(|name| name.to_str())
-        .with_context(|| {
-            format!(
-                "{}: expected the name of a folder to write",
-                output.display()
-            )
-        })?;
-    let parent = output
-        .parent()
-        .filter(|parent| !parent.as_os_str().is_empty());
-    ensure!(
-        !output.exists() || output.join("position.json").exists(),
-        "{}: exists and is not a checkpoint; give another folder",
-        output.display()
-    );
-    Checkpoints::open(parent.unwrap_or(Path::new(".")))?.write(name, position, parts)
-}
-
-struct Scaled(f32);
-
-impl<B: Backend> ModuleMapper<B> for Scaled {
-    fn map_float<const D: usize>(&mut self, param: Param<Tensor<B, D>>) -> Param<Tensor<B, D>> {
-        let (id, tensor, mapper) = param.consume();
-        Param::from_mapped_value(id, tensor.mul_scalar(self.0), mapper)
-    }
-}
-
-/// Parameters of one network in the order in which they are visited: two networks have other identities.
-#[derive(Default)]
-struct Listed {
-    values: std::collections::VecDeque<Vec<f32>>,
-}
-
-impl<B: Backend> ModuleVisitor<B> for Listed {
-    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
-        self.values
-            .push_back(crate::model::causal::to_vec(param.val()));
-    }
-}
-
-struct Added {
-    values: std::collections::VecDeque<Vec<f32>>,
-    weight: f32,
-    unfit: Option<ParamId>,
-}
-
-impl<B: Backend> ModuleMapper<B> for Added {
-    fn map_float<const D: usize>(&mut self, param: Param<Tensor<B, D>>) -> Param<Tensor<B, D>> {
-        let (id, tensor, mapper) = param.consume();
-        let shape = tensor.dims();
-        let device = tensor.device();
-        let tensor = match self.values.pop_front() {
-            Some(values) if values.len() == shape.iter().product::<usize>() => {
-                let other = crate::model::causal::from_vec::<B, D>(values, shape, &device);
-                tensor + other.mul_scalar(self.weight)
-            }
-            _ => {
-                self.unfit = Some(id);
-                tensor
-            }
+        let Some(first) = &mut position else {
+            position = Some(other);
+            return Ok(voice);
         };
-        Param::from_mapped_value(id, tensor, mapper)
-    }
-}
-
-fn added<B: Backend>(sum: VitsVoice<B>, other: &VitsVoice<B>, weight: f32) -> Result<VitsVoice<B>> {
-    let mut listed = Listed::default();
-    other.visit(&mut listed);
-    let mut adding = Added {
-        values: listed.values,
-        weight,
-        unfit: None,
-    };
-    let sum = sum.map(&mut adding);
-    ensure!(adding.unfit.is_none(), "the voices have other parameters");
-    Ok(sum)
+        same_shape(folder, &first.config.network, &other.config.network)?;
+        first.step = first.step.max(other.step);
+        first.seconds += other.seconds;
+        first.minutes = first.minutes.max(other.minutes);
+        Ok(voice)
+    })?;
+    let mut position = position.context("there is nothing to mix")?;
+    position.notes = recipe(parts);
+    write_folder(output, &position, &[(VOICE_FILE, module_bytes(&sum)?)])
 }
