@@ -153,6 +153,11 @@ mod tests {
         let one: Linear<Flex> = LinearConfig::new(3, 2).init(&device);
         let other: Linear<Flex> = LinearConfig::new(3, 2).init(&device);
         let wide: Linear<Flex> = LinearConfig::new(4, 2).init(&device);
+        let values = |layer: &Linear<Flex>| to_vec(layer.weight.val());
+        // A parameter is drawn when it is first looked at; a copy made before would draw its own.
+        for layer in [&one, &other, &wide] {
+            let (_, _) = (values(layer), layer.bias.as_ref().map(|bias| bias.val()));
+        }
         let load = |folder: &Path| {
             Ok(match folder.to_str() {
                 Some("one") => one.clone(),
@@ -162,7 +167,6 @@ mod tests {
         };
         let (a, b, c) = (Path::new("one"), Path::new("other"), Path::new("wide"));
         let sum = weighted(&[(a, 0.75), (b, 0.25)], load).unwrap();
-        let values = |layer: &Linear<Flex>| to_vec(layer.weight.val());
         for ((sum, one), other) in values(&sum).iter().zip(values(&one)).zip(values(&other)) {
             assert!((sum - (0.75 * one + 0.25 * other)).abs() < 1e-6);
         }
