@@ -55,7 +55,7 @@ fn prepare(recordings: &Path, work: &Path, encoder: &Path) -> Dataset {
     Dataset::load(&work.join("features")).unwrap()
 }
 
-/// Every file below a folder with its bytes and date.
+/// Every file below a folder with its bytes and date, while another program may write there.
 fn files(folder: &Path) -> BTreeMap<PathBuf, (Vec<u8>, SystemTime)> {
     let mut found = BTreeMap::new();
     for entry in fs::read_dir(folder).unwrap() {
@@ -63,8 +63,11 @@ fn files(folder: &Path) -> BTreeMap<PathBuf, (Vec<u8>, SystemTime)> {
         if path.is_dir() {
             found.append(&mut files(&path));
         } else {
-            let date = fs::metadata(&path).unwrap().modified().unwrap();
-            found.insert(path.clone(), (fs::read(&path).unwrap(), date));
+            // One that is being written is renamed when it is done.
+            let (Ok(metadata), Ok(bytes)) = (fs::metadata(&path), fs::read(&path)) else {
+                continue;
+            };
+            found.insert(path, (bytes, metadata.modified().unwrap()));
         }
     }
     found
