@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use burn::tensor::backend::Backend;
 
-use super::fit::{VoicePosition, load};
+use super::fit::load;
 use crate::training::checkpoint::module_bytes;
 use crate::training::mixture::{recipe, same_shape, weighted, write_folder};
 
@@ -15,20 +15,17 @@ use crate::training::mixture::{recipe, same_shape, weighted, write_folder};
 /// # Errors
 /// They are not of one shape, or the disk is full.
 pub fn mix<B: Backend>(parts: &[(&Path, f32)], output: &Path, device: &B::Device) -> Result<()> {
-    let mut position: Option<VoicePosition> = None;
-    let sum = weighted(parts, |folder| {
-        let (voice, other) = load::<B>(folder, device)?;
-        let Some(first) = &mut position else {
-            position = Some(other);
-            return Ok(voice);
-        };
-        same_shape(folder, &first.config.network, &other.config.network)?;
-        first.step = first.step.max(other.step);
-        first.seconds += other.seconds;
-        first.minutes = first.minutes.max(other.minutes);
-        Ok(voice)
-    })?;
-    let mut position = position.context("there is nothing to mix")?;
+    let (sum, mut position) = weighted(
+        parts,
+        |folder| load::<B>(folder, device),
+        |first, other, folder| {
+            same_shape(folder, &first.config.network, &other.config.network)?;
+            first.step = first.step.max(other.step);
+            first.seconds += other.seconds;
+            first.minutes = first.minutes.max(other.minutes);
+            Ok(())
+        },
+    )?;
     (position.held_out, position.similarity) = (0.0, 0.0);
     position.notes = recipe(parts);
     write_folder(output, &position, &[("model.bin", module_bytes(&sum)?)])

@@ -1,7 +1,7 @@
 //! One network from the weights of several of one shape.
 //!
-//! Trainings that begin with the same weights stay near each other, and what lies between them sings as well as they do or
-//! better. Source: Wortsman et al., "Model soups" (2203.05482).
+//! Trainings that begin with the same weights stay near each other, so that what lies between them sings too, and often as well.
+//! Source: Wortsman et al., "Model soups" (2203.05482).
 
 use std::collections::VecDeque;
 use std::fmt::Debug;
@@ -16,21 +16,26 @@ use serde::Serialize;
 use super::checkpoint::Checkpoints;
 use crate::model::causal::{from_vec, to_vec};
 
-/// The sum of what `load` reads from the folders, each by its weight.
+/// The sum of the networks that `load` reads from the folders, each by its weight, and what `join` makes of where they stood:
+/// it adds the second position, of the folder named, to the first.
 ///
 /// # Errors
-/// There is none, one cannot be loaded, or its parameters are others.
-pub fn weighted<B: Backend, M: Module<B>>(
+/// There is none, one cannot be loaded or joined, or its parameters are others.
+pub fn weighted<B: Backend, M: Module<B>, P>(
     parts: &[(&Path, f32)],
-    mut load: impl FnMut(&Path) -> Result<M>,
-) -> Result<M> {
+    load: impl Fn(&Path) -> Result<(M, P)>,
+    join: impl Fn(&mut P, P, &Path) -> Result<()>,
+) -> Result<(M, P)> {
     let [(first, weight), rest @ ..] = parts else {
         bail!("there is nothing to mix");
     };
-    let mut sum = load(first)?.map(&mut Scaled(*weight));
+    let (network, mut position) = load(first)?;
+    let mut sum = network.map(&mut Scaled(*weight));
     for (folder, weight) in rest {
+        let (network, other) = load(folder)?;
+        join(&mut position, other, folder)?;
         let mut listed = Listed::default();
-        load(folder)?.visit(&mut listed);
+        network.visit(&mut listed);
         let mut adding = Added {
             values: listed.0,
             weight: *weight,
@@ -44,11 +49,13 @@ pub fn weighted<B: Backend, M: Module<B>>(
             first.display()
         );
     }
-    Ok(sum)
+    Ok((sum, position))
 }
 
+/// Refuses a voice in `folder` whose shape, `found`, is not the first one's, `expected`.
+///
 /// # Errors
-/// `found`, the shape of the voice in `folder`, is not the one `expected` of all.
+/// They differ.
 pub fn same_shape<S: PartialEq + Debug>(folder: &Path, expected: &S, found: &S) -> Result<()> {
     ensure!(
         found == expected,
@@ -159,19 +166,25 @@ mod tests {
             let (_, _) = (values(layer), layer.bias.as_ref().map(|bias| bias.val()));
         }
         let load = |folder: &Path| {
-            Ok(match folder.to_str() {
+            let network = match folder.to_str() {
                 Some("one") => one.clone(),
                 Some("other") => other.clone(),
                 _ => wide.clone(),
-            })
+            };
+            Ok((network, folder.display().to_string()))
+        };
+        let join = |names: &mut String, other: String, _: &Path| {
+            names.push_str(&other);
+            Ok(())
         };
         let (a, b, c) = (Path::new("one"), Path::new("other"), Path::new("wide"));
-        let sum = weighted(&[(a, 0.75), (b, 0.25)], load).unwrap();
+        let (sum, names) = weighted(&[(a, 0.75), (b, 0.25)], load, join).unwrap();
+        assert_eq!(names, "oneother");
         for ((sum, one), other) in values(&sum).iter().zip(values(&one)).zip(values(&other)) {
             assert!((sum - (0.75 * one + 0.25 * other)).abs() < 1e-6);
         }
         for pair in [[(a, 0.5), (c, 0.5)], [(c, 0.5), (a, 0.5)]] {
-            let error = weighted(&pair, load).unwrap_err().to_string();
+            let error = weighted(&pair, load, join).unwrap_err().to_string();
             assert!(error.contains("wide"), "{error}");
         }
     }

@@ -91,20 +91,17 @@ pub fn compress<B: Backend>(folder: &Path, output: &Path, device: &B::Device) ->
 /// # Errors
 /// They are not of one shape, or the disk is full.
 pub fn mix<B: Backend>(parts: &[(&Path, f32)], output: &Path, device: &B::Device) -> Result<()> {
-    let mut position: Option<VitsPosition> = None;
-    let sum = weighted(parts, |folder| {
-        let (voice, other) = load::<B>(folder, device)?;
-        let Some(first) = &mut position else {
-            position = Some(other);
-            return Ok(voice);
-        };
-        same_shape(folder, &first.config.network, &other.config.network)?;
-        first.step = first.step.max(other.step);
-        first.seconds += other.seconds;
-        first.minutes = first.minutes.max(other.minutes);
-        Ok(voice)
-    })?;
-    let mut position = position.context("there is nothing to mix")?;
+    let (sum, mut position) = weighted(
+        parts,
+        |folder| load::<B>(folder, device),
+        |first, other, folder| {
+            same_shape(folder, &first.config.network, &other.config.network)?;
+            first.step = first.step.max(other.step);
+            first.seconds += other.seconds;
+            first.minutes = first.minutes.max(other.minutes);
+            Ok(())
+        },
+    )?;
     position.notes = recipe(parts);
     write_folder(output, &position, &[(VOICE_FILE, module_bytes(&sum)?)])
 }
