@@ -235,9 +235,6 @@ impl Pipeline {
         self.auto_pitch = AutoPitch::default();
         self.f0_mean = F0Mean::default();
         self.retuner = Retuner::default();
-        if let Some(ceiling) = &mut self.ceiling {
-            ceiling.reset();
-        }
         self.fall_asleep()
     }
 
@@ -536,6 +533,9 @@ impl Pipeline {
         self.envelope = EnvelopeMatch::new(delay_samples, hop_samples);
         self.gains = GainLine::new(delay_samples, hop_samples);
         self.loudness = GainLine::new(0, hop_samples);
+        if let Some(ceiling) = &mut self.ceiling {
+            ceiling.reset();
+        }
         Ok(())
     }
 }
