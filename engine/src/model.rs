@@ -68,6 +68,15 @@ impl Encoder {
         })
     }
 
+    /// As [`Self::load`], but for the caller alone: a graph runs for one thread at a time.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub fn load_apart(path: &Path) -> Result<Arc<Self>, EngineError> {
+        let package = EncoderPackage::read(path)?;
+        Self::from_graph(&package.manifest.encoder, package.graph())
+    }
+
     /// Loads a graph that is in memory (for the trainer, before a package exists).
     ///
     /// # Errors
@@ -101,6 +110,7 @@ impl Encoder {
             inputs,
             output: Slot::new("content", &[1, frames, spec.channels]),
             states: spec.graph.states.clone(),
+            cpu_weights: spec.graph.cpu_weights,
         };
         Ok(Arc::new(Self {
             spec: spec.clone(),
@@ -145,6 +155,16 @@ impl LoadedVoice {
             let encoder = encoder_of(&package, folders)?;
             Self::from_package(package, encoder, 1).map(Arc::new)
         })
+    }
+
+    /// As [`Self::load`], but for the caller alone: a graph runs for one thread at a time.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub fn load_apart(path: &Path, folders: &[PathBuf]) -> Result<Arc<Self>, EngineError> {
+        let package = VoicePackage::read(path)?;
+        let encoder = with_encoder(&package, folders, Encoder::from_graph)?;
+        Self::from_package(package, encoder, 1).map(Arc::new)
     }
 
     /// As [`Self::load`], for whole clips: graphs that take steps take long ones and see as much of the future as they can
@@ -217,6 +237,7 @@ impl LoadedVoice {
             inputs,
             output: Slot::new("audio", &[1, made]),
             states: manifest.synthesis.states.clone(),
+            cpu_weights: manifest.synthesis.cpu_weights,
         };
         let synthesis = Graph::load_on(shape, package.synthesis_graph(), threads)?;
         Ok(Self {

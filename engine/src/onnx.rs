@@ -4,6 +4,7 @@
 //! carried tensors. Graphs run one frame at a time on the calling thread. ONNX Runtime is loaded when the first graph
 //! is, from the places [`crate::locate`] gives.
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -13,8 +14,9 @@ use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
 use ort::session::{Session, SessionInputValue, SessionInputs};
 use ort::value::{DynValue, Tensor, TensorElementType, ValueType};
 use parking_lot::Mutex;
-use timbra_voice::manifest::StateTensor;
+use timbra_voice::manifest::{CpuWeights, StateTensor};
 use timbra_voice::onnx_check::{self, Known};
+use timbra_voice::onnx_precision::{Precision, in_precision};
 
 use crate::error::EngineError;
 use crate::locate;
@@ -145,6 +147,8 @@ pub struct GraphShape {
     pub output: Slot,
     /// Carried tensors.
     pub states: Vec<StateTensor>,
+    /// In what the CPU keeps its weights, where that is not what the file has; other providers take the file's.
+    pub cpu_weights: Option<CpuWeights>,
 }
 
 /// What an output of the session is.
@@ -220,26 +224,45 @@ impl Graph {
         let known: Vec<_> = inputs.chain(states).collect();
         onnx_check::check(bytes, &known, shape.frames)
             .map_err(|error| graph_error(&shape, "loaded", error.to_string()))?;
-        let reference = Self::on_provider(&runtime, &shape, bytes, CPU, threads)?;
-        let expected = reference.trial()?;
+        let for_cpu = match shape.cpu_weights {
+            None => Cow::Borrowed(bytes),
+            Some(CpuWeights::Int8) => Cow::Owned(
+                in_precision(bytes, Precision::Int8)
+                    .map_err(|error| graph_error(&shape, "loaded", error.to_string()))?,
+            ),
+        };
+        let on_cpu = |bytes: &[u8]| {
+            let graph = Self::on_provider(&runtime, &shape, bytes, CPU, threads)?;
+            let heard = graph.trial()?;
+            Ok::<_, EngineError>((graph, heard))
+        };
+        let mut preferred = PREFERENCE.lock().clone();
+        preferred.truncate(preferred.iter().take_while(|name| *name != CPU).count());
         let mut messages = Vec::new();
-        for provider in PREFERENCE.lock().clone() {
-            if provider == CPU {
-                break;
-            }
-            let outcome =
-                Self::on_provider(&runtime, &shape, bytes, &provider, threads).and_then(|graph| {
-                    let found = graph.trial()?;
-                    Ok((graph, relative_difference(&expected, &found)))
-                });
-            match outcome {
-                Ok((graph, difference)) if difference <= PROVIDER_TOLERANCE => return Ok(graph),
-                Ok((_, difference)) => messages.push(format!(
-                    "{provider} differs from the CPU by {difference:.3}"
-                )),
-                Err(error) => messages.push(format!("{provider}: {error}")),
+        if !preferred.is_empty() {
+            // What the provider is compared with has the weights it has.
+            let (_, expected) = on_cpu(bytes)?;
+            for provider in preferred {
+                let outcome = Self::on_provider(&runtime, &shape, bytes, &provider, threads)
+                    .and_then(|graph| {
+                        let found = graph.trial()?;
+                        Ok((graph, relative_difference(&expected, &found)))
+                    });
+                match outcome {
+                    Ok((mut graph, difference)) if difference <= PROVIDER_TOLERANCE => {
+                        if let Some(graph) = Arc::get_mut(&mut graph) {
+                            graph.spare = Some(for_cpu.into_owned());
+                        }
+                        return Ok(graph);
+                    }
+                    Ok((_, difference)) => messages.push(format!(
+                        "{provider} differs from the CPU by {difference:.3}"
+                    )),
+                    Err(error) => messages.push(format!("{provider}: {error}")),
+                }
             }
         }
+        let (reference, _) = on_cpu(&for_cpu)?;
         if messages.is_empty() {
             return Ok(reference);
         }
@@ -268,7 +291,7 @@ impl Graph {
                 provider: provider.to_owned(),
                 message: String::new(),
             }),
-            spare: (provider != CPU).then(|| bytes.to_vec()),
+            spare: None,
             threads,
             failures: AtomicU32::new(0),
         }))

@@ -8,8 +8,10 @@ mod support;
 use std::path::Path;
 
 use timbra_engine::offline::{self, Converter};
+use timbra_engine::onnx::{Graph, GraphShape, GraphStream, Slot};
 use timbra_engine::{Controls, EngineError, LoadedVoice};
-use timbra_voice::manifest::StateTensor;
+use timbra_voice::manifest::{CpuWeights, StateTensor};
+use timbra_voice::onnx_precision::{Precision, in_precision};
 use timbra_voice::onnx_writer::GraphBuilder;
 
 const SYNTHESIS: [&str; 6] = [
@@ -255,4 +257,43 @@ fn graphs_can_be_evaluated_by_themselves() {
     .unwrap();
     assert_eq!(result, [tensor("c", &[4.0, 6.0])]);
     assert!(timbra_engine::onnx::evaluate(b"", &[]).is_err());
+}
+
+#[test]
+fn a_cpu_plays_a_graph_in_the_weights_that_its_manifest_says() {
+    if !support::runtime_is_there() {
+        return;
+    }
+    let mut graph = GraphBuilder::new("product");
+    let weights: Vec<f32> = (0..256 * 128).map(|n| (n as f32 * 0.37).sin()).collect();
+    graph.input("content", &[1.into(), "frames".into(), 256.into()]);
+    let matrix = graph.f32s(&[256, 128], &weights);
+    graph.node("MatMul", &["content", &matrix], &["audio"], vec![]);
+    graph.output("audio", &[1.into(), "frames".into(), 128.into()]);
+    let whole = graph.finish();
+    let heard = |bytes: &[u8], cpu_weights| -> Vec<f32> {
+        let shape = GraphShape {
+            frames: 1,
+            owner: "voice".to_owned(),
+            file: "synthesis.onnx".to_owned(),
+            inputs: vec![Slot::new("content", &[1, 1, 256])],
+            output: Slot::new("audio", &[1, 1, 128]),
+            states: Vec::new(),
+            cpu_weights,
+        };
+        let graph = Graph::load(shape, bytes).unwrap();
+        let mut stream = GraphStream::new(&graph).unwrap();
+        for (n, value) in stream.input(0).iter_mut().enumerate() {
+            *value = (n as f32 * 0.11).cos();
+        }
+        stream.run().unwrap().to_vec()
+    };
+    let exact = heard(&whole, None);
+    let rounded = heard(&whole, Some(CpuWeights::Int8));
+    let written = heard(&in_precision(&whole, Precision::Int8).unwrap(), None);
+    assert_eq!(rounded, written);
+    let length = |values: &mut dyn Iterator<Item = f32>| values.map(|v| v * v).sum::<f32>().sqrt();
+    let error = length(&mut rounded.iter().zip(&exact).map(|(a, b)| a - b))
+        / length(&mut exact.iter().copied());
+    assert!(error > 0.0 && error < 0.03, "{error}");
 }

@@ -12,7 +12,7 @@ use std::sync::OnceLock;
 use timbra_engine::onnx::{Graph, GraphShape, GraphStream, Slot};
 use timbra_engine::{LatencyPlan, Tier, VoiceTiming};
 use timbra_voice::identity::IdentityVoice;
-use timbra_voice::manifest::{Manifest, StateTensor};
+use timbra_voice::manifest::{CpuWeights, Manifest, StateTensor};
 use timbra_voice::onnx_check::OPERATORS;
 use timbra_voice::onnx_writer::{Attr, GraphBuilder};
 use timbra_voice::package::{self, EncoderPackage, Form, VoicePackage};
@@ -106,6 +106,7 @@ pub fn graph(bytes: &[u8]) {
                 .collect(),
             output: Slot::new("audio", &[1, 160]),
             states: state("tail", 40),
+            cpu_weights: None,
         }
     } else {
         GraphShape {
@@ -115,6 +116,7 @@ pub fn graph(bytes: &[u8]) {
             inputs: vec![Slot::new("audio", &[1, 160])],
             output: Slot::new("content", &[1, 1, 160]),
             states: state("history", 320),
+            cpu_weights: Some(CpuWeights::Int8),
         }
     };
     play(shape, bytes);
@@ -235,6 +237,7 @@ pub fn operators(bytes: &[u8]) {
         inputs: vec![Slot::new("content", &[1, 1, 160])],
         output: Slot::new("audio", &[1, 160]),
         states: Vec::new(),
+        cpu_weights: None,
     };
     play(shape, &graph.finish());
 }

@@ -51,8 +51,12 @@ impl Sound {
 /// # Errors
 /// When the file is missing, malformed or empty.
 pub fn read(path: &Path) -> Result<Sound> {
-    let reader =
-        WavReader::open(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let reader = WavReader::open(path).with_context(|| {
+        format!(
+            "cannot read {}: expected a WAV; `trainer convert` reads FLAC, OGG and MP3 too",
+            path.display()
+        )
+    })?;
     let spec = reader.spec();
     let interleaved: Vec<f32> = match spec.sample_format {
         SampleFormat::Float => reader.into_samples::<f32>().collect::<Result<_, _>>()?,

@@ -17,6 +17,7 @@ use support::{
 };
 use timbra_trainer::data::dataset::Dataset;
 use timbra_trainer::data::features::ClipFeatures;
+use timbra_trainer::training::clips::load_clips;
 use timbra_voice::package::VoicePackage;
 
 /// Two speakers with the names of the test voice, `clips` recordings each.
@@ -71,6 +72,39 @@ fn files(folder: &Path) -> BTreeMap<PathBuf, (Vec<u8>, SystemTime)> {
         }
     }
     found
+}
+
+#[test]
+fn what_another_speaker_sings_is_read_in_time_with_the_recording() {
+    if !runtime_is_there() {
+        return;
+    }
+    let folder = Folder::new("sung_by");
+    let (work, encoder) = (folder.at("work"), folder.at("encoder.timbra"));
+    write_encoder(&encoder);
+    let voice = folder.at("voice.timbra");
+    write_voice(&voice, |manifest, _| {
+        "somebody".clone_into(&mut manifest.speakers[0].name);
+    });
+    let dataset = prepare(&recordings(&folder, 3, 1.0), &work, &encoder);
+    let plain = load_clips(&dataset, None).unwrap();
+    let read = load_clips(&dataset, Some(&voice)).unwrap();
+    let again = load_clips(&dataset, Some(&voice)).unwrap();
+    for ((before, clip), again) in plain.iter().zip(&read).zip(&again) {
+        assert_eq!(clip.contents, again.contents);
+        // Nobody is sung by somebody alone, anybody by both; what is held out is heard as it is.
+        let singers = match &dataset.speakers[clip.speaker].name[..] {
+            _ if clip.held_out => 0,
+            "nobody" => 1,
+            _ => 2,
+        };
+        assert_eq!(clip.contents.len(), before.contents.len() + singers);
+        // The test voice sings what it hears, so its content is the recording's.
+        for sung in &clip.contents[before.contents.len()..] {
+            let error = relative_error(&sung[800..15_000], &clip.contents[0][800..15_000]);
+            assert!(error < 0.05, "{}: {error}", clip.name);
+        }
+    }
 }
 
 #[test]

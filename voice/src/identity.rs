@@ -138,6 +138,7 @@ impl IdentityVoice {
                     inputs: vec!["audio".to_owned()],
                     outputs: vec!["content".to_owned()],
                     states: states("history", self.lookahead_frames * ENCODER_HOP_SAMPLES),
+                    cpu_weights: None,
                 },
             },
             synthesis: GraphSpec {
@@ -147,6 +148,7 @@ impl IdentityVoice {
                     .collect(),
                 outputs: vec!["audio".to_owned()],
                 states: states("tail", self.delay_samples),
+                cpu_weights: None,
             },
             step,
             clusters: None,

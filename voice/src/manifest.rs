@@ -51,6 +51,19 @@ pub struct GraphSpec {
     pub outputs: Vec<String>,
     /// Carried tensors.
     pub states: Vec<StateTensor>,
+    /// In what a CPU keeps the weights of the matrices while it runs the graph, where that is not what the file has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu_weights: Option<CpuWeights>,
+}
+
+/// Fewer bits than a graph's file has, for the processor's memory: what a step of a few frames costs is reading the weights.
+///
+/// The file stays as it was trained, so that a GPU runs it as it is and a training can begin with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CpuWeights {
+    /// Whole numbers of 8 bits with a scale for every 32 of them.
+    Int8,
 }
 
 /// How a synthesis graph is stepped that makes several frames at a time and sees some of the future.

@@ -114,6 +114,7 @@ pub fn write_with_synthesis(
         inputs: inputs.iter().map(|&name| name.to_owned()).collect(),
         outputs: vec!["audio".to_owned()],
         states: Vec::new(),
+        cpu_weights: None,
     };
     files.insert("synthesis.onnx".to_owned(), graph);
     change(&mut manifest);

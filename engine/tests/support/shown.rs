@@ -81,6 +81,7 @@ impl Shown {
                 .into(),
             outputs: vec!["audio".to_owned()],
             states: Vec::new(),
+            cpu_weights: None,
         };
         files.insert("synthesis.onnx".to_owned(), self.graph(input));
         package::write_voice(&path, &manifest, &files, Form::File).unwrap();

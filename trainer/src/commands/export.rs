@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 use burn::backend::Flex;
 use serde::{Deserialize, Serialize};
 use timbra_voice::manifest::{
-    FORMAT_VERSION, Family, GraphSpec, Manifest, Speaker, StepSpec, TrainingSummary,
+    CpuWeights, FORMAT_VERSION, Family, GraphSpec, Manifest, Speaker, StepSpec, TrainingSummary,
 };
 use timbra_voice::package::{EncoderPackage, Form, write_voice};
 
@@ -70,6 +70,10 @@ pub struct Args {
         allow_negative_numbers = true
     )]
     pub air: f32,
+
+    /// harmonic: play it on a CPU with the weights as they were trained, which costs half as much again; a GPU always does
+    #[arg(long)]
+    pub whole_weights: bool,
 
     /// harmonic: by how much the lowest harmonics come before the highest, 0 to 4: lower peaks and a more natural voice, later
     /// by as much
@@ -235,7 +239,8 @@ fn harmonic(args: &Args, folder: &Path) -> Result<Made> {
         lead_samples: lead_samples as usize,
     };
     let (model, position) = load::<Flex>(folder, &Default::default())?;
-    let (graph, synthesis) = model.export(finish);
+    let (graph, mut synthesis) = model.export(finish);
+    synthesis.cpu_weights = (!args.whole_weights).then_some(CpuWeights::Int8);
     Ok(Made {
         family: Family::Harmonic,
         graph,

@@ -11,7 +11,7 @@ use burn::backend::Flex;
 use burn::module::Param;
 use burn::tensor::{Int, Tensor};
 use timbra_voice::manifest::{
-    EncoderSpec, FORMAT_VERSION, Family, GraphSpec, MAX_SPEAKERS, Manifest, Speaker,
+    CpuWeights, EncoderSpec, FORMAT_VERSION, Family, GraphSpec, MAX_SPEAKERS, Manifest, Speaker,
     TrainingSummary,
 };
 use timbra_voice::onnx_precision::{Precision, in_precision};
@@ -95,7 +95,8 @@ pub struct Args {
     #[arg(long, value_name = "L")]
     pub lookahead_frames: Option<usize>,
 
-    /// In what the weights are kept; int8 is for encoders and makes them about twice as cheap, f16 makes files half as large
+    /// In what the weights are kept; int8 and int8-played are for encoders and make them about twice as cheap, f16 makes
+    /// files half as large
     #[arg(long, value_name = "PRECISION", value_enum, default_value_t = Kept::F32)]
     pub precision: Kept,
 
@@ -142,15 +143,22 @@ pub enum Kept {
     F16,
     /// A quarter of the file, half the load, 8 bits
     Int8,
+    /// Encoders: the file as it was trained, and half the load: CPUs play it in 8 bits
+    Int8Played,
 }
 
 impl Kept {
     fn precision(self) -> Precision {
         match self {
-            Self::F32 => Precision::F32,
+            Self::F32 | Self::Int8Played => Precision::F32,
             Self::F16 => Precision::F16,
             Self::Int8 => Precision::Int8,
         }
+    }
+
+    /// What a manifest says of it.
+    fn cpu_weights(self) -> Option<CpuWeights> {
+        (self == Self::Int8Played).then_some(CpuWeights::Int8)
     }
 }
 
@@ -172,9 +180,9 @@ pub fn run(args: &Args) -> Result<()> {
     {
         return encoder::import(args, &weights);
     }
-    if args.precision == Kept::Int8 {
+    if matches!(args.precision, Kept::Int8 | Kept::Int8Played) {
         bail!(
-            "{}: int8 is for content encoders; keep a voice in f32 or f16",
+            "{}: 8 bits are for content encoders; keep a voice in f32 or f16",
             args.checkpoint.display()
         );
     }
@@ -352,6 +360,7 @@ fn encoder_of(
                 inputs: vec!["audio".to_owned()],
                 outputs: vec!["content".to_owned()],
                 states: Vec::new(),
+                cpu_weights: None,
             },
         });
     };

@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use safetensors::SafeTensors;
-use timbra_voice::manifest::{EncoderManifest, EncoderSpec, Manifest, TrainingSummary};
+use timbra_voice::manifest::{
+    CpuWeights, EncoderManifest, EncoderSpec, GraphSpec, Manifest, TrainingSummary,
+};
 use timbra_voice::package::{
     ENCODER_MANIFEST, EncoderPackage, VOICE_MANIFEST, VoicePackage, read_encoder_manifest,
 };
@@ -186,9 +188,10 @@ fn voice(path: &Path) -> Result<()> {
     };
     print_encoder(&manifest.encoder, embedded);
     println!(
-        "  synthesis    inputs {}; {} carried tensors",
+        "  synthesis    inputs {}; {} carried tensors{}",
         manifest.synthesis.inputs.join(", "),
-        manifest.synthesis.states.len()
+        manifest.synthesis.states.len(),
+        on_cpus(&manifest.synthesis)
     );
     print_tables("clusters", package.clusters()?, manifest);
     print_tables("retrieval", package.retrieval()?, manifest);
@@ -342,13 +345,22 @@ fn recording(path: &Path) -> Result<()> {
 
 fn print_encoder(spec: &EncoderSpec, remark: &str) {
     println!(
-        "  encoder      {}: {} channels, look-ahead {:.0} ms{}",
+        "  encoder      {}: {} channels, look-ahead {:.0} ms{}{}",
         spec.id,
         spec.channels,
         spec.lookahead_samples as f64 * 1e3 / f64::from(spec.rate_hz),
-        after(", ", remark)
+        after(", ", remark),
+        on_cpus(&spec.graph)
     );
     println!("               SHA-256 {}", spec.sha256);
+}
+
+/// In what a CPU keeps the weights, where it is told to.
+fn on_cpus(graph: &GraphSpec) -> &'static str {
+    match graph.cpu_weights {
+        None => "",
+        Some(CpuWeights::Int8) => "; CPUs play it in 8 bits",
+    }
 }
 
 fn print_tables(name: &str, tables: Option<SpeakerTables>, manifest: &Manifest) {

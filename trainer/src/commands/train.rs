@@ -97,6 +97,11 @@ pub struct Args {
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub crossed: usize,
 
+    /// harmonic: the recordings are also heard as every other speaker of this voice sings them, so that how they sound says
+    /// less of who sang them; takes about a third of their length per speaker and processor core, once
+    #[arg(long, value_name = "VOICE")]
+    pub sung_by: Option<PathBuf>,
+
     /// Seed of sampling and augmentation
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub seed: u64,
@@ -123,8 +128,9 @@ pub fn run(args: &Args) -> Result<()> {
         let found = args.words;
         return Err(WrongArgument(format!("--words is {found}; expected 0 to 100")).into());
     }
-    if args.family != FamilyName::Harmonic && (args.words > 0.0 || args.crossed > 0) {
-        let why = "--words and --crossed are for harmonic voices; leave them out";
+    let harmonic_only = args.words > 0.0 || args.crossed > 0 || args.sung_by.is_some();
+    if args.family != FamilyName::Harmonic && harmonic_only {
+        let why = "--words, --crossed and --sung-by are for harmonic voices; leave them out";
         return Err(WrongArgument(why.to_owned()).into());
     }
     let work = WorkFolder::new(&args.work);
@@ -143,7 +149,7 @@ fn harmonic(args: &Args, work: &WorkFolder, dataset: &Dataset) -> Result<()> {
             dataset.model_rate_hz
         );
     }
-    let clips = load_clips(dataset)?;
+    let clips = load_clips(dataset, args.sung_by.as_deref())?;
     let standard = VoiceFitConfig::standard(dataset.encoder.channels, dataset.speakers.len());
     let config = VoiceFitConfig {
         steps: args.steps.unwrap_or(standard.steps),
@@ -214,7 +220,7 @@ fn vits(args: &Args, work: &WorkFolder, dataset: &Dataset) -> Result<()> {
         voice: base(args.base.as_deref())?,
         critics: base(args.base_critics.as_deref())?,
     };
-    let clips = load_clips(dataset)?;
+    let clips = load_clips(dataset, None)?;
     let standard = VitsFitConfig::standard(args.size, network);
     let config = VitsFitConfig {
         steps: args.steps.unwrap_or(standard.steps),

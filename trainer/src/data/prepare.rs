@@ -135,7 +135,7 @@ impl SettingsPool {
     fn new(first: &Arc<Encoder>, settings: &PrepareSettings) -> Result<Self> {
         let mut encoders = vec![Arc::clone(first)];
         while encoders.len() < rayon::current_num_threads() {
-            encoders.push(Encoder::load(&settings.encoder_path)?);
+            encoders.push(Encoder::load_apart(&settings.encoder_path)?);
         }
         let with = |encoder| FeatureSettings {
             encoder,

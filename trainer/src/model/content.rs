@@ -145,6 +145,7 @@ impl<B: Backend> ContentEncoder<B> {
             inputs: vec!["audio".to_owned()],
             outputs: vec!["content".to_owned()],
             states: graph.states.clone(),
+            cpu_weights: None,
         };
         (graph.builder.finish(), spec)
     }

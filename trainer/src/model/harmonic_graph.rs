@@ -113,6 +113,7 @@ impl<B: Backend> HarmonicVoice<B> {
             inputs: inputs.map(str::to_owned).to_vec(),
             outputs: vec!["audio".to_owned()],
             states: graph.states.clone(),
+            cpu_weights: None,
         };
         (graph.builder.finish(), spec)
     }

@@ -297,6 +297,7 @@ impl<B: Kernels> Hubert<B> {
             inputs,
             outputs: vec!["content".to_owned()],
             states: graph.states,
+            cpu_weights: None,
         };
         (graph.builder.finish(), spec)
     }

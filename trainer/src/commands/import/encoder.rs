@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, anyhow, bail};
 use burn::backend::Flex;
-use timbra_voice::manifest::{EncoderManifest, EncoderSpec, FORMAT_VERSION, TrainingSummary};
-use timbra_voice::onnx_precision::in_precision;
+use timbra_voice::manifest::{CpuWeights, EncoderManifest, EncoderSpec, FORMAT_VERSION, TrainingSummary};
+use timbra_voice::onnx_precision::{Precision, in_precision};
 use timbra_voice::package::{EncoderPackage, Form, sha256_hex, write_encoder};
 
 use super::{Args, Kept};
@@ -105,11 +105,16 @@ fn write(args: &Args, mut manifest: EncoderManifest, graph: &[u8]) -> Result<()>
     let kept = in_precision(graph, args.precision.precision())
         .with_context(|| args.checkpoint.display().to_string())?;
     manifest.encoder.sha256 = sha256_hex(&kept);
+    manifest.encoder.graph.cpu_weights = args.precision.cpu_weights();
     let mut said = String::new();
     if args.precision != Kept::F32 {
         said = match &args.measure_on {
             Some(clip) => {
-                let loss = loss(&manifest.encoder, graph, &kept, &heard(clip)?)?;
+                let played = match args.precision.cpu_weights() {
+                    Some(CpuWeights::Int8) => in_precision(&kept, Precision::Int8)?,
+                    None => kept.clone(),
+                };
+                let loss = loss(&manifest.encoder, graph, &played, &heard(clip)?)?;
                 format!(
                     "weights in {:?}: content differs by {:.2} % over {} frames of {}, least cosine {:.4}",
                     args.precision,

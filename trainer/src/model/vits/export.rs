@@ -129,6 +129,7 @@ impl<B: Kernels> VitsVoice<B> {
                 inputs: inputs.into_iter().map(str::to_owned).collect(),
                 outputs: vec!["audio".to_owned()],
                 states: graph.states,
+                cpu_weights: None,
             },
             delay_samples: audio.delay(),
         }
