@@ -265,7 +265,8 @@ fn a_cpu_plays_a_graph_in_the_weights_that_its_manifest_says() {
         return;
     }
     let mut graph = GraphBuilder::new("product");
-    let weights: Vec<f32> = (0..256 * 128).map(|n| (n as f32 * 0.37).sin()).collect();
+    let mut weights = vec![0.0; 256 * 128];
+    timbra_dsp::noise::fill(1, 0, &mut weights);
     graph.input("content", &[1.into(), "frames".into(), 256.into()]);
     let matrix = graph.f32s(&[256, 128], &weights);
     graph.node("MatMul", &["content", &matrix], &["audio"], vec![]);
@@ -283,9 +284,7 @@ fn a_cpu_plays_a_graph_in_the_weights_that_its_manifest_says() {
         };
         let graph = Graph::load(shape, bytes).unwrap();
         let mut stream = GraphStream::new(&graph).unwrap();
-        for (n, value) in stream.input(0).iter_mut().enumerate() {
-            *value = (n as f32 * 0.11).cos();
-        }
+        timbra_dsp::noise::fill(2, 0, stream.input(0));
         stream.run().unwrap().to_vec()
     };
     let exact = heard(&whole, None);

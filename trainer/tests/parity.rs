@@ -4,9 +4,14 @@
 
 mod support;
 
+use std::path::Path;
+
 use burn::backend::Flex;
 use realfft::RealFftPlanner;
+use timbra_dsp::resample::resample_all;
 use timbra_engine::onnx::{NamedTensor, evaluate};
+use timbra_engine::{Encoder, features};
+use timbra_trainer::harmonic::words::Words;
 use timbra_trainer::model::causal::{CausalConv, from_vec, to_vec};
 use timbra_trainer::model::content::{ContentConfig, ContentEncoder};
 use timbra_trainer::model::excitation::{Analyser, pulses};
@@ -15,7 +20,7 @@ use timbra_trainer::model::harmonic::{
     MODEL_RATE_HZ, NOISE_POINTS, REFERENCE_F0_HZ, Renderer,
 };
 use timbra_trainer::model::harmonic_graph::{Finish, LEAD_SAMPLES, lead_phase};
-use timbra_trainer::model::mel::{BANDS, LogMel};
+use timbra_trainer::model::mel::{self, BANDS, LogMel};
 use timbra_trainer::random::Random;
 use timbra_voice::manifest::StateTensor;
 
@@ -288,4 +293,38 @@ fn all_passed(samples: &[f32]) -> Vec<f32> {
     inverse.process(&mut bins, &mut padded).unwrap();
     padded.truncate(samples.len());
     padded.iter().map(|v| v / length as f32).collect()
+}
+
+#[test]
+fn what_the_loss_hears_is_what_the_encoder_hears_when_it_plays() {
+    if !support::runtime_is_there() {
+        return;
+    }
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/encoders/content-3.timbra");
+    let words = Words::<Flex>::of(&path, &Device::default()).unwrap();
+    let audio = support::song(MODEL_RATE_HZ as u32, 2.0);
+    let tensor = |samples: &[f32]| from_vec::<Flex, 2>(samples.to_vec(), [1, samples.len()], &Device::default());
+    let heard = words.heard(tensor(&audio));
+    let [channels, _, frames] = heard.dims();
+    let heard = to_vec(heard.swap_dims(0, 1).swap_dims(1, 2));
+    let encoder = Encoder::load(&path).unwrap();
+    let resampled = resample_all(&audio, MODEL_RATE_HZ as u32, mel::RATE_HZ as u32).unwrap();
+    let played: Vec<f32> = features::extract(&encoder, &resampled)
+        .unwrap()
+        .into_iter()
+        .flat_map(|frame| frame.content)
+        .collect();
+    // Both have heard the beginning by then; the voice's own look-ahead is taken off what is played.
+    let part = |content: &[f32], from: usize| content[from * channels..(from + 100) * channels].to_vec();
+    let lookahead = encoder.spec().lookahead_samples / mel::HOP_SAMPLES;
+    assert!(frames > 160 + lookahead);
+    let error = support::relative_error(&part(&heard, 60 + lookahead - 1), &part(&played, 60));
+    assert!(error < 0.1, "{error}");
+
+    let distance = |a: &[f32], b: &[f32]| to_vec(words.distance(tensor(a), tensor(b)))[0];
+    let softer: Vec<f32> = audio.iter().map(|sample| 0.7 * sample).collect();
+    let backwards: Vec<f32> = audio.iter().rev().copied().collect();
+    assert_eq!(distance(&audio, &audio), 0.0);
+    let (same, other) = (distance(&softer, &audio), distance(&backwards, &audio));
+    assert!(same < other / 3.0, "{same} {other}");
 }

@@ -20,12 +20,49 @@ const SILENT: Duration = Duration::from_millis(2);
 const IDLE: Duration = Duration::from_millis(10);
 /// A host that has not called for so long is idle.
 const IDLE_AFTER: Duration = Duration::from_secs(5);
+/// So long before a silent host's next call, as far as it can be foretold, looks begin again.
+const EARLY: Duration = Duration::from_micros(1500);
+/// Longest rest between two calls of a silent host: another stream may begin to play meanwhile.
+const REST: Duration = Duration::from_millis(6);
+
+/// How often a host calls, as looks have seen it: between two calls there is nothing to look for.
+struct Rhythm {
+    called: Instant,
+    /// Times between the last calls, in no order.
+    gaps: [Duration; 8],
+    next: usize,
+}
+
+impl Rhythm {
+    fn new(now: Instant) -> Self {
+        Self {
+            called: now,
+            gaps: [Duration::ZERO; 8],
+            next: 0,
+        }
+    }
+
+    /// A look at `now` has seen that the host has called.
+    fn call(&mut self, now: Instant) {
+        self.gaps[self.next] = now.duration_since(self.called);
+        self.next = (self.next + 1) % self.gaps.len();
+        self.called = now;
+    }
+
+    /// How long at `now` until it is time to look again.
+    fn rest(&self, now: Instant) -> Duration {
+        let least = self.gaps.iter().min().copied().unwrap_or_default();
+        (self.called + least)
+            .saturating_duration_since(now + EARLY)
+            .clamp(SILENT, REST)
+    }
+}
 
 pub(super) fn run(state: &State, index: usize) {
     let mut seen = u64::MAX;
     let mut slots: Vec<Arc<Slot>> = Vec::new();
     let mut played = 0u64;
-    let mut called = Instant::now();
+    let mut rhythm = Rhythm::new(Instant::now());
     while !state.stop.load(Ordering::Acquire) {
         let generation = state.generation.load(Ordering::Acquire);
         if generation != seen {
@@ -51,7 +88,7 @@ pub(super) fn run(state: &State, index: usize) {
         }
         if total != played {
             played = total;
-            called = Instant::now();
+            rhythm.call(Instant::now());
         }
         if worked {
             continue;
@@ -59,11 +96,13 @@ pub(super) fn run(state: &State, index: usize) {
         if waited_for {
             // A host that renders waits: be there at once.
             std::thread::yield_now();
-        } else if called.elapsed() > IDLE_AFTER {
+        } else if rhythm.called.elapsed() > IDLE_AFTER {
             std::thread::sleep(IDLE);
+        } else if silent {
+            std::thread::sleep(rhythm.rest(Instant::now()));
         } else {
             // As many threads as there are streams look often; the others are there when one of those is held up.
-            std::thread::sleep(if silent || index >= slots.len() {
+            std::thread::sleep(if index >= slots.len() {
                 SILENT
             } else {
                 SOUNDING
@@ -122,6 +161,28 @@ mod tests {
     use crate::ring;
     use crate::status::VoiceState;
     use crate::worker::Worker;
+
+    #[test]
+    fn between_the_calls_of_a_silent_host_a_worker_rests_and_looks_before_the_next() {
+        let start = Instant::now();
+        let at = |ms: u64| start + Duration::from_millis(ms);
+        let mut rhythm = Rhythm::new(start);
+        // Before it is known how often the host calls, and when it calls often, looks are as close as ever.
+        rhythm.call(at(10));
+        assert_eq!(rhythm.rest(at(10)), SILENT);
+        for call in 2..10 {
+            rhythm.call(at(10 * call));
+        }
+        assert_eq!(rhythm.rest(at(90)), REST);
+        assert_eq!(rhythm.rest(at(96)), Duration::from_micros(2500));
+        assert_eq!(rhythm.rest(at(99)), SILENT);
+        // One call that comes early is enough.
+        rhythm.call(at(92));
+        for call in 10..14 {
+            rhythm.call(at(10 * call));
+        }
+        assert_eq!(rhythm.rest(at(130)), SILENT);
+    }
 
     #[test]
     fn a_panic_of_the_worker_is_caught_told_and_over() {

@@ -593,7 +593,9 @@ impl Host for ClapHost {
                 let _playing = playing;
                 audio()
             });
-            while done.recv_timeout(Duration::from_millis(5)) == Err(RecvTimeoutError::Timeout) {
+            // A main thread has little to do while nobody turns anything.
+            let pause = Duration::from_millis(if job.meanwhile.is_some() { 5 } else { 25 });
+            while done.recv_timeout(pause) == Err(RecvTimeoutError::Timeout) {
                 Self::serve_callback(instance);
                 if let Some(meanwhile) = job.meanwhile {
                     meanwhile(&mut ClapEditor(instance));
