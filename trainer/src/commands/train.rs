@@ -98,9 +98,9 @@ pub struct Args {
     pub crossed: usize,
 
     /// harmonic: the recordings are also heard as every other speaker of this voice sings them, so that how they sound says
-    /// less of who sang them; takes about a third of their length per speaker and processor core, once
+    /// less of who sang them; several voices may be given. Takes about a quarter of their length per speaker on one core, once
     #[arg(long, value_name = "VOICE")]
-    pub sung_by: Option<PathBuf>,
+    pub sung_by: Vec<PathBuf>,
 
     /// Seed of sampling and augmentation
     #[arg(long, value_name = "N", default_value_t = 1)]
@@ -128,7 +128,7 @@ pub fn run(args: &Args) -> Result<()> {
         let found = args.words;
         return Err(WrongArgument(format!("--words is {found}; expected 0 to 100")).into());
     }
-    let harmonic_only = args.words > 0.0 || args.crossed > 0 || args.sung_by.is_some();
+    let harmonic_only = args.words > 0.0 || args.crossed > 0 || !args.sung_by.is_empty();
     if args.family != FamilyName::Harmonic && harmonic_only {
         let why = "--words, --crossed and --sung-by are for harmonic voices; leave them out";
         return Err(WrongArgument(why.to_owned()).into());
@@ -149,7 +149,7 @@ fn harmonic(args: &Args, work: &WorkFolder, dataset: &Dataset) -> Result<()> {
             dataset.model_rate_hz
         );
     }
-    let clips = load_clips(dataset, args.sung_by.as_deref())?;
+    let clips = load_clips(dataset, &args.sung_by)?;
     let standard = VoiceFitConfig::standard(dataset.encoder.channels, dataset.speakers.len());
     let config = VoiceFitConfig {
         steps: args.steps.unwrap_or(standard.steps),
@@ -220,7 +220,7 @@ fn vits(args: &Args, work: &WorkFolder, dataset: &Dataset) -> Result<()> {
         voice: base(args.base.as_deref())?,
         critics: base(args.base_critics.as_deref())?,
     };
-    let clips = load_clips(dataset, None)?;
+    let clips = load_clips(dataset, &[])?;
     let standard = VitsFitConfig::standard(args.size, network);
     let config = VitsFitConfig {
         steps: args.steps.unwrap_or(standard.steps),

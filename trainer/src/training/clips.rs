@@ -58,23 +58,24 @@ impl VoiceClip {
 /// What reads clips on one thread; graphs run for one at a time.
 struct Reader {
     encoder: Arc<Encoder>,
-    /// A voice whose speakers sing the clips.
-    singer: Option<Arc<LoadedVoice>>,
+    /// Voices whose speakers sing the clips.
+    singers: Vec<Arc<LoadedVoice>>,
 }
 
-/// Every clip of `dataset`. Further readings are computed once and kept beside the features: at other speeds, and, where
-/// there is a voice `sung_by`, as every speaker of it sings the clip who is not called like the clip's own.
+/// Every clip of `dataset`. Further readings are computed once and kept beside the features: at other speeds, and as every
+/// speaker of the voices `sung_by` sings the clip who is not called like the clip's own.
 ///
 /// # Errors
-/// A feature file is damaged, the encoder or the voice cannot be loaded or run, or the disk is full.
-pub fn load_clips(dataset: &Dataset, sung_by: Option<&Path>) -> Result<Vec<VoiceClip>> {
+/// A feature file is damaged, the encoder or a voice cannot be loaded or run, or the disk is full.
+pub fn load_clips(dataset: &Dataset, sung_by: &[PathBuf]) -> Result<Vec<VoiceClip>> {
     let reader = |_| -> Result<Reader> {
-        let singer = sung_by
+        let singers = sung_by
+            .iter()
             .map(|path| LoadedVoice::load_apart(path, &locate::voice_folders()))
-            .transpose()?;
+            .collect::<Result<_, _>>()?;
         Ok(Reader {
             encoder: Encoder::load_apart(&dataset.encoder_path)?,
-            singer,
+            singers,
         })
     };
     let readers: Vec<Reader> = (0..rayon::current_num_threads())
@@ -112,14 +113,15 @@ fn load_clip(
                 at_speed(&features, speed, &reader.encoder)
             })?);
         }
-        if let Some(voice) = &reader.singer {
+        for (number, voice) in reader.singers.iter().enumerate() {
             let own = &dataset.speakers[entry.speaker];
             for (singer, speaker) in voice.manifest().speakers.iter().enumerate() {
                 if speaker.name == own.name {
                     continue;
                 }
                 let ratio = speaker.f0_median_hz / own.f0_median_hz;
-                let stream = index * MAX_SPEAKERS as u64 + singer as u64;
+                let place = (index * reader.singers.len() as u64) + number as u64;
+                let stream = place * MAX_SPEAKERS as u64 + singer as u64;
                 let controls = as_sung_by(singer, ratio, stream);
                 let how = format!("{}.{singer}", &voice.sha256()[..8]);
                 let path = reading_path(dataset, entry, &how);
