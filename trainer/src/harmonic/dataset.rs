@@ -7,7 +7,7 @@ use crate::training::clips::VoiceClip;
 
 /// Standard deviation of the noise added to content in training: other singers'
 /// content never matches the target's exactly.
-const CONTENT_NOISE: f32 = 0.04;
+const CONTENT_NOISE: f32 = 0.08;
 /// The network's view of F0 is moved by up to this much, so that it does not
 /// bind a timbre to a pitch and sings outside the range of the recordings.
 const F0_VIEW_OCTAVES: f32 = 0.25;
