@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, anyhow, bail};
 use burn::backend::Flex;
-use timbra_voice::manifest::{CpuWeights, EncoderManifest, EncoderSpec, FORMAT_VERSION, TrainingSummary};
+use timbra_voice::manifest::{
+    CpuWeights, EncoderManifest, EncoderSpec, FORMAT_VERSION, TrainingSummary,
+};
 use timbra_voice::onnx_precision::{Precision, in_precision};
 use timbra_voice::package::{EncoderPackage, Form, sha256_hex, write_encoder};
 
