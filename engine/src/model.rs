@@ -315,8 +315,12 @@ impl LoadedVoice {
 fn encoder_of(voice: &VoicePackage, folders: &[PathBuf]) -> Result<Arc<Encoder>, EngineError> {
     let spec = &voice.manifest.encoder;
     let any = spec.sha256 == ANY_ENCODER;
-    let known_as = if any { &spec.id } else { &spec.sha256 };
-    shared(&ENCODERS, known_as, || {
+    let mut known_as = if any { &spec.id } else { &spec.sha256 }.clone();
+    if voice.encoder_graph().is_some() {
+        // The same graph in other weights is another encoder: what a voice gives must not depend on who came first.
+        known_as = format!("{known_as} in a voice, {:?}", spec.graph.cpu_weights);
+    }
+    shared(&ENCODERS, &known_as, || {
         with_encoder(voice, folders, Encoder::from_graph)
     })
 }

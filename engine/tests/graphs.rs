@@ -6,13 +6,16 @@
 mod support;
 
 use std::path::Path;
+use std::sync::Arc;
 
 use timbra_engine::offline::{self, Converter};
 use timbra_engine::onnx::{Graph, GraphShape, GraphStream, Slot};
 use timbra_engine::{Controls, EngineError, LoadedVoice};
+use timbra_voice::identity::IdentityVoice;
 use timbra_voice::manifest::{CpuWeights, StateTensor};
 use timbra_voice::onnx_precision::{Precision, in_precision};
 use timbra_voice::onnx_writer::GraphBuilder;
+use timbra_voice::package::{Form, write_voice};
 
 const SYNTHESIS: [&str; 6] = [
     "content",
@@ -257,6 +260,32 @@ fn graphs_can_be_evaluated_by_themselves() {
     .unwrap();
     assert_eq!(result, [tensor("c", &[4.0, 6.0])]);
     assert!(timbra_engine::onnx::evaluate(b"", &[]).is_err());
+}
+
+#[test]
+fn one_encoder_in_other_weights_is_another() {
+    if !support::runtime_is_there() {
+        return;
+    }
+    let folder = support::folder("encoder_weights");
+    let load = |name: &str, cpu_weights| {
+        let identity = IdentityVoice {
+            name: name.to_owned(),
+            lookahead_frames: 2,
+            delay_samples: 80,
+            step: None,
+        };
+        let (mut manifest, files) = identity.parts();
+        manifest.encoder.graph.cpu_weights = cpu_weights;
+        let path = folder.join(name).with_extension("timbra");
+        write_voice(&path, &manifest, &files, Form::File).unwrap();
+        LoadedVoice::load(&path, &[]).unwrap()
+    };
+    let whole = load("whole", None);
+    let rounded = load("rounded", Some(CpuWeights::Int8));
+    let whole_too = load("whole_too", None);
+    assert!(!Arc::ptr_eq(whole.encoder(), rounded.encoder()));
+    assert!(Arc::ptr_eq(whole.encoder(), whole_too.encoder()));
 }
 
 #[test]

@@ -71,7 +71,7 @@ pub struct Args {
     )]
     pub air: f32,
 
-    /// harmonic: play it on a CPU with the weights as they were trained, which costs half as much again; a GPU always does
+    /// harmonic: play it on a CPU with the weights as they were trained, which costs about 1.7 times as much; a GPU always does
     #[arg(long)]
     pub whole_weights: bool,
 

@@ -113,16 +113,17 @@ fn load_clip(
                 at_speed(&features, speed, &reader.encoder)
             })?);
         }
-        for (number, voice) in reader.singers.iter().enumerate() {
+        for voice in &reader.singers {
+            // What a voice sings does not depend on which others sing too.
+            let seed = SUNG_SEED ^ u64::from_str_radix(&voice.sha256()[..16], 16)?;
             let own = &dataset.speakers[entry.speaker];
             for (singer, speaker) in voice.manifest().speakers.iter().enumerate() {
                 if speaker.name == own.name {
                     continue;
                 }
                 let ratio = speaker.f0_median_hz / own.f0_median_hz;
-                let place = (index * reader.singers.len() as u64) + number as u64;
-                let stream = place * MAX_SPEAKERS as u64 + singer as u64;
-                let controls = as_sung_by(singer, ratio, stream);
+                let mut random = Random::new(seed, index * MAX_SPEAKERS as u64 + singer as u64);
+                let controls = as_sung_by(singer, ratio, &mut random);
                 let how = format!("{}.{singer}", &voice.sha256()[..8]);
                 let path = reading_path(dataset, entry, &how);
                 contents.push(kept(&path, features.content.len(), || {
@@ -190,9 +191,8 @@ fn at_speed(clip: &ClipFeatures, speed: f64, encoder: &Arc<Encoder>) -> Result<V
     Ok(out)
 }
 
-/// How speaker `singer` of a voice sings a clip whose median F0 lies `ratio` below that speaker's.
-fn as_sung_by(singer: usize, ratio: f32, stream: u64) -> Controls {
-    let mut random = Random::new(SUNG_SEED, stream);
+/// How speaker `singer` of a voice sings a clip: the speaker's median F0 is `ratio` times that of the clip's own.
+fn as_sung_by(singer: usize, ratio: f32, random: &mut Random) -> Controls {
     let moved = random.uniform(-SUNG_SEMITONES, SUNG_SEMITONES);
     let register = if ratio.is_finite() && ratio > 0.0 {
         12.0 * ratio.log2()
