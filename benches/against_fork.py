@@ -9,7 +9,8 @@ random weights instead, the same that `trainer import` reads. Both play the same
 machine does falls on both. Printed are processor seconds (user and system, all threads) per second of audio, and seconds
 on the clock for whole clips.
 
-Real time: the fork's `RealtimeVC` and `RealtimeVC2` with the settings its window and its command line start with. Ours:
+Real time: the fork's `RealtimeVC` and `RealtimeVC2` with the settings its window and its command line start with, and the
+former with blocks so short that it is about as late as ours (its block, its crossfade and what it sees after them). Ours:
 `trainer convert --as-played`, which steps the graphs exactly as the plugin does; what loading costs is taken off by
 converting a short and a long clip. Whole clips: the fork's `infer_silence` with its defaults, ours `trainer convert`,
 loading left out of both.
@@ -65,6 +66,8 @@ DATA = dict(
 REALTIME = {
     "window, GPU preset: blocks of 0.35 s": (1, 0.35, 0.05, 0.15, 0.1, 0.1, -35),
     "window, CPU preset: blocks of 1.5 s": (1, 1.5, 0.05, 0.01, 0.01, 0.1, -35),
+    "window, GPU preset but blocks of 0.05 s: 0.2 s late": (1, 0.05, 0.05, 0.15, 0.1, 0.1, -35),
+    "window, GPU preset but blocks of 0.08 s, half as much after: 0.15 s late": (1, 0.08, 0.02, 0.15, 0.05, 0.1, -35),
     "command line, algorithm 1: blocks of 0.5 s": (1, 0.5, 0.05, 0.2, 0.1, 0.5, -35),
     "command line, algorithm 2: whole phrases": (2, 0.5, None, None, None, None, -35),
 }

@@ -1,7 +1,7 @@
 """Conversions of the ten English development speakers to one speaker of a voice, and of songs, scored by the judge.
 
     pip install numpy soundfile soxr praat-parselmouth      (and what the judge needs)
-    python benches/judged.py TRAINER VOICE SPEAKER DATA JUDGE OUT_FOLDER [--songs] [--no-phones] [--only NAME ...] [--target-hz F] [--shift N] [-- OPTIONS]
+    python benches/judged.py TRAINER VOICE SPEAKER DATA JUDGE OUT_FOLDER [--songs | --second] [--no-phones] [--only NAME ...] [--target-hz F] [--shift N] [-- OPTIONS]
 
 TRAINER is the program, DATA the folder of recordings with `manifest.csv`, JUDGE the scorer. Every source is transposed by the
 whole number of semitones that brings the median of its F0 nearest to that of the speaker's own recordings (songs are not); the
@@ -25,6 +25,13 @@ ENGLISH = [
     "3331-159605-0002", "367-130732-0007", "533-1066-0002", "p236_023", "p228_023",
     "3080-5032-0005", "2609-156975-0006", "p259_023", "3005-163389-0004", "p254_023",
 ]
+# Never used to choose between voices: other clips of the same readers, the first three of 4 to 9.5 s, and three other speakers.
+SECOND = [
+    "2609-156975-0000", "2609-156975-0001", "2609-156975-0005", "3005-163389-0000", "3005-163389-0001", "3005-163389-0005",
+    "3080-5032-0000", "3080-5032-0001", "3080-5032-0003", "3331-159605-0003", "3331-159605-0005", "3331-159605-0007",
+    "367-130732-0001", "367-130732-0004", "367-130732-0008", "533-1066-0001", "533-1066-0003", "533-1066-0004",
+    "p233_023", "p244_023", "p273_023",
+]
 SONGS = ["pjs003_song", "pjs023_song", "pjs043_song", "vocadito_1"]
 TARGETS = {"kathleen": "kathleen_f01", "kerstin": "kerstin_f01", "pjs": "pjs_m01"}
 
@@ -46,6 +53,7 @@ def main():
     for name in ("trainer", "voice", "speaker", "data", "judge", "out"):
         parser.add_argument(name)
     parser.add_argument("--songs", action="store_true")
+    parser.add_argument("--second", action="store_true", help="21 other English clips instead of the ten")
     parser.add_argument("--only", nargs="*")
     parser.add_argument("--target-hz", type=float, help="median F0 of the speaker; measured unless given")
     parser.add_argument("--shift", type=int, default=0)
@@ -62,9 +70,9 @@ def main():
     own = [data / r["file"] for r in rows if r["speaker"] == TARGETS[args.speaker] and r["kind"] in ("speech", "singing")]
     target_hz = args.target_hz or median_f0_hz(own)
     by_name = {Path(r["file"]).stem: data / r["file"] for r in rows if r["split"] == "dev"}
-    names = args.only or (SONGS if args.songs else ENGLISH)
+    names = args.only or (SONGS if args.songs else SECOND if args.second else ENGLISH)
     pairs = []
-    for name in args.only or (SONGS if args.songs else ENGLISH):
+    for name in names:
         source, result = by_name[name], out / f"{name}.wav"
         shift = 0 if args.songs else round(12 * np.log2(target_hz / median_f0_hz([source])))
         shift += args.shift

@@ -56,7 +56,7 @@ pub enum Command {
     Export(commands::export::Args),
     /// Write a checkpoint of a vits voice without what only training needs
     Compress(commands::compress::Args),
-    /// Mix checkpoints of vits voices of one shape into one
+    /// Mix voices of one shape into one: checkpoints, of harmonic voices also packages
     Mix(commands::mix::Args),
     /// Bring a voice of so-vits-svc or RVC
     Import(commands::import::Args),

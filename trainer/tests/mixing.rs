@@ -102,3 +102,27 @@ fn checkpoints_of_other_sizes_are_refused_and_nothing_is_written() {
     assert!(error.contains("nowhere"), "{error}");
     assert!(!output.exists());
 }
+
+#[test]
+fn sizes_of_a_checkpoint_are_checked_before_a_network_is_made_of_them() {
+    let folder = Folder::new("mixing-sizes");
+    let path = checkpoint(&folder, "one", 16, 300);
+    let file = path.join("position.json");
+    let text = std::fs::read_to_string(&file).unwrap();
+    for (before, after, what) in [
+        ("\"channels\": 16", "\"channels\": 4000000000", "channels"),
+        ("\"kernel\": 3", "\"kernel\": 0", "kernel"),
+        ("\"speakers\": 2", "\"speakers\": 99999999", "speakers"),
+    ] {
+        let (bare, broken) = (text.replace(": ", ":"), after.replace(": ", ":"));
+        let changed = bare.replacen(&before.replace(": ", ":"), &broken, 1);
+        assert_ne!(bare, changed, "{before} is not in {text}");
+        std::fs::write(&file, changed).unwrap();
+        let error = load::<Flex>(&path, &Default::default()).unwrap_err();
+        let error = format!("{error:#}");
+        assert!(
+            error.contains("position.json") && error.contains(what) && error.contains("expected"),
+            "{error}"
+        );
+    }
+}

@@ -87,9 +87,15 @@ fn what_another_speaker_sings_is_read_in_time_with_the_recording() {
         "somebody".clone_into(&mut manifest.speakers[0].name);
     });
     let dataset = prepare(&recordings(&folder, 3, 1.0), &work, &encoder);
-    let plain = load_clips(&dataset, &[]).unwrap();
-    let read = load_clips(&dataset, std::slice::from_ref(&voice)).unwrap();
-    let again = load_clips(&dataset, std::slice::from_ref(&voice)).unwrap();
+    let plain = load_clips(&dataset, &[], &[]).unwrap();
+    let read = load_clips(&dataset, std::slice::from_ref(&voice), &[]).unwrap();
+    let again = load_clips(&dataset, std::slice::from_ref(&voice), &[]).unwrap();
+    // Nobody is asked to be sung but the second speaker.
+    let second = load_clips(&dataset, std::slice::from_ref(&voice), &[false, true]).unwrap();
+    for (index, clip) in second.iter().enumerate() {
+        let expected = if clip.speaker == 0 { &plain } else { &read };
+        assert_eq!(clip.contents, expected[index].contents);
+    }
     for ((before, clip), again) in plain.iter().zip(&read).zip(&again) {
         assert_eq!(clip.contents, again.contents);
         // Nobody is sung by somebody alone, anybody by both; what is held out is heard as it is.

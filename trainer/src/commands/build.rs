@@ -6,7 +6,8 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
+use timbra_voice::manifest::MAX_SPEAKERS;
 use timbra_voice::package::EXTENSION;
 
 use super::{cluster, evaluate, export, index, prepare, slice, train};
@@ -151,6 +152,13 @@ pub fn run(args: &Args) -> Result<()> {
 fn clips_of(args: &Args, work: &WorkFolder) -> Result<PathBuf> {
     let settings = SliceSettings::default();
     let speakers = find_clips(&args.recordings)?;
+    ensure!(
+        speakers.len() <= MAX_SPEAKERS,
+        "{}: holds {} speakers, and a voice mixes at most {MAX_SPEAKERS}; take fewer, or prepare, train and `trainer export \
+         --speakers` one by one",
+        args.recordings.display(),
+        speakers.len()
+    );
     let is_long = |clip: &PathBuf| header_duration_s(clip) > f64::from(settings.max_s);
     let any_long = |speaker: &SpeakerClips| speaker.clips.iter().any(is_long);
     if !speakers.iter().any(any_long) {

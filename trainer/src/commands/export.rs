@@ -5,16 +5,19 @@ mod vits;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use burn::backend::Flex;
 use serde::{Deserialize, Serialize};
 use timbra_voice::manifest::{
-    CpuWeights, FORMAT_VERSION, Family, GraphSpec, Manifest, Speaker, StepSpec, TrainingSummary,
+    CpuWeights, FORMAT_VERSION, Family, GraphSpec, MAX_SPEAKERS, Manifest, Speaker, StepSpec,
+    TrainingSummary,
 };
 use timbra_voice::package::{EncoderPackage, Form, write_voice};
+use timbra_voice::tables;
 
 use crate::config::{WorkFolder, WrongArgument};
 use crate::data::dataset::{Dataset, SpeakerSummary};
+use crate::data::tables::table_bytes;
 use crate::harmonic::fit::load;
 use crate::model::harmonic::MODEL_RATE_HZ;
 use crate::model::harmonic_graph::{Finish, MOST_LEAD_SAMPLES};
@@ -45,6 +48,10 @@ pub struct Args {
     /// JSON with licence, attribution and the speakers' languages, licences and consent
     #[arg(long, value_name = "FILE")]
     pub about: Option<PathBuf>,
+
+    /// harmonic: the speakers to take, by commas; all of them unless given. A voice mixes at most 8
+    #[arg(long, value_name = "NAME,NAME", value_delimiter = ',')]
+    pub speakers: Vec<String>,
 
     /// Leave the content encoder out: smaller, but it must be installed where the voice is played
     #[arg(long)]
@@ -128,11 +135,16 @@ pub fn run(args: &Args) -> Result<()> {
         );
     };
     let about = about(args.about.as_deref())?;
+    let taken = taken(&args.speakers, &dataset.speakers)?;
     let made = if is_vits(&folder)? {
+        if !args.speakers.is_empty() {
+            let why = "--speakers is for harmonic voices; leave it out";
+            return Err(WrongArgument(why.to_owned()).into());
+        }
         let folder = args.checkpoint.clone().or(checkpoints.best());
         vits::make(args, &folder.unwrap_or_default())?
     } else {
-        harmonic(args, &folder)?
+        harmonic(args, &folder, &taken)?
     };
     let mut files = BTreeMap::from([(made.synthesis.file.clone(), made.graph)]);
     let encoder = EncoderPackage::read(&dataset.encoder_path)?;
@@ -152,10 +164,9 @@ pub fn run(args: &Args) -> Result<()> {
         if !path.exists() {
             return Ok(None);
         }
-        files.insert(
-            name.to_owned(),
-            std::fs::read(path).with_context(|| path.display().to_string())?,
-        );
+        let bytes = std::fs::read(path).with_context(|| path.display().to_string())?;
+        let bytes = tables_of(&bytes, path, &dataset, &taken)?;
+        files.insert(name.to_owned(), bytes);
         Ok(Some(name.to_owned()))
     };
     let clusters = table(&work.clusters(), "clusters.safetensors", &mut files)?;
@@ -178,10 +189,9 @@ pub fn run(args: &Args) -> Result<()> {
         format_version: FORMAT_VERSION,
         name: args.name.clone().unwrap_or(stem),
         family: made.family,
-        speakers: dataset
-            .speakers
+        speakers: taken
             .iter()
-            .map(|summary| speaker(summary, &about))
+            .map(|&row| speaker(&dataset.speakers[row], &about))
             .collect(),
         licence: about.licence.clone(),
         attribution: about.attribution.clone(),
@@ -211,6 +221,43 @@ pub fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
+/// Rows of the speakers that go into the package: those called `wanted`, or all.
+fn taken(wanted: &[String], speakers: &[SpeakerSummary]) -> Result<Vec<usize>> {
+    let wrong = |why: String| anyhow!(WrongArgument(why));
+    let mut rows = Vec::new();
+    for name in wanted {
+        let row = speakers
+            .iter()
+            .position(|speaker| speaker.name == *name)
+            .ok_or_else(|| wrong(format!("--speakers: there is no speaker «{name}»")))?;
+        if rows.contains(&row) {
+            return Err(wrong(format!("--speakers: «{name}» is there twice")));
+        }
+        rows.push(row);
+    }
+    if wanted.is_empty() {
+        rows = (0..speakers.len()).collect();
+    }
+    if rows.len() > MAX_SPEAKERS {
+        return Err(wrong(format!(
+            "{} speakers, and a voice mixes at most {MAX_SPEAKERS}; choose with --speakers",
+            rows.len()
+        )));
+    }
+    Ok(rows)
+}
+
+/// The tables in `bytes` of the speakers in rows `taken`.
+fn tables_of(bytes: &[u8], path: &Path, dataset: &Dataset, taken: &[usize]) -> Result<Vec<u8>> {
+    let names: Vec<&str> = dataset.speakers.iter().map(|s| s.name.as_str()).collect();
+    let file = path.display().to_string();
+    let all = tables::read(&file, bytes, &names, dataset.encoder.channels)?;
+    let kept = taken
+        .iter()
+        .filter_map(|&row| Some((names[row].to_owned(), all.tables[row].clone()?)));
+    table_bytes(&kept.collect())
+}
+
 /// What a family puts into a package.
 struct Made {
     family: Family,
@@ -226,7 +273,7 @@ struct Made {
     training: TrainingSummary,
 }
 
-fn harmonic(args: &Args, folder: &Path) -> Result<Made> {
+fn harmonic(args: &Args, folder: &Path, taken: &[usize]) -> Result<Made> {
     if !(-12.0..=12.0).contains(&args.air) {
         return Err(WrongArgument(format!("--air is {}; expected -12 to 12", args.air)).into());
     }
@@ -238,14 +285,18 @@ fn harmonic(args: &Args, folder: &Path) -> Result<Made> {
         air_db: args.air,
         lead_samples: lead_samples as usize,
     };
-    let (model, position) = load::<Flex>(folder, &Default::default())?;
+    let (mut model, position) = load::<Flex>(folder, &Default::default())?;
+    let speakers = position.config.network.speakers;
+    if taken.iter().all(|&row| row < speakers) {
+        model.keep_speakers(taken);
+    }
     let (graph, mut synthesis) = model.export(finish);
     synthesis.cpu_weights = (!args.whole_weights).then_some(CpuWeights::Int8);
     Ok(Made {
         family: Family::Harmonic,
         graph,
         synthesis,
-        speakers: position.config.network.speakers,
+        speakers,
         model_rate_hz: MODEL_RATE_HZ as u32,
         delay_samples: finish.lead_samples,
         receptive_field_frames: model.receptive_field_frames(),

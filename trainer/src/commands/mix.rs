@@ -12,8 +12,8 @@ use crate::{harmonic, vits};
 /// Arguments of `trainer mix`.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Args {
-    /// Checkpoints of trainings of one family and shape
-    #[arg(value_name = "CHECKPOINT", required = true, num_args = 2..)]
+    /// Checkpoints of trainings of one family and shape; of harmonic voices also packages
+    #[arg(value_name = "VOICE", required = true, num_args = 2..)]
     pub checkpoints: Vec<PathBuf>,
 
     /// A weight for each, by commas; equal unless given
@@ -46,9 +46,11 @@ pub fn run(args: &Args) -> Result<()> {
         .map(PathBuf::as_path)
         .zip(weights.iter().copied())
         .collect();
-    let first_is_vits = is_vits(&args.checkpoints[0])?;
+    // A package says of itself what it is when it is read.
+    let of_vits = |path: &Path| Ok::<_, anyhow::Error>(!path.is_file() && is_vits(path)?);
+    let first_is_vits = of_vits(&args.checkpoints[0])?;
     for other in &args.checkpoints[1..] {
-        if is_vits(other)? != first_is_vits {
+        if of_vits(other)? != first_is_vits {
             bail!(
                 "{}: is of another family than {}; only voices of one family can be mixed",
                 other.display(),

@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use burn::backend::Autodiff;
 use burn::tensor::backend::{DeviceId, DeviceOps};
 use timbra_engine::Encoder;
-use timbra_voice::manifest::Family;
+use timbra_voice::manifest::{Family, MAX_SPEAKERS};
 use timbra_voice::package::VoicePackage;
 
 use crate::backend::BackendName;
@@ -98,9 +98,14 @@ pub struct Args {
     pub crossed: usize,
 
     /// harmonic: the recordings are also heard as every other speaker of this voice sings them, so that how they sound says
-    /// less of who sang them; several voices may be given. Takes about a quarter of their length per speaker on one core, once
+    /// less of who sang them; several voices may be given. Takes about a quarter of their length per speaker on one core, once.
+    /// With more speakers than a voice mixes, only those with a --share are sung, if any has one
     #[arg(long, value_name = "VOICE")]
     pub sung_by: Vec<PathBuf>,
+
+    /// harmonic: share of the crops that are a speaker's; several may be given. Speakers without one divide what is left equally
+    #[arg(long = "share", value_name = "SPEAKER=SHARE")]
+    pub shares: Vec<String>,
 
     /// Seed of sampling and augmentation
     #[arg(long, value_name = "N", default_value_t = 1)]
@@ -128,9 +133,11 @@ pub fn run(args: &Args) -> Result<()> {
         let found = args.words;
         return Err(WrongArgument(format!("--words is {found}; expected 0 to 100")).into());
     }
-    let harmonic_only = args.words > 0.0 || args.crossed > 0 || !args.sung_by.is_empty();
+    let harmonic_only =
+        args.words > 0.0 || args.crossed > 0 || !args.sung_by.is_empty() || !args.shares.is_empty();
     if args.family != FamilyName::Harmonic && harmonic_only {
-        let why = "--words, --crossed and --sung-by are for harmonic voices; leave them out";
+        let why =
+            "--words, --crossed, --sung-by and --share are for harmonic voices; leave them out";
         return Err(WrongArgument(why.to_owned()).into());
     }
     let work = WorkFolder::new(&args.work);
@@ -149,7 +156,15 @@ fn harmonic(args: &Args, work: &WorkFolder, dataset: &Dataset) -> Result<()> {
             dataset.model_rate_hz
         );
     }
-    let clips = load_clips(dataset, &args.sung_by)?;
+    let names: Vec<&str> = dataset.speakers.iter().map(|s| s.name.as_str()).collect();
+    let speaker_weights = speaker_weights(&args.shares, &names)?;
+    // The crowd is there for how people speak, not for how a voice does.
+    let sung = if names.len() > MAX_SPEAKERS && !args.shares.is_empty() {
+        speakers_named(&args.shares, &names)
+    } else {
+        Vec::new()
+    };
+    let clips = load_clips(dataset, &args.sung_by, &sung)?;
     let standard = VoiceFitConfig::standard(dataset.encoder.channels, dataset.speakers.len());
     let config = VoiceFitConfig {
         steps: args.steps.unwrap_or(standard.steps),
@@ -160,6 +175,7 @@ fn harmonic(args: &Args, work: &WorkFolder, dataset: &Dataset) -> Result<()> {
         seed: args.seed,
         words_weight: args.words,
         crossed_crops: args.crossed,
+        speaker_weights,
         ..standard
     };
     let base = args
@@ -176,6 +192,48 @@ fn harmonic(args: &Args, work: &WorkFolder, dataset: &Dataset) -> Result<()> {
         &device
     )
     .map(drop))
+}
+
+/// Which of `speakers` have a share of their own.
+fn speakers_named(shares: &[String], speakers: &[&str]) -> Vec<bool> {
+    let name = |text: &String| text.rsplit_once('=').map(|(name, _)| name.to_owned());
+    let named: Vec<String> = shares.iter().filter_map(name).collect();
+    speakers
+        .iter()
+        .map(|speaker| named.iter().any(|name| name == speaker))
+        .collect()
+}
+
+/// The share of the crops of each of `speakers`; none where nothing is asked for.
+fn speaker_weights(shares: &[String], speakers: &[&str]) -> Result<Vec<f32>> {
+    if shares.is_empty() {
+        return Ok(Vec::new());
+    }
+    let wrong = |why: String| anyhow!(WrongArgument(why));
+    let mut weights = vec![None; speakers.len()];
+    for text in shares {
+        let share = text
+            .rsplit_once('=')
+            .and_then(|(name, share)| Some((name, share.parse::<f32>().ok()?)))
+            .filter(|(_, share)| (0.0..=1.0).contains(share));
+        let (name, share) =
+            share.ok_or_else(|| wrong(format!("--share {text}: expected SPEAKER=0..1")))?;
+        let Some(index) = speakers.iter().position(|speaker| *speaker == name) else {
+            let first: Vec<&str> = speakers.iter().take(8).copied().collect();
+            let more = if speakers.len() > 8 { ", …" } else { "" };
+            let why = format!("--share {text}: there are {}{more}", first.join(", "));
+            return Err(wrong(why));
+        };
+        weights[index] = Some(share);
+    }
+    let given: f32 = weights.iter().flatten().sum();
+    let others = weights.iter().filter(|weight| weight.is_none()).count();
+    if given <= 0.0 && others == 0 || given > 1.001 {
+        let why = format!("the shares add up to {given}; expected more than 0 and at most 1");
+        return Err(wrong(why));
+    }
+    let rest = (1.0 - given).max(0.0) / others.max(1) as f32;
+    Ok(weights.into_iter().map(|w| w.unwrap_or(rest)).collect())
 }
 
 /// The voice to begin with, and which of its speakers the recordings' are, by name.
@@ -197,6 +255,12 @@ fn harmonic_base(path: &Path, dataset: &Dataset) -> Result<VoiceBase> {
 }
 
 fn vits(args: &Args, work: &WorkFolder, dataset: &Dataset) -> Result<()> {
+    ensure!(
+        dataset.speakers.len() <= MAX_SPEAKERS,
+        "{}: {} speakers, and a vits voice has at most {MAX_SPEAKERS}; prepare fewer",
+        work.features().display(),
+        dataset.speakers.len()
+    );
     if !(0.0..=12.0).contains(&args.pitch_augmentation) {
         let found = args.pitch_augmentation;
         return Err(
@@ -220,7 +284,7 @@ fn vits(args: &Args, work: &WorkFolder, dataset: &Dataset) -> Result<()> {
         voice: base(args.base.as_deref())?,
         critics: base(args.base_critics.as_deref())?,
     };
-    let clips = load_clips(dataset, &[])?;
+    let clips = load_clips(dataset, &[], &[])?;
     let standard = VitsFitConfig::standard(args.size, network);
     let config = VitsFitConfig {
         steps: args.steps.unwrap_or(standard.steps),
@@ -262,4 +326,31 @@ fn base(path: Option<&Path>) -> Result<Option<(String, crate::import::StateDict)
         Ok((name.clone(), read_state_dict(path).context(name)?))
     })
     .transpose()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::speaker_weights;
+
+    #[test]
+    fn speakers_without_a_share_divide_what_is_left() {
+        let shares = |given: &[&str]| {
+            let given: Vec<String> = given.iter().map(|text| (*text).to_owned()).collect();
+            speaker_weights(&given, &["a", "b", "c"])
+        };
+        assert!(shares(&[]).unwrap().is_empty());
+        assert_eq!(shares(&["b=0.5"]).unwrap(), [0.25, 0.5, 0.25]);
+        assert_eq!(shares(&["a=0.6", "b=0.4"]).unwrap(), [0.6, 0.4, 0.0]);
+        for (wrong, why) in [
+            ("d=0.5", "there are a, b, c"),
+            ("a", "expected SPEAKER=0..1"),
+            ("a=2", "expected SPEAKER=0..1"),
+            ("a=NaN", "expected SPEAKER=0..1"),
+        ] {
+            let error = shares(&[wrong]).unwrap_err().to_string();
+            assert!(error.contains(why), "{wrong}: {error}");
+        }
+        assert!(shares(&["a=0.7", "b=0.7"]).is_err());
+        assert!(shares(&["a=0", "b=0", "c=0"]).is_err());
+    }
 }

@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use super::audio::is_audio_name;
 use anyhow::{Context, Result, bail};
 use timbra_voice::manifest::MAX_SPEAKERS;
 
-use super::audio::is_audio_name;
+/// Speakers of a training. A voice mixes fewer; `trainer export --speakers` chooses them.
+pub const MOST_SPEAKERS: usize = 1000;
 
 /// The recordings of one speaker.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,7 +54,7 @@ pub fn speaker_name(folder: &str) -> String {
 ///
 /// # Errors
 /// The folder is missing or empty, mixes both layouts, holds more than
-/// [`MAX_SPEAKERS`] speakers, or two of its folders give the same name.
+/// [`MOST_SPEAKERS`] speakers, or two of its folders give the same name.
 pub fn find_clips(root: &Path) -> Result<Vec<SpeakerClips>> {
     if root.is_file() {
         bail!(
@@ -102,9 +104,16 @@ pub fn find_clips(root: &Path) -> Result<Vec<SpeakerClips>> {
             root.display()
         );
     }
-    if speakers.len() > MAX_SPEAKERS {
+    if speakers.len() > MOST_SPEAKERS {
         bail!(
-            "{} holds {} speakers; a voice mixes at most {MAX_SPEAKERS}",
+            "{} holds {} speakers; a training takes at most {MOST_SPEAKERS}",
+            root.display(),
+            speakers.len()
+        );
+    }
+    if speakers.len() > MAX_SPEAKERS {
+        tracing::warn!(
+            "{} holds {} speakers, and a voice mixes at most {MAX_SPEAKERS}: choose them when it is exported, with --speakers",
             root.display(),
             speakers.len()
         );

@@ -50,6 +50,15 @@ pub struct VoiceBatch {
     pub audio: Vec<f32>,
 }
 
+/// Who sings a crop, and how high.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Singing {
+    /// Speaker.
+    pub speaker: usize,
+    /// F0 against that of the clip.
+    pub f0_ratio: f32,
+}
+
 impl VoiceBatch {
     /// Appends a crop of `clip` that starts at frame `first`; `plain` turns augmentation off.
     pub fn push(
@@ -60,18 +69,17 @@ impl VoiceBatch {
         random: &mut Random,
         plain: bool,
     ) {
-        self.push_sung_by(clip.speaker, 1.0, clip, first, analyser, random, plain);
+        let own = Singing {
+            speaker: clip.speaker,
+            f0_ratio: 1.0,
+        };
+        self.push_sung_by(own, clip, first, analyser, random, plain);
     }
 
-    /// As [`Self::push`], but sung by `speaker`, with `f0_ratio` times the F0. The audio stays that of the clip.
-    #[allow(
-        clippy::too_many_arguments,
-        reason = "who sings, what is sung, and what it is made with"
-    )]
+    /// As [`Self::push`], but sung by another. The audio stays that of the clip.
     pub fn push_sung_by(
         &mut self,
-        speaker: usize,
-        f0_ratio: f32,
+        singing: Singing,
         clip: &VoiceClip,
         first: usize,
         analyser: &Analyser,
@@ -112,7 +120,7 @@ impl VoiceBatch {
                 };
                 self.content.push(row.map_or(0.0, |row| row[c]) + noise);
             }
-            let f0_hz = f0_ratio * clip.f0_hz.get(k).copied().unwrap_or(0.0);
+            let f0_hz = singing.f0_ratio * clip.f0_hz.get(k).copied().unwrap_or(0.0);
             let voiced = f0_hz > 0.0;
             self.pitch.push(if voiced {
                 (f0_hz / REFERENCE_F0_HZ).log2() + f0_shift
@@ -126,7 +134,7 @@ impl VoiceBatch {
                 }));
             f0.push(f0_hz);
         }
-        self.speakers.push(speaker);
+        self.speakers.push(singing.speaker);
         let samples = frames * HOP_SAMPLES;
         let pulses = pulses(&f0, f64::from(random.unit()));
         let noise: Vec<f32> = (0..samples)

@@ -5,17 +5,19 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::Instant;
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 use burn::grad_clipping::GradientClippingConfig;
 use burn::module::{AutodiffModule, Module as _};
 use burn::optim::{AdamWConfig, GradientsParams, Optimizer};
 use burn::tensor::Tensor;
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use serde::{Deserialize, Serialize};
+use timbra_voice::manifest::MAX_SPEAKERS;
 use timbra_voice::package::VoicePackage;
 
 use super::critic::{Critics, judge, persuade, verdict_off};
-use super::dataset::VoiceBatch;
+use super::crowd::describe_new;
+use super::dataset::{Singing, VoiceBatch};
 use super::held_out::HeldOut;
 use super::loss::{LogSpectra, SpectralLoss};
 use super::words::Words;
@@ -258,6 +260,14 @@ pub fn fit<B: AutodiffBackend>(
     }
     let clips = Arc::new(clips);
     let held_out = HeldOut::<B::InnerBackend>::new(&clips, config, device)?;
+    if position.step == 0 && config.network.speakers > MAX_SPEAKERS {
+        let known: Vec<bool> = (0..config.network.speakers)
+            .map(|s| base.is_some_and(|base| base.rows[s].is_some()))
+            .collect();
+        let mut embeddings = model.speaker_embeddings();
+        describe_new(&mut embeddings, &known, held_out.timbres());
+        model.set_speakers(embeddings);
+    }
     let batches = batch_stream(Arc::clone(&clips), config.clone(), position.step);
     let progress = bar(config.steps, "steps");
     progress.set_position(position.step);
@@ -421,7 +431,11 @@ pub fn load<B: Backend>(
     device: &B::Device,
 ) -> Result<(HarmonicVoice<B>, VoicePosition)> {
     let position: VoicePosition = read_position(folder)?;
-    let model = HarmonicVoice::new(&position.config.network, device);
+    let network = &position.config.network;
+    network
+        .check()
+        .with_context(|| format!("{}: its sizes", folder.join("position.json").display()))?;
+    let model = HarmonicVoice::new(network, device);
     Ok((load_module(model, folder, "model.bin", device)?, position))
 }
 
@@ -550,8 +564,12 @@ fn batch_stream(
                         .collect();
                     let singer = others[random.below(others.len())];
                     let moved = random.uniform(-CROSSING_SEMITONES, CROSSING_SEMITONES);
-                    let ratio = median_hz[singer] / median_hz[clip.speaker] * (moved / 12.0).exp2();
-                    crossed.push_sung_by(singer, ratio, clip, first, &analyser, &mut random, false);
+                    let registers = median_hz[singer] / median_hz[clip.speaker];
+                    let singing = Singing {
+                        speaker: singer,
+                        f0_ratio: registers * (moved / 12.0).exp2(),
+                    };
+                    crossed.push_sung_by(singing, clip, first, &analyser, &mut random, false);
                 }
             }
             let crossed = (crossed.size > 0).then_some(crossed);
@@ -567,4 +585,63 @@ fn batch_stream(
         }
     });
     receiver
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Two seconds that never repeat, sung at `f0_hz`.
+    fn clip(speaker: usize, f0_hz: f32) -> VoiceClip {
+        let frames = 200;
+        let mut random = Random::new(7, speaker as u64);
+        VoiceClip {
+            speaker,
+            name: speaker.to_string(),
+            contents: vec![(0..frames * 2).map(|_| random.normal()).collect()],
+            f0_hz: vec![f0_hz; frames],
+            loudness_db: vec![-20.0; frames],
+            audio: (0..frames * HOP_SAMPLES).map(|_| random.normal()).collect(),
+            held_out: false,
+        }
+    }
+
+    #[test]
+    fn a_crossed_crop_is_the_same_place_sung_by_another_in_their_register() {
+        let config = VoiceFitConfig {
+            batch: 4,
+            frames: 20,
+            critics_from: 1,
+            crossed_crops: 3,
+            ..VoiceFitConfig::standard(2, 3)
+        };
+        // The third speaker has no recordings: nobody to take a register from, so nobody to sing.
+        let clips = Arc::new(vec![clip(0, 100.0), clip(1, 400.0)]);
+        let batches = batch_stream(clips, config, 0);
+        assert!(batches.recv().unwrap().crossed.is_none(), "no critics yet");
+        for _ in 0..8 {
+            let Batch { own, crossed } = batches.recv().unwrap();
+            let crossed = crossed.unwrap();
+            assert_eq!((own.size, crossed.size), (4, 3));
+            for row in 0..crossed.size {
+                assert_eq!(crossed.speakers[row], 1 - own.speakers[row]);
+                let samples = |batch: &VoiceBatch| {
+                    let count = batch.frames * HOP_SAMPLES;
+                    batch.audio[row * count..(row + 1) * count].to_vec()
+                };
+                let (a, b) = (samples(&own), samples(&crossed));
+                let product = |a: &[f32], b: &[f32]| -> f64 {
+                    let products = a.iter().zip(b).map(|(a, b)| f64::from(a * b));
+                    products.sum()
+                };
+                let alike = product(&a, &b) / (product(&a, &a) * product(&b, &b)).sqrt();
+                assert!(alike > 0.999, "{alike}");
+                // Two octaves between the registers, up to half a one between the two views of F0, a quarter of the draw.
+                let pitch = |batch: &VoiceBatch| batch.pitch[row * batch.frames * 2];
+                let octaves = pitch(&crossed) - pitch(&own);
+                let between = if own.speakers[row] == 0 { 2.0 } else { -2.0 };
+                assert!((octaves - between).abs() <= 0.76, "{octaves}");
+            }
+        }
+    }
 }

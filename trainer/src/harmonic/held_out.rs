@@ -60,6 +60,11 @@ impl<B: Backend> HeldOut<B> {
         })
     }
 
+    /// Timbre of every speaker's recordings; `None` for a speaker without any.
+    pub fn timbres(&self) -> &[Option<Timbre>] {
+        &self.speakers
+    }
+
     /// The spectral distance of crops to their recordings in nepers, and how similar the same crops,
     /// sung by the next speaker, are to that speaker (0..1). A lone speaker sings their own.
     ///

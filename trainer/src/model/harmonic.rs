@@ -16,6 +16,7 @@
 
 use std::f64::consts::PI;
 
+use anyhow::{Result, ensure};
 use burn::module::{Module, Param};
 use burn::nn::Initializer;
 use burn::tensor::Tensor;
@@ -26,6 +27,7 @@ use timbra_dsp::mel::hz_to_mel;
 use super::causal::{CausalConv, ChannelNorm, ResidualBlock, from_vec, to_vec};
 use super::folded_dft::{InverseDft, bin_order};
 use super::graph_layers::{GraphLayers, Part};
+use crate::data::clips::MOST_SPEAKERS;
 
 /// Output rate.
 pub const MODEL_RATE_HZ: usize = 48_000;
@@ -91,6 +93,31 @@ impl HarmonicConfig {
             speaker_channels: 64,
             speakers,
         }
+    }
+}
+
+impl HarmonicConfig {
+    /// Whether a network of these sizes can be made: they may come from a file.
+    ///
+    /// # Errors
+    /// A size is none, or beyond any voice.
+    pub fn check(&self) -> Result<()> {
+        let bounded = [
+            ("channels", self.channels, 4096),
+            ("kernel", self.kernel, 64),
+            ("content_channels", self.content_channels, 4096),
+            ("speaker_channels", self.speaker_channels, 4096),
+            ("speakers", self.speakers, MOST_SPEAKERS),
+            ("the number of dilations", self.dilations.len(), 64),
+        ];
+        let dilations = self.dilations.iter().map(|&d| ("a dilation", d, 4096));
+        for (what, found, most) in bounded.into_iter().chain(dilations) {
+            ensure!(
+                (1..=most).contains(&found),
+                "{what}: expected 1 to {most}, found {found}; take another checkpoint"
+            );
+        }
+        Ok(())
     }
 }
 
@@ -214,12 +241,11 @@ impl<B: Backend> HarmonicVoice<B> {
         layers: &mut GraphLayers,
         base_speakers: usize,
         rows: &[Option<usize>],
-    ) -> anyhow::Result<()> {
-        let own = self.speakers.val();
-        let [speakers, width] = own.dims();
+    ) -> Result<()> {
+        let width = self.speakers.val().dims()[1];
         let base = layers.take(Part::Matrix, &[base_speakers, width])?;
         let of = |speaker: usize| &base[speaker * width..(speaker + 1) * width];
-        let mut embeddings = to_vec(own.clone());
+        let mut embeddings = self.speaker_embeddings();
         for (embedding, row) in embeddings.chunks_exact_mut(width).zip(rows) {
             match row {
                 Some(row) => embedding.copy_from_slice(of(*row)),
@@ -231,13 +257,36 @@ impl<B: Backend> HarmonicVoice<B> {
                 }
             }
         }
-        self.speakers = Param::from_tensor(from_vec(embeddings, [speakers, width], &own.device()));
+        self.set_speakers(embeddings);
         self.entry.read(layers)?;
         for block in &mut self.blocks {
             block.read(layers)?;
         }
         self.norm.read(layers)?;
         self.curves.read(layers)
+    }
+
+    /// The speakers' embeddings, `[S, speaker_channels]` row by row.
+    pub fn speaker_embeddings(&self) -> Vec<f32> {
+        to_vec(self.speakers.val())
+    }
+
+    /// Replaces the speakers and their number: `embeddings` is `[S, speaker_channels]` row by row.
+    pub fn set_speakers(&mut self, embeddings: Vec<f32>) {
+        let own = self.speakers.val();
+        let width = own.dims()[1];
+        let shape = [embeddings.len() / width, width];
+        self.speakers = Param::from_tensor(from_vec(embeddings, shape, &own.device()));
+    }
+
+    /// Keeps the speakers `rows`, in this order.
+    pub fn keep_speakers(&mut self, rows: &[usize]) {
+        let width = self.speakers.val().dims()[1];
+        let all = self.speaker_embeddings();
+        let kept = rows
+            .iter()
+            .flat_map(|&row| all[row * width..(row + 1) * width].iter().copied());
+        self.set_speakers(kept.collect());
     }
 
     /// Frames of the past a frame depends on.

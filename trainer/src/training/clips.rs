@@ -63,11 +63,12 @@ struct Reader {
 }
 
 /// Every clip of `dataset`. Further readings are computed once and kept beside the features: at other speeds, and as every
-/// speaker of the voices `sung_by` sings the clip who is not called like the clip's own.
+/// speaker of the voices `sung_by` sings the clip who is not called like the clip's own. `sung` says for each speaker whether
+/// others sing their clips; empty, they sing everybody's.
 ///
 /// # Errors
 /// A feature file is damaged, the encoder or a voice cannot be loaded or run, or the disk is full.
-pub fn load_clips(dataset: &Dataset, sung_by: &[PathBuf]) -> Result<Vec<VoiceClip>> {
+pub fn load_clips(dataset: &Dataset, sung_by: &[PathBuf], sung: &[bool]) -> Result<Vec<VoiceClip>> {
     let reader = |_| -> Result<Reader> {
         let singers = sung_by
             .iter()
@@ -88,7 +89,8 @@ pub fn load_clips(dataset: &Dataset, sung_by: &[PathBuf]) -> Result<Vec<VoiceCli
         .enumerate()
         .map(|(index, entry)| {
             let reader = &readers[rayon::current_thread_index().unwrap_or(0) % readers.len()];
-            let clip = load_clip(dataset, entry, index as u64, reader)
+            let sung = sung.get(entry.speaker).copied().unwrap_or(true);
+            let clip = load_clip(dataset, entry, index as u64, reader, sung)
                 .with_context(|| entry.file.display().to_string());
             progress.inc(1);
             clip
@@ -103,6 +105,7 @@ fn load_clip(
     entry: &ClipEntry,
     index: u64,
     reader: &Reader,
+    sung: bool,
 ) -> Result<VoiceClip> {
     let features = dataset.load_clip(entry)?;
     let mut contents = vec![features.content.clone()];
@@ -113,7 +116,8 @@ fn load_clip(
                 at_speed(&features, speed, &reader.encoder)
             })?);
         }
-        for voice in &reader.singers {
+        let singers = if sung { &reader.singers[..] } else { &[] };
+        for voice in singers {
             // What a voice sings does not depend on which others sing too.
             let seed = SUNG_SEED ^ u64::from_str_radix(&voice.sha256()[..16], 16)?;
             let own = &dataset.speakers[entry.speaker];
@@ -127,7 +131,7 @@ fn load_clip(
                 let how = format!("{}.{singer}", &voice.sha256()[..8]);
                 let path = reading_path(dataset, entry, &how);
                 contents.push(kept(&path, features.content.len(), || {
-                    sung(&features, voice, controls, &reader.encoder)
+                    sung_content(&features, voice, controls, &reader.encoder)
                 })?);
             }
         }
@@ -210,7 +214,7 @@ fn as_sung_by(singer: usize, ratio: f32, random: &mut Random) -> Controls {
 }
 
 /// The content of what `voice` makes of a clip, frame by frame that of the clip.
-fn sung(
+fn sung_content(
     clip: &ClipFeatures,
     voice: &Arc<LoadedVoice>,
     controls: Controls,
