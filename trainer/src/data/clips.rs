@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::audio::is_audio_name;
 use anyhow::{Context, Result, bail};
 use timbra_voice::manifest::MAX_SPEAKERS;
+
+use super::audio::is_audio_name;
 
 /// Speakers of a training. A voice mixes fewer; `trainer export --speakers` chooses them.
 pub const MOST_SPEAKERS: usize = 1000;
