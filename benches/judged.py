@@ -25,7 +25,7 @@ ENGLISH = [
     "3331-159605-0002", "367-130732-0007", "533-1066-0002", "p236_023", "p228_023",
     "3080-5032-0005", "2609-156975-0006", "p259_023", "3005-163389-0004", "p254_023",
 ]
-# Never used to choose between voices: other clips of the same readers, the first three of 4 to 9.5 s, and three other speakers.
+# Other clips of the same readers, the first three of 4 to 9.5 s, and three other speakers: to look again at what the ten chose.
 SECOND = [
     "2609-156975-0000", "2609-156975-0001", "2609-156975-0005", "3005-163389-0000", "3005-163389-0001", "3005-163389-0005",
     "3080-5032-0000", "3080-5032-0001", "3080-5032-0003", "3331-159605-0003", "3331-159605-0005", "3331-159605-0007",
