@@ -15,5 +15,6 @@ pub mod mix;
 pub mod page;
 pub mod plot;
 pub mod prepare;
+mod shares;
 pub mod slice;
 pub mod train;

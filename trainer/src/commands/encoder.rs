@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use burn::backend::{Autodiff, Flex};
 use timbra_voice::manifest::{EncoderManifest, EncoderSpec, FORMAT_VERSION, TrainingSummary};
 use timbra_voice::package::{Form, sha256_hex, write_encoder};
 
+use super::shares::shares;
 use crate::backend::BackendName;
 use crate::config::WorkFolder;
 use crate::encoder::corpus::Corpus;
@@ -121,7 +122,7 @@ pub fn run(args: &Args) -> Result<()> {
             batch: args.batch,
             learning_rate: args.learning_rate,
             seed: args.seed,
-            weights: shares(&args.shares)?,
+            weights: shares(&args.shares, "SET")?,
             acoustics_weight: args.acoustics,
             network: ContentConfig {
                 lookahead_frames: args.lookahead_frames,
@@ -207,21 +208,4 @@ fn summary(position: &Position, backend: &str) -> TrainingSummary {
             position.accuracy, position.acoustics_db
         ),
     }
-}
-
-fn shares(given: &[String]) -> Result<Vec<(String, f32)>> {
-    given
-        .iter()
-        .map(|text| {
-            let (name, share) = text
-                .split_once('=')
-                .with_context(|| format!("--share {text}: expected SET=SHARE"))?;
-            Ok((
-                name.to_owned(),
-                share
-                    .parse()
-                    .with_context(|| format!("--share {text}: «{share}» is not a number"))?,
-            ))
-        })
-        .collect()
 }

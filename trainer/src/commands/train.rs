@@ -9,6 +9,7 @@ use timbra_engine::Encoder;
 use timbra_voice::manifest::{Family, MAX_SPEAKERS};
 use timbra_voice::package::VoicePackage;
 
+use super::shares::shares;
 use crate::backend::BackendName;
 use crate::config::{WorkFolder, WrongArgument};
 use crate::data::dataset::Dataset;
@@ -157,10 +158,10 @@ fn harmonic(args: &Args, work: &WorkFolder, dataset: &Dataset) -> Result<()> {
         );
     }
     let names: Vec<&str> = dataset.speakers.iter().map(|s| s.name.as_str()).collect();
-    let speaker_weights = speaker_weights(&args.shares, &names)?;
+    let given = speaker_shares(&args.shares, &names)?;
     // The crowd is there for how people speak, not for how a voice does.
-    let sung = if names.len() > MAX_SPEAKERS && !args.shares.is_empty() {
-        speakers_named(&args.shares, &names)
+    let sung: Vec<bool> = if names.len() > MAX_SPEAKERS && !args.shares.is_empty() {
+        given.iter().map(Option::is_some).collect()
     } else {
         Vec::new()
     };
@@ -175,7 +176,7 @@ fn harmonic(args: &Args, work: &WorkFolder, dataset: &Dataset) -> Result<()> {
         seed: args.seed,
         words_weight: args.words,
         crossed_crops: args.crossed,
-        speaker_weights,
+        speaker_weights: filled(&given),
         ..standard
     };
     let base = args
@@ -194,46 +195,36 @@ fn harmonic(args: &Args, work: &WorkFolder, dataset: &Dataset) -> Result<()> {
     .map(drop))
 }
 
-/// Which of `speakers` have a share of their own.
-fn speakers_named(shares: &[String], speakers: &[&str]) -> Vec<bool> {
-    let name = |text: &String| text.rsplit_once('=').map(|(name, _)| name.to_owned());
-    let named: Vec<String> = shares.iter().filter_map(name).collect();
-    speakers
-        .iter()
-        .map(|speaker| named.iter().any(|name| name == speaker))
-        .collect()
+/// What each of `speakers` is given of the crops; `None` where nothing is said.
+fn speaker_shares(given: &[String], speakers: &[&str]) -> Result<Vec<Option<f32>>, WrongArgument> {
+    let mut found = vec![None; speakers.len()];
+    for (name, share) in shares(given, "SPEAKER")? {
+        let Some(index) = speakers.iter().position(|speaker| *speaker == name) else {
+            let first: Vec<&str> = speakers.iter().take(MAX_SPEAKERS).copied().collect();
+            let more = if speakers.len() > MAX_SPEAKERS {
+                ", …"
+            } else {
+                ""
+            };
+            let why = format!("--share {name}: there are {}{more}", first.join(", "));
+            return Err(WrongArgument(why));
+        };
+        found[index] = Some(share);
+    }
+    let sum: f32 = found.iter().flatten().sum();
+    if sum > 1.001 || sum <= 0.0 && found.iter().all(Option::is_some) {
+        let why = format!("the shares add up to {sum}; expected more than 0 and at most 1");
+        return Err(WrongArgument(why));
+    }
+    Ok(found)
 }
 
-/// The share of the crops of each of `speakers`; none where nothing is asked for.
-fn speaker_weights(shares: &[String], speakers: &[&str]) -> Result<Vec<f32>> {
-    if shares.is_empty() {
-        return Ok(Vec::new());
-    }
-    let wrong = |why: String| anyhow!(WrongArgument(why));
-    let mut weights = vec![None; speakers.len()];
-    for text in shares {
-        let share = text
-            .rsplit_once('=')
-            .and_then(|(name, share)| Some((name, share.parse::<f32>().ok()?)))
-            .filter(|(_, share)| (0.0..=1.0).contains(share));
-        let (name, share) =
-            share.ok_or_else(|| wrong(format!("--share {text}: expected SPEAKER=0..1")))?;
-        let Some(index) = speakers.iter().position(|speaker| *speaker == name) else {
-            let first: Vec<&str> = speakers.iter().take(8).copied().collect();
-            let more = if speakers.len() > 8 { ", …" } else { "" };
-            let why = format!("--share {text}: there are {}{more}", first.join(", "));
-            return Err(wrong(why));
-        };
-        weights[index] = Some(share);
-    }
-    let given: f32 = weights.iter().flatten().sum();
-    let others = weights.iter().filter(|weight| weight.is_none()).count();
-    if given <= 0.0 && others == 0 || given > 1.001 {
-        let why = format!("the shares add up to {given}; expected more than 0 and at most 1");
-        return Err(wrong(why));
-    }
+/// The share of each speaker: those without one divide what is left equally.
+fn filled(shares: &[Option<f32>]) -> Vec<f32> {
+    let given: f32 = shares.iter().flatten().sum();
+    let others = shares.iter().filter(|share| share.is_none()).count();
     let rest = (1.0 - given).max(0.0) / others.max(1) as f32;
-    Ok(weights.into_iter().map(|w| w.unwrap_or(rest)).collect())
+    shares.iter().map(|share| share.unwrap_or(rest)).collect()
 }
 
 /// The voice to begin with, and which of its speakers the recordings' are, by name.
@@ -330,27 +321,31 @@ fn base(path: Option<&Path>) -> Result<Option<(String, crate::import::StateDict)
 
 #[cfg(test)]
 mod tests {
-    use super::speaker_weights;
+    use super::{filled, speaker_shares};
 
     #[test]
     fn speakers_without_a_share_divide_what_is_left() {
         let shares = |given: &[&str]| {
             let given: Vec<String> = given.iter().map(|text| (*text).to_owned()).collect();
-            speaker_weights(&given, &["a", "b", "c"])
+            speaker_shares(&given, &["a", "b", "c", "d"])
         };
-        assert!(shares(&[]).unwrap().is_empty());
-        assert_eq!(shares(&["b=0.5"]).unwrap(), [0.25, 0.5, 0.25]);
-        assert_eq!(shares(&["a=0.6", "b=0.4"]).unwrap(), [0.6, 0.4, 0.0]);
+        assert_eq!(shares(&["b=0.5"]).unwrap(), [None, Some(0.5), None, None]);
+        assert_eq!(filled(&shares(&[]).unwrap()), [0.25; 4]);
+        assert_eq!(filled(&shares(&["b=0.25"]).unwrap()), [0.25; 4]);
+        assert_eq!(
+            filled(&shares(&["a=0.5", "b=0.5"]).unwrap()),
+            [0.5, 0.5, 0.0, 0.0]
+        );
         for (wrong, why) in [
-            ("d=0.5", "there are a, b, c"),
-            ("a", "expected SPEAKER=0..1"),
-            ("a=2", "expected SPEAKER=0..1"),
-            ("a=NaN", "expected SPEAKER=0..1"),
+            ("e=0.5", "there are a, b, c, d"),
+            ("a", "expected SPEAKER=SHARE"),
+            ("a=-1", "expected SPEAKER=SHARE"),
+            ("a=NaN", "expected SPEAKER=SHARE"),
+            ("a=2", "add up to 2"),
         ] {
             let error = shares(&[wrong]).unwrap_err().to_string();
             assert!(error.contains(why), "{wrong}: {error}");
         }
-        assert!(shares(&["a=0.7", "b=0.7"]).is_err());
-        assert!(shares(&["a=0", "b=0", "c=0"]).is_err());
+        assert!(shares(&["a=0", "b=0", "c=0", "d=0"]).is_err());
     }
 }
