@@ -4,15 +4,17 @@
     cargo build --release -p timbra-trainer
     python benches/against_fork.py target/release/trainer WORK_FOLDER SPEECH_RECORDING... [--rounds 3]
 
-Weights are random: only time is measured. The fork takes its content encoder from the network; it gets a HuBERT base of
-random weights instead, the same that `trainer import` reads. Both play the same recordings, in turn, so that what else the
-machine does falls on both. Printed are processor seconds (user and system, all threads) per second of audio, and seconds
-on the clock for whole clips.
+Weights are random: only time is measured. Neither chooses the melody: the fork is not asked to, and ours is imported
+without what does. The fork takes its content encoder from the network; it gets a HuBERT base of random weights instead,
+the same that `trainer import` reads. Both play the same recordings, in turn, so that what else the machine does falls on
+both. Printed are processor seconds (user and system, all threads) per second of audio, and seconds on the clock for whole
+clips.
 
 Real time: the fork's `RealtimeVC` and `RealtimeVC2` with the settings its window and its command line start with, and the
 former with blocks so short that it is about as late as ours (its block, its crossfade and what it sees after them). Ours:
-`trainer convert --as-played`, which steps the graphs exactly as the plugin does; what loading costs is taken off by
-converting a short and a long clip. Whole clips: the fork's `infer_silence` with its defaults, ours `trainer convert`,
+`trainer convert --as-played`, which steps the graphs exactly as the plugin does, with large pages as the plugin's worker asks
+for; what loading costs is taken off by converting a short and a long clip. `int8`: encoder and what the voice computes frame by
+frame in 8 bits. Whole clips: the fork's `infer_silence` with its defaults, ours `trainer convert`,
 loading left out of both.
 """
 
@@ -142,7 +144,8 @@ def ours(trainer: str, clip: Path, voice: Path, *more: str) -> tuple[float, floa
     before, began = processor_s(resource.RUSAGE_CHILDREN), time.perf_counter()
     command = [trainer, "convert", str(clip), "-o", str(clip.with_suffix(".out.wav")), "--voice", str(voice), *more]
     clip.with_suffix(".out.wav").unlink(missing_ok=True)
-    subprocess.run(command, check=True, capture_output=True)
+    large_pages = dict(os.environ, GLIBC_TUNABLES="glibc.malloc.hugetlb=1")
+    subprocess.run(command, check=True, capture_output=True, env=large_pages)
     return processor_s(resource.RUSAGE_CHILDREN) - before, time.perf_counter() - began
 
 
@@ -186,7 +189,10 @@ def main() -> None:
             measured = ["--measure-on", args.recordings[0]] if precision != "f32" else []
             imports = [
                 [str(folder / "hubert.pt"), "-o", str(encoder), "--precision", precision, *measured],
-                [str(folder / "G_1.pth"), "-o", str(voice), "--encoder", str(encoder)],
+                [
+                    *[str(folder / "G_1.pth"), "-o", str(voice), "--encoder", str(encoder)],
+                    *["--precision", precision, "--without-auto-f0"],
+                ],
             ]
             for arguments in imports:
                 subprocess.run([args.trainer, "import", *arguments], check=True)
@@ -206,7 +212,7 @@ def main() -> None:
             print(f"  round {number}: fork, {name}: {fork_realtime(svc, audio[: PLAYED_S * RATE_HZ], settings):.2f}", flush=True)
         for precision, voice in voices.items():
             short, long = (ours(args.trainer, clips[s], voice, "--as-played")[0] for s in (SHORT_S, LONG_S))
-            print(f"  round {number}: ours, encoder in {precision}: {(long - short) / (LONG_S - SHORT_S):.2f}", flush=True)
+            print(f"  round {number}: ours, {precision}: {(long - short) / (LONG_S - SHORT_S):.2f}", flush=True)
 
     print(f"\nwhole clip of {CLIP_S} s: seconds on the clock, processor seconds")
     for number in range(args.rounds if args.only != "realtime" else 0):
@@ -220,7 +226,7 @@ def main() -> None:
             loading = ours(args.trainer, empty, voice)
             whole = ours(args.trainer, clips[CLIP_S], voice)
             print(
-                f"  round {number}: ours, encoder in {precision}: {whole[1] - loading[1]:.1f} {whole[0] - loading[0]:.1f}, "
+                f"  round {number}: ours, {precision}: {whole[1] - loading[1]:.1f} {whole[0] - loading[0]:.1f}, "
                 f"with loading {whole[1]:.1f} {whole[0]:.1f}",
                 flush=True,
             )

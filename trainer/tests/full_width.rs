@@ -83,7 +83,10 @@ fn write(
     manifest.synthesis = graph.spec;
     let files = BTreeMap::from([
         ("content.onnx".to_owned(), content),
-        ("synthesis.onnx".to_owned(), graph.bytes),
+        (
+            "synthesis.onnx".to_owned(),
+            in_precision(&graph.bytes, precision).unwrap(),
+        ),
     ]);
     write_voice(path, &manifest, &files, Form::File).unwrap();
 }

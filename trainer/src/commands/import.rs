@@ -95,8 +95,7 @@ pub struct Args {
     #[arg(long, value_name = "L")]
     pub lookahead_frames: Option<usize>,
 
-    /// In what the weights are kept; int8 and int8-played are for encoders and make them about twice as cheap, f16 makes
-    /// files half as large
+    /// In what the weights are kept: int8 and int8-played make encoders and voices cheaper, f16 makes files half as large
     #[arg(long, value_name = "PRECISION", value_enum, default_value_t = Kept::F32)]
     pub precision: Kept,
 
@@ -141,9 +140,9 @@ pub enum Kept {
     F32,
     /// Half the file, the same load, 11 significant bits
     F16,
-    /// A quarter of the file, half the load, 8 bits
+    /// 8 bits: of encoders and of what voices compute frame by frame; the rest of a voice stays as it was trained
     Int8,
-    /// Encoders: the file as it was trained, and half the load: CPUs play it in 8 bits
+    /// The file as it was trained, and CPUs play it as int8
     Int8Played,
 }
 
@@ -180,12 +179,6 @@ pub fn run(args: &Args) -> Result<()> {
     {
         return encoder::import(args, &weights);
     }
-    if matches!(args.precision, Kept::Int8 | Kept::Int8Played) {
-        bail!(
-            "{}: 8 bits are for content encoders; keep a voice in f32 or f16",
-            args.checkpoint.display()
-        );
-    }
     let found = look(&args.checkpoint, args.config.as_deref(), args.rate_hz)?;
     let speakers = chosen(&found, &args.speakers)?;
     let device = Default::default();
@@ -207,6 +200,7 @@ pub fn run(args: &Args) -> Result<()> {
     let mut exported = voice.export_streaming(&spec);
     exported.bytes = in_precision(&exported.bytes, args.precision.precision())
         .with_context(|| args.checkpoint.display().to_string())?;
+    exported.spec.cpu_weights = args.precision.cpu_weights();
     let mut files = BTreeMap::from([(exported.spec.file.clone(), exported.bytes.clone())]);
     let encoder = encoder_of(args, &found, &mut files)?;
     let clusters = tables_of(args.clusters.as_deref(), &speakers, &spec, |path| {

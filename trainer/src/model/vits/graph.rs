@@ -79,6 +79,20 @@ impl Node {
         if self.in_rows { 2 } else { 1 }
     }
 
+    /// The axis its samples lie along.
+    fn time_axis(&self) -> i64 {
+        if self.in_rows { 1 } else { 2 }
+    }
+
+    /// `[1, channels, samples]` of as many samples, as the value lies.
+    fn shape(&self, samples: usize) -> [usize; 3] {
+        if self.in_rows {
+            [1, samples, self.channels]
+        } else {
+            [1, self.channels, samples]
+        }
+    }
+
     /// Samples by which it is late.
     #[must_use]
     pub fn delay(&self) -> usize {
@@ -237,24 +251,26 @@ impl<B: Kernels> WriteGraph<B> {
         if keep == 0 || self.counting.is_none() {
             return x.name.clone();
         }
-        let state = self.graph.state(&[1, x.channels, keep]);
-        let joined = self.op("Concat", &[&state, &x.name], vec![Attr::Int("axis", 2)]);
         let start = self.count(false, x.unit, 0);
         let end = self.count(false, x.unit, keep as i64);
-        let kept = self.slice(&joined, 2, &start, &end);
-        self.graph.keep(&state, &kept);
-        joined
+        self.carry(x, keep, &start, &end)
     }
 
     /// Puts the last `keep` samples of the past before a settled value.
-    fn carry_settled(&mut self, x: &str, channels: usize, keep: usize) -> String {
+    fn carry_settled(&mut self, x: &Node, keep: usize) -> String {
         if keep == 0 {
-            return x.to_owned();
+            return x.name.clone();
         }
-        let state = self.graph.state(&[1, channels, keep]);
-        let joined = self.op("Concat", &[&state, x], vec![Attr::Int("axis", 2)]);
         let (start, end) = (self.ints(&[-(keep as i64)]), self.ints(&[i64::MAX]));
-        let kept = self.slice(&joined, 2, &start, &end);
+        self.carry(x, keep, &start, &end)
+    }
+
+    /// The `keep` samples that are carried and the value after them, of which those from `start` to `end` are carried on.
+    fn carry(&mut self, x: &Node, keep: usize, start: &str, end: &str) -> String {
+        let state = self.graph.state(&x.shape(keep));
+        let axis = Attr::Int("axis", x.time_axis());
+        let joined = self.op("Concat", &[&state, &x.name], vec![axis]);
+        let kept = self.slice(&joined, x.time_axis(), start, end);
         self.graph.keep(&state, &kept);
         joined
     }
@@ -264,13 +280,12 @@ impl<B: Kernels> WriteGraph<B> {
         if self.counting.is_none() || x.delay == Some(delay) {
             return x.clone();
         }
-        let x = &self.columns(x);
         let joined = match x.delay {
             None => self.carry_provisional(x, delay),
-            Some(own) => self.carry_settled(&x.name, x.channels, delay - own),
+            Some(own) => self.carry_settled(x, delay - own),
         };
         let (start, end) = (self.ints(&[0]), self.count(false, x.unit, 0));
-        let name = self.slice(&joined, 2, &start, &end);
+        let name = self.slice(&joined, x.time_axis(), &start, &end);
         Node {
             name,
             delay: Some(delay),
@@ -290,7 +305,8 @@ impl<B: Kernels> WriteGraph<B> {
         if a.in_rows == b.in_rows {
             return (a, b);
         }
-        (self.columns(&a), self.columns(&b))
+        let in_rows = self.in_few_rows(&a) && self.in_few_rows(&b);
+        (self.turned(&a, in_rows), self.turned(&b, in_rows))
     }
 
     fn pair(&mut self, op: &str, a: &Node, b: &Node) -> Node {
@@ -304,10 +320,10 @@ impl<B: Kernels> WriteGraph<B> {
     }
 
     /// A settled value with nothing before the first sample of the stream.
-    fn begun(&mut self, x: &Node) -> String {
+    fn begun(&mut self, x: &Node) -> Node {
         let (unit, delay) = (x.unit, x.delay());
         let Some(counting) = self.counting.as_ref().filter(|_| delay > 0) else {
-            return x.name.clone();
+            return x.clone();
         };
         // Whole numbers in float32: exact up to 2²⁴, and past every delay from there on.
         let position = counting.position.clone();
@@ -324,7 +340,16 @@ impl<B: Kernels> WriteGraph<B> {
             let since = this.op("Sub", &[&line, &last_missing], vec![]);
             this.op("Clip", &[&since, &zero, &one], vec![])
         });
-        self.op("Mul", &[&x.name, &mask], vec![])
+        let mask = if x.in_rows {
+            self.once(&format!("begun rows {unit} {delay}"), |this| {
+                let column = this.ints(&[1]);
+                this.op("Unsqueeze", &[&mask, &column], vec![])
+            })
+        } else {
+            mask
+        };
+        let name = self.op("Mul", &[&x.name, &mask], vec![]);
+        Node { name, ..x.clone() }
     }
 
     fn weights(&mut self, weight: Tensor<B, 3>) -> String {
@@ -457,6 +482,9 @@ impl<B: Kernels> Eval<B> for WriteGraph<B> {
         if let Some(linear) = self.linear(x, conv) {
             return linear;
         }
+        if let Some(product) = self.product(x, conv) {
+            return product;
+        }
         let x = &self.columns(x);
         let (input, pads, delay) = match (&self.counting, x.delay) {
             (None, _) => (x.name.clone(), [left, right], None),
@@ -464,7 +492,7 @@ impl<B: Kernels> Eval<B> for WriteGraph<B> {
             (Some(_), Some(delay)) if left + right == 0 => (x.name.clone(), [0, 0], Some(delay)),
             (Some(_), Some(delay)) => {
                 let begun = self.begun(x);
-                let joined = self.carry_settled(&begun, x.channels, left + right);
+                let joined = self.carry_settled(&begun, left + right);
                 (joined, [0, 0], Some(delay + right))
             }
         };
@@ -506,7 +534,7 @@ impl<B: Kernels> Eval<B> for WriteGraph<B> {
             }
             (Some(_), Some(delay)) => {
                 let begun = self.begun(x);
-                let joined = self.carry_settled(&begun, x.channels, carried);
+                let joined = self.carry_settled(&begun, carried);
                 let delay = delay * stride + trim;
                 (joined, [carried * stride, rest], Some(delay))
             }
@@ -825,7 +853,7 @@ impl<B: Kernels> Eval<B> for WriteGraph<B> {
                 (high, None)
             }
             Some(delay) => {
-                let mut input = self.carry_settled(&x.name, channels, 2 * side);
+                let mut input = self.carry_settled(x, 2 * side);
                 let late = (delay + 2 * side) as i64;
                 if let Some(first) = self.before(unit, late) {
                     let numbers = self.numbers(false, unit, 2 * side as i64);
@@ -853,6 +881,7 @@ impl<B: Kernels> Eval<B> for WriteGraph<B> {
 
     fn source(&mut self, f0_hz: &Node, noise: &Node, merge: &Conv<B>, form: SourceForm) -> Node {
         let hop = form.hop;
+        let f0_hz = &self.columns(f0_hz);
         let step = self.affine(f0_hz, 1.0 / form.rate_hz, 0.0);
         let whole = self.affine(&step, hop as f32, 0.0);
         let whole = self.fraction(&whole.name);
@@ -924,7 +953,6 @@ impl<B: Kernels> Eval<B> for WriteGraph<B> {
     }
 
     fn settle(&mut self, x: &Node) -> Node {
-        let x = self.columns(x);
-        self.align(&x, x.delay())
+        self.align(x, x.delay())
     }
 }

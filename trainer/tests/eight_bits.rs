@@ -1,0 +1,92 @@
+//! A voice whose frame-by-frame layers are in 8 bits sings nearly as it does in float32.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod support;
+
+use burn::backend::Flex;
+use support::runtime_is_there;
+use timbra_engine::onnx::{NamedTensor, evaluate};
+use timbra_trainer::model::vits::export::Exported;
+use timbra_trainer::model::vits::spec::VitsSpec;
+use timbra_trainer::model::vits::voice::VitsVoice;
+use timbra_trainer::model::vits::weights::RandomStart;
+use timbra_trainer::random::Random;
+use timbra_trainer::vits::config::{Size, VoiceShape, spec};
+use timbra_voice::onnx_precision::{Precision, in_precision};
+
+const FRAMES: usize = 24;
+
+/// Audio of a step of [`FRAMES`] frames at the beginning of a stream.
+fn sing(graph: &[u8], exported: &Exported, spec: &VitsSpec) -> Vec<f32> {
+    let mut random = Random::new(5, 0);
+    let mut tensor = |name: &str, shape: Vec<usize>| {
+        let count = shape.iter().product();
+        let data = match name {
+            "f0_hz" => vec![220.0; count],
+            "voiced" | "speaker_mix" => vec![1.0; count],
+            "content" | "prior_noise" | "noise" => (0..count).map(|_| random.normal()).collect(),
+            _ => vec![0.0; count],
+        };
+        NamedTensor {
+            name: name.to_owned(),
+            shape,
+            data,
+        }
+    };
+    let mut inputs: Vec<NamedTensor> = exported
+        .spec
+        .inputs
+        .iter()
+        .map(|name| match name.as_str() {
+            "content" => tensor(name, vec![1, FRAMES, spec.content_channels]),
+            "speaker_mix" => tensor(name, vec![1, FRAMES, spec.speakers]),
+            "prior_noise" => tensor(name, vec![1, FRAMES, spec.inter_channels]),
+            "noise" => tensor(name, vec![1, FRAMES * spec.hop_samples()]),
+            "lookahead_frames" => tensor(name, vec![1, 1]),
+            _ => tensor(name, vec![1, FRAMES]),
+        })
+        .collect();
+    let states = exported.spec.states.iter();
+    inputs.extend(states.map(|state| tensor(&state.name, state.shape.clone())));
+    let results = evaluate(graph, &inputs).unwrap();
+    let audio = results.into_iter().find(|r| r.name == "audio").unwrap();
+    audio.data
+}
+
+#[test]
+fn a_voice_in_eight_bits_sings_nearly_the_same() {
+    if !runtime_is_there() {
+        return;
+    }
+    let shape = VoiceShape {
+        content_channels: 64,
+        speakers: 1,
+        rate_hz: 24_000,
+        loudness: false,
+        auto_f0: false,
+    };
+    let spec = spec(Size::Tiny, shape).unwrap();
+    let mut start = RandomStart(Random::new(3, 3));
+    let voice = VitsVoice::<Flex>::load(&mut start, &spec, &Default::default()).unwrap();
+    let exported = voice.export_streaming(&spec);
+    let small = in_precision(&exported.bytes, Precision::Int8).unwrap();
+    let saved = exported.bytes.len() - small.len();
+    // What works frame by frame is most of such a voice; the decoder stays.
+    assert!(saved > exported.bytes.len() / 4, "{saved} bytes saved");
+    let (expected, found) = (
+        sing(&exported.bytes, &exported, &spec),
+        sing(&small, &exported, &spec),
+    );
+    let norm = |values: &mut dyn Iterator<Item = f32>| {
+        values.map(|v| f64::from(v * v)).sum::<f64>().sqrt()
+    };
+    let differences = &mut expected.iter().zip(&found).map(|(a, b)| a - b);
+    let error = norm(differences) / norm(&mut expected.iter().copied());
+    println!(
+        "{} of {} bytes, {error:.4} apart",
+        small.len(),
+        exported.bytes.len()
+    );
+    assert!(error > 0.0 && error < 0.1, "{error}");
+}
