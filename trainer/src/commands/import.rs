@@ -179,6 +179,12 @@ pub fn run(args: &Args) -> Result<()> {
     {
         return encoder::import(args, &weights);
     }
+    if args.measure_on.is_some() {
+        bail!(
+            "{}: --measure-on is for content encoders; convert a recording with the voice in both precisions instead",
+            args.checkpoint.display()
+        );
+    }
     let found = look(&args.checkpoint, args.config.as_deref(), args.rate_hz)?;
     let speakers = chosen(&found, &args.speakers)?;
     let device = Default::default();
