@@ -12,10 +12,9 @@ clips.
 
 Real time: the fork's `RealtimeVC` and `RealtimeVC2` with the settings its window and its command line start with, and the
 former with blocks so short that it is about as late as ours (its block, its crossfade and what it sees after them). Ours:
-`trainer convert --as-played`, which steps the graphs exactly as the plugin does, with large pages as the plugin's worker asks
-for; what loading costs is taken off by converting a short and a long clip. `int8`: encoder and what the voice computes frame by
-frame in 8 bits. Whole clips: the fork's `infer_silence` with its defaults, ours `trainer convert`,
-loading left out of both.
+`trainer convert --as-played`, which steps the graphs exactly as the plugin does; what loading costs is taken off by
+converting a short and a long clip. `int8`: encoder and what the voice computes frame by frame in 8 bits. Whole clips: the
+fork's `infer_silence` with its defaults, ours `trainer convert`, loading left out of both.
 """
 
 import argparse
@@ -144,8 +143,7 @@ def ours(trainer: str, clip: Path, voice: Path, *more: str) -> tuple[float, floa
     before, began = processor_s(resource.RUSAGE_CHILDREN), time.perf_counter()
     command = [trainer, "convert", str(clip), "-o", str(clip.with_suffix(".out.wav")), "--voice", str(voice), *more]
     clip.with_suffix(".out.wav").unlink(missing_ok=True)
-    large_pages = dict(os.environ, GLIBC_TUNABLES="glibc.malloc.hugetlb=1")
-    subprocess.run(command, check=True, capture_output=True, env=large_pages)
+    subprocess.run(command, check=True, capture_output=True)
     return processor_s(resource.RUSAGE_CHILDREN) - before, time.perf_counter() - began
 
 

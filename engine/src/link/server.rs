@@ -26,24 +26,13 @@ const LOOK: Duration = Duration::from_millis(200);
 /// Most samples of latency a host may ask memory for: ten seconds at 384 kHz.
 const MAX_LATENCY_SAMPLES: u32 = 3_840_000;
 
-/// What glibc's allocator is told with; others do not read it.
-const MALLOC_VARIABLE: &str = "GLIBC_TUNABLES";
-/// Large pages: a step reads all weights of a graph once, which takes less time when the processor does not look up a page for
-/// every 4 KiB. One heap for all threads: only that one gets large pages, and what loading a voice took and gave back would
-/// stay with the thread that loaded it.
-const ONE_HEAP_OF_LARGE_PAGES: &str = "glibc.malloc.hugetlb=1:glibc.malloc.arena_max=1";
-
 /// Starts this program once more as the worker `key`, on its own, and returns at once.
 ///
 /// # Errors
 /// It could not be started.
 pub fn start(key: &str) -> io::Result<()> {
     use std::os::unix::process::CommandExt;
-    let mut command = Command::new(std::env::current_exe()?);
-    if std::env::var_os(MALLOC_VARIABLE).is_none() {
-        command.env(MALLOC_VARIABLE, ONE_HEAP_OF_LARGE_PAGES);
-    }
-    command
+    Command::new(std::env::current_exe()?)
         .args(["serve", key])
         .stdin(Stdio::null())
         .stdout(Stdio::null())
