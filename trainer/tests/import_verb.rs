@@ -13,10 +13,12 @@ use safetensors::tensor::{Dtype, TensorView};
 use support::{Folder, runtime_is_there};
 use timbra_engine::offline::convert;
 use timbra_engine::{Controls, LoadedVoice};
-use timbra_trainer::commands::import::{self, Args, Content};
+use timbra_trainer::commands::import::{self, Args, Content, Kept};
 use timbra_trainer::model::hubert::{Hubert, HubertSpec};
 use timbra_trainer::model::vits::weights::{RandomStart, Start, WeightError, WeightSource};
 use timbra_trainer::random::Random;
+use timbra_voice::manifest::CpuWeights;
+use timbra_voice::package::VoicePackage;
 
 fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -118,6 +120,21 @@ fn an_imported_voice_with_an_imported_encoder_sings() {
     assert!(first == again, "the same again");
     assert!(first != second, "the speakers differ");
 
+    // Played in 8 bits the file is as it was and the manifest says so.
+    let played = folder.at("voices/played.timbra");
+    import::run(&Args {
+        precision: Kept::Int8Played,
+        ..args(fixture("G_3.pth"), played.clone())
+    })
+    .unwrap();
+    let graph_of = |path: &Path| VoicePackage::read(path).unwrap();
+    let (whole, played) = (graph_of(&path), graph_of(&played));
+    assert_eq!(
+        played.manifest.synthesis.cpu_weights,
+        Some(CpuWeights::Int8)
+    );
+    assert!(whole.synthesis_graph() == played.synthesis_graph());
+
     // Whole clips: as when the package itself says that its steps are long.
     let clips = LoadedVoice::load_for_clips(&path, &[]).unwrap();
     let step = clips.manifest().step.clone().unwrap();
@@ -160,8 +177,15 @@ fn what_is_no_voice_is_refused_in_words_and_leaves_nothing_behind() {
     let output = folder.at("voice.timbra");
     let standard = args(checkpoint.clone(), output);
 
-    fs::write(&checkpoint, &whole[..whole.len() / 2]).unwrap();
+    fs::write(&checkpoint, &whole).unwrap();
     write_config(&config);
+    let error = refusal(&Args {
+        measure_on: Some(folder.at("take.wav")),
+        ..args(checkpoint.clone(), folder.at("voice.timbra"))
+    });
+    assert!(error.contains("--measure-on"), "{error}");
+
+    fs::write(&checkpoint, &whole[..whole.len() / 2]).unwrap();
     let error = refusal(&standard);
     assert!(error.contains("G_3.pth"), "{error}");
 

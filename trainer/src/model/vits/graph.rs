@@ -84,7 +84,7 @@ impl Node {
         if self.in_rows { 1 } else { 2 }
     }
 
-    /// `[1, channels, samples]` of as many samples, as the value lies.
+    /// Extents of `samples` samples of it: `[1, channels, samples]`, or `[1, samples, channels]` in rows.
     fn shape(&self, samples: usize) -> [usize; 3] {
         if self.in_rows {
             [1, samples, self.channels]

@@ -71,16 +71,22 @@ impl<B: Kernels> WriteGraph<B> {
         let values = to_vec(weight.transpose());
         let kept = [shape.inputs, shape.outputs];
         let weight = self.graph.builder.f32s(&kept, &values);
-        let mut name = self.op("MatMul", &[&x.name, &weight], vec![]);
-        if let Some(bias) = &conv.kernel.bias {
-            let bias = self.vector(bias);
-            name = self.op("Add", &[&name, &bias], vec![]);
-        }
+        let name = self.op("MatMul", &[&x.name, &weight], vec![]);
+        let name = self.with_bias(name, conv);
         Some(Node {
             name,
             channels: shape.outputs,
             ..x
         })
+    }
+
+    /// What a product in rows is with the layer's bias, if it has one.
+    fn with_bias(&mut self, product: String, conv: &Conv<B>) -> String {
+        let Some(bias) = &conv.kernel.bias else {
+            return product;
+        };
+        let bias = self.vector(bias);
+        self.op("Add", &[&product, &bias], vec![])
     }
 
     /// The convolution as products of matrices, one for each group of channels, where there are few frames.
@@ -126,10 +132,7 @@ impl<B: Kernels> WriteGraph<B> {
             let products: Vec<&str> = products.iter().map(String::as_str).collect();
             name = self.op("Concat", &products, vec![Attr::Int("axis", 2)]);
         }
-        if let Some(bias) = &conv.kernel.bias {
-            let bias = self.vector(bias);
-            name = self.op("Add", &[&name, &bias], vec![]);
-        }
+        let name = self.with_bias(name, conv);
         Some(Node {
             name,
             channels: shape.outputs,
@@ -186,11 +189,8 @@ impl<B: Kernels> WriteGraph<B> {
             let mix = self.once(&format!("turned {mix}"), |this| {
                 this.transpose(&mix, &[0, 2, 1])
             });
-            let mut name = self.op("MatMul", &[&mix, &made], vec![]);
-            if let Some(bias) = &conv.kernel.bias {
-                let bias = self.vector(bias);
-                name = self.op("Add", &[&name, &bias], vec![]);
-            }
+            let name = self.op("MatMul", &[&mix, &made], vec![]);
+            let name = self.with_bias(name, conv);
             return Node {
                 name,
                 channels: outputs,
