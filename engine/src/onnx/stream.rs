@@ -1,0 +1,100 @@
+//! A stream's way through a graph.
+
+use std::sync::Arc;
+
+use ort::session::SessionInputValue;
+use ort::value::{DynValue, Tensor};
+
+use super::contract::{Role, Slot, graph_error};
+use super::graph::Graph;
+use crate::error::EngineError;
+
+/// One stream's way through a graph: inputs, carried tensors and the last output.
+pub struct GraphStream {
+    graph: Arc<Graph>,
+    /// In the session's order of inputs.
+    values: Vec<DynValue>,
+    /// Session input of each input of the shape.
+    places: Vec<usize>,
+    output: Vec<f32>,
+}
+
+impl GraphStream {
+    /// A stream with all states at zero.
+    ///
+    /// # Errors
+    /// The runtime has no memory for the tensors.
+    pub fn new(graph: &Arc<Graph>) -> Result<Self, EngineError> {
+        let values = graph
+            .slots
+            .iter()
+            .map(|slot| {
+                zeros(slot).map_err(|error| graph_error(&graph.shape, "run", error.to_string()))
+            })
+            .collect::<Result<Vec<_>, _>>()?;
+        let places = graph
+            .shape
+            .inputs
+            .iter()
+            .filter_map(|input| graph.slots.iter().position(|slot| slot.name == input.name))
+            .collect();
+        Ok(Self {
+            graph: Arc::clone(graph),
+            values,
+            places,
+            output: vec![0.0; graph.shape.output.values()],
+        })
+    }
+
+    /// The numbers of input `index` (in the order of [`GraphShape::inputs`]), to be written before [`Self::run`].
+    pub fn input(&mut self, index: usize) -> &mut [f32] {
+        self.values[self.places[index]]
+            .try_extract_tensor_mut::<f32>()
+            .map(|(_, numbers)| numbers)
+            .expect("inputs are made as float32 tensors in CPU memory")
+    }
+
+    /// Runs one frame and returns its output; the states move on.
+    ///
+    /// # Errors
+    /// The runtime failed; the states are as they were.
+    pub fn run(&mut self) -> Result<&[f32], EngineError> {
+        let graph = &*self.graph;
+        let next = {
+            let views: Vec<SessionInputValue<'_>> =
+                self.values.iter().map(SessionInputValue::from).collect();
+            let mut session = graph.session.lock();
+            let mut ran = graph.frame(&mut session, &views, &mut self.output);
+            if let Err(reason) = &ran
+                && graph.fall_back(&mut session, reason)
+            {
+                ran = graph.frame(&mut session, &views, &mut self.output);
+            }
+            ran.map_err(|reason| graph_error(&graph.shape, "run", reason))?
+        };
+        for (index, value) in next {
+            self.values[index] = value;
+        }
+        Ok(&self.output)
+    }
+
+    /// Sets all states to zero.
+    ///
+    /// # Errors
+    /// The runtime has no memory for the tensors.
+    pub fn reset(&mut self) -> Result<(), EngineError> {
+        let graph = &self.graph;
+        for role in &graph.roles {
+            if let Role::State(index) = role {
+                self.values[*index] = zeros(&graph.slots[*index])
+                    .map_err(|error| graph_error(&graph.shape, "run", error.to_string()))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn zeros(slot: &Slot) -> ort::Result<DynValue> {
+    let value = slot.fixed.unwrap_or(0.0);
+    Ok(Tensor::from_array((slot.shape.clone(), vec![value; slot.values()]))?.into_dyn())
+}
