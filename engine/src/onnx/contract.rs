@@ -68,7 +68,10 @@ pub(super) enum Role {
 }
 
 /// Compares a session with what it must look like; gives the session's inputs and the roles of its outputs.
-pub(super) fn check(shape: &GraphShape, session: &Session) -> Result<(Vec<Slot>, Vec<Role>), EngineError> {
+pub(super) fn check(
+    shape: &GraphShape,
+    session: &Session,
+) -> Result<(Vec<Slot>, Vec<Role>), EngineError> {
     let mismatch = |what: String, expected: String, found: String| EngineError::GraphMismatch {
         owner: shape.owner.clone(),
         graph: shape.file.clone(),

@@ -11,9 +11,22 @@
 //!
 //! At the end of a stream L is what is left, so that a clip may be streamed to its last frame. With L as long as what the
 //! provisional part sees of the future, streaming equals the whole graph; with less, it is what a voice has to sing with.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`node`] | a value and how it lies in memory |
+//! | [`time`] | where a step is in its stream, and what it knows of the past |
+//! | [`linear`] | layers as products of rows |
+//! | [`attention`] | attention, with the keys and values of the past |
+//! | [`snake`] | BigVGAN's activation |
+//! | [`source`] | sines and noise for a decoder |
 
 mod attention;
 mod linear;
+mod node;
+mod snake;
+mod source;
+mod time;
 
 use std::collections::HashMap;
 use std::marker::PhantomData;
@@ -23,82 +36,16 @@ use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 use timbra_voice::onnx_writer::Attr;
 
-use super::eval::{
-    COARSE_ROWS, Eval, Function, Look, NORM_EPSILON, SINE_LEVEL, SNAKE_EPSILON, SNAKE_TAPS,
-    SourceForm, VOICED_NOISE, coarse_line, snake_filter,
-};
+use super::eval::{COARSE_ROWS, Eval, Function, Look, NORM_EPSILON, SourceForm, coarse_line};
 use super::layers::{Conv, Upsample};
 use crate::kernels::Kernels;
 use crate::model::causal::{StreamingGraph, to_vec};
+pub use node::Node;
 
 /// Where the count of frames stays, so that float32 holds it exactly. Long past every delay.
 const MOST_FRAMES: f32 = 1_048_576.0;
 /// Frames over which a normalisation over time remembers: half a minute of HuBERT's.
 const MOST_NORMED_FRAMES: usize = 1_500;
-/// Samples a snake sees to either side.
-const SNAKE_SIDE: usize = 5;
-
-/// A value in the graph: `[1, channels, samples]`, or `[1, samples, channels]` while it lies in rows.
-#[derive(Debug, Clone)]
-pub struct Node {
-    /// Its name.
-    pub name: String,
-    channels: usize,
-    /// Samples per frame.
-    unit: usize,
-    /// Samples it is late when it is settled; none while it is provisional.
-    delay: Option<usize>,
-    /// Whether the channels of a sample lie side by side.
-    in_rows: bool,
-}
-
-impl Node {
-    /// A provisional value of one sample a frame.
-    #[must_use]
-    pub fn frames(name: &str, channels: usize) -> Self {
-        Self {
-            name: name.to_owned(),
-            channels,
-            unit: 1,
-            delay: None,
-            in_rows: false,
-        }
-    }
-
-    /// A provisional value of `unit` samples a frame.
-    #[must_use]
-    pub fn samples(name: &str, channels: usize, unit: usize) -> Self {
-        Self {
-            unit,
-            ..Self::frames(name, channels)
-        }
-    }
-
-    /// The axis its channels lie along.
-    fn channel_axis(&self) -> i64 {
-        if self.in_rows { 2 } else { 1 }
-    }
-
-    /// The axis its samples lie along.
-    fn time_axis(&self) -> i64 {
-        if self.in_rows { 1 } else { 2 }
-    }
-
-    /// Extents of `samples` samples of it: `[1, channels, samples]`, or `[1, samples, channels]` in rows.
-    fn shape(&self, samples: usize) -> [usize; 3] {
-        if self.in_rows {
-            [1, samples, self.channels]
-        } else {
-            [1, self.channels, samples]
-        }
-    }
-
-    /// Samples by which it is late.
-    #[must_use]
-    pub fn delay(&self) -> usize {
-        self.delay.unwrap_or(0)
-    }
-}
 
 /// How the frames of a streaming graph are counted.
 #[derive(Debug)]
@@ -202,111 +149,9 @@ impl<B: Kernels> WriteGraph<B> {
         name
     }
 
-    /// A number of frames (`all` of them or the new ones) times `unit`, plus `more`, `[1]`.
-    fn count(&mut self, all: bool, unit: usize, more: i64) -> String {
-        let frames = match (&self.counting, all) {
-            (Some(counting), false) => counting.fresh.clone(),
-            _ => self.frames.clone(),
-        };
-        self.once(&format!("count {all} {unit} {more}"), |this| {
-            let (unit, more) = (this.ints(&[unit as i64]), this.ints(&[more]));
-            let samples = this.op("Mul", &[&frames, &unit], vec![]);
-            this.op("Add", &[&samples, &more], vec![])
-        })
-    }
-
-    /// 0, 1, 2 … below a `count` of [`Self::count`], `[count]`.
-    fn numbers(&mut self, all: bool, unit: usize, more: i64) -> String {
-        let count = self.count(all, unit, more);
-        self.once(&format!("numbers {all} {unit} {more}"), |this| {
-            let zeroth = this.ints(&[0]);
-            let count = this.op("Squeeze", &[&count, &zeroth], vec![]);
-            let (from, step) = ("zero_index", "one_index");
-            this.once("index constants", |this| {
-                this.graph.builder.constant_i64(from, &[], &[0]);
-                this.graph.builder.constant_i64(step, &[], &[1]);
-                String::new()
-            });
-            this.op("Range", &[from, &count, step], vec![])
-        })
-    }
-
-    /// Samples before this step, at `unit` samples a frame, times −1, plus `more`, `[1]`; `None` in a whole graph.
-    fn before(&mut self, unit: usize, more: i64) -> Option<String> {
-        let position = self.counting.as_ref()?.position.clone();
-        Some(self.once(&format!("before {unit} {more}"), |this| {
-            let (unit, more) = (this.ints(&[-(unit as i64)]), this.ints(&[more]));
-            let samples = this.op("Mul", &[&position, &unit], vec![]);
-            this.op("Add", &[&samples, &more], vec![])
-        }))
-    }
-
     fn slice(&mut self, input: &str, axis: i64, start: &str, end: &str) -> String {
         let axis = self.ints(&[axis]);
         self.op("Slice", &[input, start, end, &axis], vec![])
-    }
-
-    /// Puts the last `keep` samples of the past before a provisional value.
-    fn carry_provisional(&mut self, x: &Node, keep: usize) -> String {
-        if keep == 0 || self.counting.is_none() {
-            return x.name.clone();
-        }
-        let start = self.count(false, x.unit, 0);
-        let end = self.count(false, x.unit, keep as i64);
-        self.carry(x, keep, &start, &end)
-    }
-
-    /// Puts the last `keep` samples of the past before a settled value.
-    fn carry_settled(&mut self, x: &Node, keep: usize) -> String {
-        if keep == 0 {
-            return x.name.clone();
-        }
-        let (start, end) = (self.ints(&[-(keep as i64)]), self.ints(&[i64::MAX]));
-        self.carry(x, keep, &start, &end)
-    }
-
-    /// The `keep` samples that are carried and the value after them, of which those from `start` to `end` are carried on.
-    fn carry(&mut self, x: &Node, keep: usize, start: &str, end: &str) -> String {
-        let state = self.graph.state(&x.shape(keep));
-        let axis = Attr::Int("axis", x.time_axis());
-        let joined = self.op("Concat", &[&state, &x.name], vec![axis]);
-        let kept = self.slice(&joined, x.time_axis(), start, end);
-        self.graph.keep(&state, &kept);
-        joined
-    }
-
-    /// The value, settled and late by `delay`.
-    fn align(&mut self, x: &Node, delay: usize) -> Node {
-        if self.counting.is_none() || x.delay == Some(delay) {
-            return x.clone();
-        }
-        let joined = match x.delay {
-            None => self.carry_provisional(x, delay),
-            Some(own) => self.carry_settled(x, delay - own),
-        };
-        let (start, end) = (self.ints(&[0]), self.count(false, x.unit, 0));
-        let name = self.slice(&joined, x.time_axis(), &start, &end);
-        Node {
-            name,
-            delay: Some(delay),
-            ..x.clone()
-        }
-    }
-
-    /// Two values at the same time, lying alike.
-    fn together(&mut self, a: &Node, b: &Node) -> (Node, Node) {
-        let (a, b) = match (a.delay, b.delay) {
-            (None, None) => (a.clone(), b.clone()),
-            (a_delay, b_delay) => {
-                let delay = a_delay.max(b_delay).unwrap_or(0);
-                (self.align(a, delay), self.align(b, delay))
-            }
-        };
-        if a.in_rows == b.in_rows {
-            return (a, b);
-        }
-        let in_rows = self.in_few_rows(&a) && self.in_few_rows(&b);
-        (self.turned(&a, in_rows), self.turned(&b, in_rows))
     }
 
     fn pair(&mut self, op: &str, a: &Node, b: &Node) -> Node {
@@ -319,39 +164,6 @@ impl<B: Kernels> WriteGraph<B> {
         }
     }
 
-    /// A settled value with nothing before the first sample of the stream.
-    fn begun(&mut self, x: &Node) -> Node {
-        let (unit, delay) = (x.unit, x.delay());
-        let Some(counting) = self.counting.as_ref().filter(|_| delay > 0) else {
-            return x.clone();
-        };
-        // Whole numbers in float32: exact up to 2²⁴, and past every delay from there on.
-        let position = counting.position.clone();
-        let numbers = self.numbers(false, unit, 0);
-        let line = self.once(&format!("line {unit}"), |this| {
-            let samples = this.ints(&[unit as i64]);
-            let before = this.op("Mul", &[&position, &samples], vec![]);
-            let place = this.op("Add", &[&numbers, &before], vec![]);
-            this.op("Cast", &[&place], vec![Attr::Int("to", 1)])
-        });
-        let mask = self.once(&format!("begun {unit} {delay}"), |this| {
-            let last_missing = this.scalar((delay - 1) as f32);
-            let (zero, one) = (this.scalar(0.0), this.scalar(1.0));
-            let since = this.op("Sub", &[&line, &last_missing], vec![]);
-            this.op("Clip", &[&since, &zero, &one], vec![])
-        });
-        let mask = if x.in_rows {
-            self.once(&format!("begun rows {unit} {delay}"), |this| {
-                let column = this.ints(&[1]);
-                this.op("Unsqueeze", &[&mask, &column], vec![])
-            })
-        } else {
-            mask
-        };
-        let name = self.op("Mul", &[&x.name, &mask], vec![]);
-        Node { name, ..x.clone() }
-    }
-
     fn weights(&mut self, weight: Tensor<B, 3>) -> String {
         let shape = weight.dims();
         let values = to_vec(weight);
@@ -361,19 +173,6 @@ impl<B: Kernels> WriteGraph<B> {
     fn vector(&mut self, values: &Param<Tensor<B, 1>>) -> String {
         let values = to_vec(values.val());
         self.graph.builder.f32s(&[values.len()], &values)
-    }
-
-    /// Sample `i`, at least `first`; along the last axis.
-    fn starting_at(&mut self, x: &str, numbers: &str, first: &str, last: &str) -> String {
-        let index = self.op("Max", &[numbers, first], vec![]);
-        let index = self.op("Min", &[&index, last], vec![]);
-        self.op("Gather", &[x, &index], vec![Attr::Int("axis", 2)])
-    }
-
-    fn past(&self) -> usize {
-        self.counting
-            .as_ref()
-            .map_or(0, |counting| counting.past_frames)
     }
 
     fn clip(&mut self, x: &str, low: i64, high: i64) -> String {
@@ -401,66 +200,6 @@ impl<B: Kernels> WriteGraph<B> {
     fn fraction(&mut self, x: &str) -> String {
         let whole = self.op("Floor", &[x], vec![]);
         self.op("Sub", &[x, &whole], vec![])
-    }
-
-    /// A snake itself, without the filters.
-    fn bend(
-        &mut self,
-        x: &str,
-        frequency: &Param<Tensor<B, 1>>,
-        magnitude: &Param<Tensor<B, 1>>,
-    ) -> String {
-        let channels = frequency.val().dims()[0];
-        let frequency = to_vec(frequency.val().exp());
-        let inverse = to_vec(magnitude.val().exp().add_scalar(SNAKE_EPSILON).recip());
-        let g = &mut self.graph.builder;
-        let frequency = g.f32s(&[1, channels, 1], &frequency);
-        let inverse = g.f32s(&[1, channels, 1], &inverse);
-        let angle = g.op("Mul", &[x, &frequency], vec![]);
-        let wave = g.op("Sin", &[&angle], vec![]);
-        let square = g.op("Mul", &[&wave, &wave], vec![]);
-        let more = g.op("Mul", &[&square, &inverse], vec![]);
-        g.op("Add", &[x, &more], vec![])
-    }
-
-    fn snake_weights(&mut self, channels: usize, gain: f32) -> String {
-        self.once(&format!("snake {channels} {gain:?}"), |this| {
-            let taps: Vec<f32> = (0..channels)
-                .flat_map(|_| snake_filter().map(|tap| tap * gain))
-                .collect();
-            this.graph.builder.f32s(&[channels, 1, SNAKE_TAPS], &taps)
-        })
-    }
-
-    /// The doubled rate, without `front` and `back` results at the ends.
-    fn doubled(&mut self, x: &str, channels: usize, front: usize, back: usize) -> String {
-        let weights = self.snake_weights(channels, 2.0);
-        self.op(
-            "ConvTranspose",
-            &[x, &weights],
-            vec![
-                Attr::Int("group", channels as i64),
-                Attr::Ints("strides", vec![2]),
-                Attr::Ints("pads", vec![front as i64, back as i64]),
-            ],
-        )
-    }
-
-    fn halved(&mut self, x: &str, channels: usize) -> String {
-        let weights = self.snake_weights(channels, 1.0);
-        self.op(
-            "Conv",
-            &[x, &weights],
-            vec![
-                Attr::Int("group", channels as i64),
-                Attr::Ints("strides", vec![2]),
-            ],
-        )
-    }
-
-    fn edge(&mut self, x: &str, left: usize, right: usize) -> String {
-        let pads = self.ints(&[0, 0, left as i64, 0, 0, right as i64]);
-        self.op("Pad", &[x, &pads], vec![Attr::Text("mode", "edge")])
     }
 }
 
@@ -824,132 +563,11 @@ impl<B: Kernels> Eval<B> for WriteGraph<B> {
         frequency: &Param<Tensor<B, 1>>,
         magnitude: &Param<Tensor<B, 1>>,
     ) -> Node {
-        let x = &self.columns(x);
-        let side = SNAKE_SIDE;
-        let (channels, unit) = (x.channels, x.unit);
-        // How far the doubled value reaches back before the first result, and the results it gives too many.
-        let (high, delay) = match x.delay {
-            None => {
-                let mut input = self.carry_provisional(x, side);
-                let mut front = 3 * side;
-                if let Some(first) = self.before(unit, side as i64) {
-                    let numbers = self.numbers(true, unit, side as i64);
-                    let last = self.count(true, unit, side as i64 - 1);
-                    input = self.starting_at(&input, &numbers, &first, &last);
-                    input = self.edge(&input, 0, side);
-                    front = 2 * side;
-                } else {
-                    input = self.edge(&input, side, side);
-                }
-                let mut high = self.doubled(&input, channels, front, 3 * side);
-                if let Some(first) = self.before(2 * unit, side as i64) {
-                    let numbers = self.numbers(true, 2 * unit, side as i64);
-                    let last = self.count(true, 2 * unit, side as i64 - 1);
-                    high = self.starting_at(&high, &numbers, &first, &last);
-                    high = self.edge(&high, 0, side + 1);
-                } else {
-                    high = self.edge(&high, side, side + 1);
-                }
-                (high, None)
-            }
-            Some(delay) => {
-                let mut input = self.carry_settled(x, 2 * side);
-                let late = (delay + 2 * side) as i64;
-                if let Some(first) = self.before(unit, late) {
-                    let numbers = self.numbers(false, unit, 2 * side as i64);
-                    let last = self.count(false, unit, 2 * side as i64 - 1);
-                    input = self.starting_at(&input, &numbers, &first, &last);
-                }
-                let mut high = self.doubled(&input, channels, 2 * side, 2 * side);
-                let late = (2 * delay + 3 * side) as i64;
-                if let Some(first) = self.before(2 * unit, late) {
-                    let numbers = self.numbers(false, 2 * unit, 2 * side as i64);
-                    let last = self.count(false, 2 * unit, 2 * side as i64 - 1);
-                    high = self.starting_at(&high, &numbers, &first, &last);
-                }
-                (high, Some(delay + side))
-            }
-        };
-        let high = self.bend(&high, frequency, magnitude);
-        let name = self.halved(&high, channels);
-        Node {
-            name,
-            delay,
-            ..x.clone()
-        }
+        self.filtered_snake(x, frequency, magnitude)
     }
 
     fn source(&mut self, f0_hz: &Node, noise: &Node, merge: &Conv<B>, form: SourceForm) -> Node {
-        let hop = form.hop;
-        let f0_hz = &self.columns(f0_hz);
-        let step = self.affine(f0_hz, 1.0 / form.rate_hz, 0.0);
-        let whole = self.affine(&step, hop as f32, 0.0);
-        let whole = self.fraction(&whole.name);
-        self.once("time axis", |this| {
-            this.graph.builder.constant_i64("time_axis", &[], &[2]);
-            String::new()
-        });
-        let mut after = self.op("CumSum", &[&whole, "time_axis"], vec![]);
-        if self.counting.is_some() {
-            let state = self.graph.state(&[1, 1, 1]);
-            after = self.op("Add", &[&after, &state], vec![]);
-            let (start, end) = (self.count(false, 1, -1), self.count(false, 1, 0));
-            let last = self.slice(&after, 2, &start, &end);
-            let next = self.fraction(&last);
-            self.graph.keep(&state, &next);
-        }
-        let before = self.op("Sub", &[&after, &whole], vec![]);
-        let before = self.fraction(&before);
-        let column = [1, 1, -1, 1];
-        let before = self.reshape(&before, &column);
-        let fine_step = self.reshape(&step.name, &column);
-        let ramp: Vec<f32> = (1..=hop).map(|n| n as f32).collect();
-        let ramp = self.graph.builder.f32s(&[1, 1, 1, hop], &ramp);
-        let within = self.op("Mul", &[&fine_step, &ramp], vec![]);
-        let cycles = self.op("Add", &[&before, &within], vec![]);
-        let cycles = self.fraction(&cycles);
-        let line = [1, 1, -1];
-        let cycles = self.reshape(&cycles, &line);
-        let orders: Vec<f32> = (1..=form.sines)
-            .map(|order| order as f32 * std::f32::consts::TAU)
-            .collect();
-        let orders = self.graph.builder.f32s(&[1, form.sines, 1], &orders);
-        let angle = self.op("Mul", &[&cycles, &orders], vec![]);
-        let sines = self.op("Sin", &[&angle], vec![]);
-        let sines = Node {
-            name: sines,
-            channels: form.sines,
-            unit: hop,
-            delay: None,
-            in_rows: false,
-        };
-        let voiced = self.apply(f0_hz, Function::Positive);
-        let voiced = self.reshape(&voiced.name, &column);
-        let ones = self.graph.builder.f32s(&[1, 1, 1, hop], &vec![1.0; hop]);
-        let voiced = self.op("Mul", &[&voiced, &ones], vec![]);
-        let voiced = self.reshape(&voiced, &line);
-        let level = self.scalar(SINE_LEVEL);
-        let loud = self.op("Mul", &[&voiced, &level], vec![]);
-        let sung = self.op("Mul", &[&sines.name, &loud], vec![]);
-        let merged = self.conv(
-            &Node {
-                name: sung,
-                ..sines
-            },
-            merge,
-        );
-        let power: f32 = to_vec(merge.kernel.weight()).iter().map(|w| w * w).sum();
-        let power = power.sqrt();
-        let (slope, rest) = (
-            self.scalar((VOICED_NOISE - SINE_LEVEL / 3.0) * power),
-            self.scalar(SINE_LEVEL / 3.0 * power),
-        );
-        let noise_level = self.op("Mul", &[&voiced, &slope], vec![]);
-        let noise_level = self.op("Add", &[&noise_level, &rest], vec![]);
-        let hiss = self.op("Mul", &[&noise.name, &noise_level], vec![]);
-        let both = self.op("Add", &[&merged.name, &hiss], vec![]);
-        let name = self.op("Tanh", &[&both], vec![]);
-        Node { name, ..merged }
+        self.sines_and_noise(f0_hz, noise, merge, form)
     }
 
     fn settle(&mut self, x: &Node) -> Node {
