@@ -8,7 +8,6 @@
 //! | [`clip`] | the length of a gradient, and a bound on it |
 //! | [`clips`] | prepared features to training clips |
 //! | [`mixture`] | one network from several of one shape |
-//! | [`rooms`] | the same sound in another room and through another microphone |
 //! | [`schedule`] | learning rates |
 //! | [`progress`] | progress on screen and figures in a log |
 
@@ -19,5 +18,4 @@ pub mod clip;
 pub mod clips;
 pub mod mixture;
 pub mod progress;
-pub mod rooms;
 pub mod schedule;

@@ -17,7 +17,7 @@ use support::{
 };
 use timbra_trainer::data::dataset::Dataset;
 use timbra_trainer::data::features::ClipFeatures;
-use timbra_trainer::training::clips::{Readings, load_clips};
+use timbra_trainer::training::clips::load_clips;
 use timbra_voice::package::VoicePackage;
 
 /// Two speakers with the names of the test voice, `clips` recordings each.
@@ -87,19 +87,11 @@ fn what_another_speaker_sings_is_read_in_time_with_the_recording() {
         "somebody".clone_into(&mut manifest.speakers[0].name);
     });
     let dataset = prepare(&recordings(&folder, 3, 1.0), &work, &encoder);
-    let sung_by = std::slice::from_ref(&voice);
-    let load = |sung_by, sung| {
-        let readings = Readings {
-            sung_by,
-            sung,
-            ..Readings::default()
-        };
-        load_clips(&dataset, readings).unwrap()
-    };
-    let plain = load(&[], &[]);
-    let (read, again) = (load(sung_by, &[]), load(sung_by, &[]));
+    let plain = load_clips(&dataset, &[], &[]).unwrap();
+    let read = load_clips(&dataset, std::slice::from_ref(&voice), &[]).unwrap();
+    let again = load_clips(&dataset, std::slice::from_ref(&voice), &[]).unwrap();
     // Nobody is asked to be sung but the second speaker.
-    let second = load(sung_by, &[false, true]);
+    let second = load_clips(&dataset, std::slice::from_ref(&voice), &[false, true]).unwrap();
     for (index, clip) in second.iter().enumerate() {
         let expected = if clip.speaker == 0 { &plain } else { &read };
         assert_eq!(clip.contents, expected[index].contents);
@@ -117,38 +109,6 @@ fn what_another_speaker_sings_is_read_in_time_with_the_recording() {
         for sung in &clip.contents[before.contents.len()..] {
             let error = relative_error(&sung[800..15_000], &clip.contents[0][800..15_000]);
             assert!(error < 0.05, "{}: {error}", clip.name);
-        }
-    }
-}
-
-#[test]
-fn a_clip_recorded_elsewhere_is_one_more_reading() {
-    if !runtime_is_there() {
-        return;
-    }
-    let folder = Folder::new("elsewhere");
-    let (work, encoder) = (folder.at("work"), folder.at("encoder.timbra"));
-    write_encoder(&encoder);
-    let dataset = prepare(&recordings(&folder, 3, 1.0), &work, &encoder);
-    let load = |elsewhere| {
-        let readings = Readings {
-            elsewhere,
-            ..Readings::default()
-        };
-        load_clips(&dataset, readings).unwrap()
-    };
-    let (plain, read, again) = (load(0), load(2), load(2));
-    for ((before, clip), again) in plain.iter().zip(&read).zip(&again) {
-        assert_eq!(clip.contents, again.contents);
-        let more = if clip.held_out { 0 } else { 2 };
-        assert_eq!(clip.contents.len(), before.contents.len() + more);
-        let others = &clip.contents[before.contents.len()..];
-        if let [a, b] = others {
-            assert!(relative_error(a, b) > 0.05, "two draws are alike");
-        }
-        for other in others {
-            assert_eq!(other.len(), clip.contents[0].len());
-            assert!(other.iter().all(|v| v.is_finite()));
         }
     }
 }

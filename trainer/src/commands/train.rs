@@ -16,7 +16,7 @@ use crate::data::dataset::Dataset;
 use crate::harmonic::fit::{VoiceBase, VoiceFitConfig, fit};
 use crate::import::read_state_dict;
 use crate::model::harmonic::MODEL_RATE_HZ;
-use crate::training::clips::{Readings, load_clips};
+use crate::training::clips::load_clips;
 use crate::vits::config::{Size, VitsFitConfig, VoiceShape, spec};
 use crate::vits::fit::fit as fit_vits;
 use crate::vits::stepper::Base;
@@ -104,11 +104,6 @@ pub struct Args {
     #[arg(long, value_name = "VOICE")]
     pub sung_by: Vec<PathBuf>,
 
-    /// harmonic: so many other recordings of every clip, as they might have been made in other rooms with other microphones, are
-    /// heard too
-    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u8).range(..=16))]
-    pub elsewhere: u8,
-
     /// harmonic: share of the crops that are a speaker's; several may be given. Speakers without one divide what is left equally
     #[arg(long = "share", value_name = "SPEAKER=SHARE")]
     pub shares: Vec<String>,
@@ -139,13 +134,11 @@ pub fn run(args: &Args) -> Result<()> {
         let found = args.words;
         return Err(WrongArgument(format!("--words is {found}; expected 0 to 100")).into());
     }
-    let harmonic_only = args.words > 0.0
-        || args.crossed > 0
-        || args.elsewhere > 0
-        || !args.sung_by.is_empty()
-        || !args.shares.is_empty();
+    let harmonic_only =
+        args.words > 0.0 || args.crossed > 0 || !args.sung_by.is_empty() || !args.shares.is_empty();
     if args.family != FamilyName::Harmonic && harmonic_only {
-        let why = "--words, --crossed, --sung-by, --elsewhere and --share are for harmonic voices; leave them out";
+        let why =
+            "--words, --crossed, --sung-by and --share are for harmonic voices; leave them out";
         return Err(WrongArgument(why.to_owned()).into());
     }
     let work = WorkFolder::new(&args.work);
@@ -172,12 +165,7 @@ fn harmonic(args: &Args, work: &WorkFolder, dataset: &Dataset) -> Result<()> {
     } else {
         Vec::new()
     };
-    let readings = Readings {
-        sung_by: &args.sung_by,
-        sung: &sung,
-        elsewhere: args.elsewhere.into(),
-    };
-    let clips = load_clips(dataset, readings)?;
+    let clips = load_clips(dataset, &args.sung_by, &sung)?;
     let standard = VoiceFitConfig::standard(dataset.encoder.channels, dataset.speakers.len());
     let config = VoiceFitConfig {
         steps: args.steps.unwrap_or(standard.steps),
@@ -287,7 +275,7 @@ fn vits(args: &Args, work: &WorkFolder, dataset: &Dataset) -> Result<()> {
         voice: base(args.base.as_deref())?,
         critics: base(args.base_critics.as_deref())?,
     };
-    let clips = load_clips(dataset, Readings::default())?;
+    let clips = load_clips(dataset, &[], &[])?;
     let standard = VitsFitConfig::standard(args.size, network);
     let config = VitsFitConfig {
         steps: args.steps.unwrap_or(standard.steps),

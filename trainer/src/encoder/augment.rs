@@ -4,19 +4,14 @@
 //! spectral tilt and ripple stand for microphones and vocal-tract detail; noise
 //! and a decaying tail for rooms.
 
-use timbra_dsp::CONTENT_RATE_HZ;
-
 use super::acoustics::{self, envelope, level};
 use super::corpus::{Clip, UNLABELLED};
 use crate::model::mel::{BANDS, HOP_SAMPLES, LogMel, UNITS_PER_DB};
 use crate::random::Random;
-use crate::training::rooms::{add_noise, reverberate};
 
 /// Range of playback speed; its logarithm is uniform. Chosen so that a male
 /// voice reaches female formants and the reverse (about ±20 %), with a margin.
 const SPEED: (f32, f32) = (0.74, 1.35);
-/// How far noise lies below a clip.
-const NOISE_DB: (f32, f32) = (8.0, 50.0);
 
 /// A crop ready for a batch.
 #[derive(Debug)]
@@ -84,9 +79,9 @@ pub fn crop(
         return crop;
     }
     if random.chance(0.3) {
-        reverberate(&mut samples, CONTENT_RATE_HZ, random);
+        reverberate(&mut samples, random);
     }
-    add_noise(&mut samples, random.uniform(NOISE_DB.0, NOISE_DB.1), random);
+    add_noise(&mut samples, random);
     crop.mel = log_mel.frames(&samples);
     equalise(&mut crop.mel, random);
     mask(&mut crop.mel, frames, random);
@@ -133,6 +128,37 @@ fn envelopes(
         active.push(f32::from(loudness >= clip.colour.active_level));
     }
     (shapes, active)
+}
+
+/// A handful of decaying echoes.
+fn reverberate(samples: &mut [f32], random: &mut Random) {
+    let decay_s = random.uniform(0.05, 0.25);
+    let level = random.uniform(0.1, 0.5);
+    let dry = samples.to_vec();
+    for _ in 0..24 {
+        let delay_s = random.uniform(0.003, 0.2);
+        let delay = (delay_s * 16_000.0) as usize;
+        let sign = if random.chance(0.5) { 1.0 } else { -1.0 };
+        let gain = sign * level * (-3.0 * delay_s / decay_s).exp();
+        for (wet, dry) in samples.iter_mut().skip(delay).zip(&dry) {
+            *wet += gain * dry;
+        }
+    }
+}
+
+/// White or low-passed noise, 8 to 50 dB below the clip.
+fn add_noise(samples: &mut [f32], random: &mut Random) {
+    let power: f32 = samples.iter().map(|s| s * s).sum::<f32>() / samples.len().max(1) as f32;
+    let snr_db = random.uniform(8.0, 50.0);
+    let amplitude = (power * 10f32.powf(-snr_db / 10.0)).sqrt();
+    let smooth = random.uniform(0.0, 0.95);
+    // Keeps the noise's power while `smooth` colours it.
+    let gain = amplitude * (1.0 - smooth * smooth).sqrt();
+    let mut state = 0.0;
+    for sample in samples {
+        state = smooth * state + random.normal();
+        *sample += gain * state;
+    }
 }
 
 /// Level, tilt and two slow ripples over the bands, constant in time.

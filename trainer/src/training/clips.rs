@@ -11,7 +11,6 @@ use timbra_engine::{Controls, Encoder, LoadedVoice, features, locate, offline};
 use timbra_voice::manifest::MAX_SPEAKERS;
 
 use super::progress::bar;
-use super::rooms::recorded_elsewhere;
 use crate::data::atomic_file::write_atomically;
 use crate::data::dataset::{ClipEntry, Dataset};
 use crate::data::features::ClipFeatures;
@@ -26,8 +25,6 @@ const SUNG_SEMITONES: f32 = 3.0;
 const SUNG_FORMANT_SEMITONES: f32 = 2.5;
 /// Keeps these draws apart from those of batches.
 const SUNG_SEED: u64 = 0x7375_6e67_2062_793a;
-/// Keeps apart the draws of what other recordings of a clip are like.
-const ELSEWHERE_SEED: u64 = 0x656c_7365_7768_6572;
 
 /// One recording with its features; frame `k` is at `k` · 10 ms.
 #[derive(Debug, Clone)]
@@ -37,9 +34,8 @@ pub struct VoiceClip {
     /// Name for messages.
     pub name: String,
     /// One or more readings of the content, `[frames, C]` each: of the recording as it is, of
-    /// the recording played faster or slower (other pitch and formants), of what it might have been in another room, and of
-    /// what other singers make of it, so that what is left of the speaker and the microphone in the content carries no
-    /// information.
+    /// the recording played faster or slower (other pitch and formants), and of what other singers make of it, so that
+    /// what is left of the speaker in the content carries no information.
     pub contents: Vec<Vec<f32>>,
     /// F0 per frame, 0 = unvoiced.
     pub f0_hz: Vec<f32>,
@@ -66,25 +62,15 @@ struct Reader {
     singers: Vec<Arc<LoadedVoice>>,
 }
 
-/// How else clips are heard than as they are and at other speeds.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Readings<'a> {
-    /// Voices: every speaker of theirs sings the clip who is not called like the clip's own.
-    pub sung_by: &'a [PathBuf],
-    /// Whether others sing a speaker's clips; empty, they sing everybody's.
-    pub sung: &'a [bool],
-    /// Other recordings that might have been made of each clip: other rooms and microphones, and a speed of their own.
-    pub elsewhere: usize,
-}
-
-/// Every clip of `dataset`. Further readings are computed once and kept beside the features.
+/// Every clip of `dataset`. Further readings are computed once and kept beside the features: at other speeds, and as every
+/// speaker of the voices `sung_by` sings the clip who is not called like the clip's own. `sung` says for each speaker whether
+/// others sing their clips; empty, they sing everybody's.
 ///
 /// # Errors
 /// A feature file is damaged, the encoder or a voice cannot be loaded or run, or the disk is full.
-pub fn load_clips(dataset: &Dataset, readings: Readings<'_>) -> Result<Vec<VoiceClip>> {
+pub fn load_clips(dataset: &Dataset, sung_by: &[PathBuf], sung: &[bool]) -> Result<Vec<VoiceClip>> {
     let reader = |_| -> Result<Reader> {
-        let singers = readings
-            .sung_by
+        let singers = sung_by
             .iter()
             .map(|path| LoadedVoice::load_apart(path, &locate::voice_folders()))
             .collect::<Result<_, _>>()?;
@@ -103,7 +89,8 @@ pub fn load_clips(dataset: &Dataset, readings: Readings<'_>) -> Result<Vec<Voice
         .enumerate()
         .map(|(index, entry)| {
             let reader = &readers[rayon::current_thread_index().unwrap_or(0) % readers.len()];
-            let clip = load_clip(dataset, entry, index as u64, reader, readings)
+            let sung = sung.get(entry.speaker).copied().unwrap_or(true);
+            let clip = load_clip(dataset, entry, index as u64, reader, sung)
                 .with_context(|| entry.file.display().to_string());
             progress.inc(1);
             clip
@@ -118,7 +105,7 @@ fn load_clip(
     entry: &ClipEntry,
     index: u64,
     reader: &Reader,
-    readings: Readings<'_>,
+    sung: bool,
 ) -> Result<VoiceClip> {
     let features = dataset.load_clip(entry)?;
     let mut contents = vec![features.content.clone()];
@@ -126,21 +113,9 @@ fn load_clip(
         for speed in READING_SPEEDS {
             let path = reading_path(dataset, entry, &format!("{:.0}", speed * 100.0));
             contents.push(kept(&path, features.content.len(), || {
-                at_speed(&features, speed, &reader.encoder, |_| {})
+                at_speed(&features, speed, &reader.encoder)
             })?);
         }
-        for n in 0..readings.elsewhere {
-            let mut random = Random::new(ELSEWHERE_SEED + n as u64, index);
-            let path = reading_path(dataset, entry, &format!("elsewhere{n}"));
-            contents.push(kept(&path, features.content.len(), || {
-                let [slowest, fastest] = READING_SPEEDS.map(|speed| speed.ln() as f32);
-                let speed = f64::from(random.uniform(slowest, fastest).exp());
-                at_speed(&features, speed, &reader.encoder, |samples| {
-                    recorded_elsewhere(samples, CONTENT_RATE_HZ, &mut random);
-                })
-            })?);
-        }
-        let sung = readings.sung.get(entry.speaker).copied().unwrap_or(true);
         let singers = if sung { &reader.singers[..] } else { &[] };
         for voice in singers {
             // What a voice sings does not depend on which others sing too.
@@ -200,16 +175,10 @@ fn read_floats(path: &Path, count: usize) -> Option<Vec<f32>> {
     })
 }
 
-/// The content of a clip played at `speed`, and `changed` then, brought back to its own frames by linear interpolation.
-fn at_speed(
-    clip: &ClipFeatures,
-    speed: f64,
-    encoder: &Arc<Encoder>,
-    changed: impl FnOnce(&mut [f32]),
-) -> Result<Vec<f32>> {
+/// The content of a clip played at `speed`, brought back to its own frames by linear interpolation.
+fn at_speed(clip: &ClipFeatures, speed: f64, encoder: &Arc<Encoder>) -> Result<Vec<f32>> {
     let played_rate_hz = (f64::from(CONTENT_RATE_HZ) / speed).round() as u32;
-    let mut played = resample_all(&clip.audio, clip.model_rate_hz, played_rate_hz)?;
-    changed(&mut played);
+    let played = resample_all(&clip.audio, clip.model_rate_hz, played_rate_hz)?;
     let read = features::extract(encoder, &played)?;
     let exact_speed = f64::from(CONTENT_RATE_HZ) / f64::from(played_rate_hz);
     let mut out = Vec::with_capacity(clip.frames * clip.channels);
