@@ -6,10 +6,10 @@
 //!
 //! | module | what |
 //! |---|---|
-//! | [`contract`] | what a graph must look like, and whether it does |
-//! | [`graph`] | a graph on the provider it runs on, and on the CPU when that fails |
-//! | [`stream`] | a stream's way through a graph |
-//! | [`evaluation`] | any graph once, with inputs of any shape |
+//! | `contract` | what a graph must look like, and whether it does |
+//! | `graph` | a graph on the provider it runs on, and on the CPU when that fails |
+//! | `stream` | a stream's way through a graph |
+//! | `evaluation` | any graph once, with inputs of any shape |
 
 mod contract;
 mod evaluation;

@@ -14,12 +14,12 @@
 //!
 //! | module | what |
 //! |---|---|
-//! | [`node`] | a value and how it lies in memory |
-//! | [`time`] | where a step is in its stream, and what it knows of the past |
-//! | [`linear`] | layers as products of rows |
-//! | [`attention`] | attention, with the keys and values of the past |
-//! | [`snake`] | BigVGAN's activation |
-//! | [`source`] | sines and noise for a decoder |
+//! | `node` | a value and how it lies in memory |
+//! | `time` | where a step is in its stream, and what it knows of the past |
+//! | `linear` | layers as products of rows |
+//! | `attention` | attention, with the keys and values of the past |
+//! | `snake` | BigVGAN's activation |
+//! | `source` | sines and noise for a decoder |
 
 mod attention;
 mod linear;

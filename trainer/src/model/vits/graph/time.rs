@@ -2,9 +2,8 @@
 
 use timbra_voice::onnx_writer::Attr;
 
-use crate::kernels::Kernels;
-
 use super::{Node, WriteGraph};
+use crate::kernels::Kernels;
 
 impl<B: Kernels> WriteGraph<B> {
     /// A number of frames (`all` of them or the new ones) times `unit`, plus `more`, `[1]`.
