@@ -9,12 +9,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use timbra_engine::offline::{self, Converter};
-use timbra_engine::onnx::{Graph, GraphShape, GraphStream, Slot};
+use timbra_engine::onnx::{Graph, GraphShape, GraphStream, NamedTensor, Slot};
 use timbra_engine::{Controls, EngineError, LoadedVoice};
 use timbra_voice::identity::IdentityVoice;
 use timbra_voice::manifest::{CpuWeights, StateTensor};
-use timbra_voice::onnx_precision::{Precision, in_precision};
-use timbra_voice::onnx_writer::GraphBuilder;
+use timbra_voice::onnx_precision::{Precision, for_cpu, in_precision};
+use timbra_voice::onnx_writer::{Attr, GraphBuilder};
 use timbra_voice::package::{Form, write_voice};
 
 const SYNTHESIS: [&str; 6] = [
@@ -324,4 +324,74 @@ fn a_cpu_plays_a_graph_in_the_weights_that_its_manifest_says() {
     let error = length(&mut rounded.iter().zip(&exact).map(|(a, b)| a - b))
         / length(&mut exact.iter().copied());
     assert!(error > 0.0 && error < 0.03, "{error}");
+}
+
+#[test]
+fn convolutions_in_eight_bits_give_nearly_the_same() {
+    if !support::runtime_is_there() {
+        return;
+    }
+    const INPUTS: usize = 48;
+    const SAMPLES: usize = 70;
+    // Outputs, taps, dilation, zeros before and after, whether there is a bias.
+    let layers = [
+        (32, 7, 3, [18, 0], true),
+        (32, 11, 5, [0, 0], false),
+        (96, 1, 1, [0, 0], true),
+        (40, 3, 1, [1, 1], true),
+    ];
+    for (outputs, taps, dilation, pads, has_bias) in layers {
+        let mut graph = GraphBuilder::new("layers");
+        let samples = "samples".into();
+        graph.input("x", &[1.into(), INPUTS.into(), samples]);
+        let mut weights = vec![0.0; outputs * INPUTS * taps];
+        timbra_dsp::noise::fill(1, 0, &mut weights);
+        // Outputs of very different size: each has a scale of its own.
+        for (n, own) in weights.chunks_mut(INPUTS * taps).enumerate() {
+            own.iter_mut().for_each(|weight| *weight *= 1.0 + n as f32);
+        }
+        let weights = graph.f32s(&[outputs, INPUTS, taps], &weights);
+        let bias: Vec<f32> = (0..outputs).map(|n| n as f32 - 7.0).collect();
+        let bias = graph.f32s(&[outputs], &bias);
+        let bent = graph.op("LeakyRelu", &["x"], vec![Attr::Float("alpha", 0.1)]);
+        let all = [bent.as_str(), &weights, &bias];
+        let attrs = vec![
+            Attr::Ints("dilations", vec![dilation]),
+            Attr::Ints("pads", pads.to_vec()),
+        ];
+        graph.node("Conv", &all[..if has_bias { 3 } else { 2 }], &["y"], attrs);
+        graph.output("y", &[1.into(), outputs.into(), "after".into()]);
+        let whole = graph.finish();
+        let rounded = for_cpu(&whole, CpuWeights::Int8).unwrap();
+        assert!(rounded.len() < whole.len() / 2, "{}", rounded.len());
+        let mut data = vec![0.0; INPUTS * SAMPLES];
+        timbra_dsp::noise::fill(2, 0, &mut data);
+        let inputs = [NamedTensor {
+            name: "x".to_owned(),
+            shape: vec![1, INPUTS, SAMPLES],
+            data,
+        }];
+        let run = |bytes: &[u8]| timbra_engine::onnx::evaluate(bytes, &inputs).unwrap();
+        let (exact, found) = (run(&whole).remove(0), run(&rounded).remove(0));
+        assert_eq!(exact.shape, found.shape);
+        let length = exact.shape[2];
+        for (n, (exact, found)) in exact
+            .data
+            .chunks(length)
+            .zip(found.data.chunks(length))
+            .enumerate()
+        {
+            let error: f32 = exact.iter().zip(found).map(|(a, b)| (a - b).powi(2)).sum();
+            let power: f32 = exact.iter().map(|a| a * a).sum();
+            let error = (error / power).sqrt();
+            assert!(error > 0.0 && error < 0.02, "output {n}: {error}");
+        }
+        // Nothing but zeros has no scale.
+        let silence = [NamedTensor {
+            data: vec![0.0; INPUTS * SAMPLES],
+            ..inputs[0].clone()
+        }];
+        let run = |bytes: &[u8]| timbra_engine::onnx::evaluate(bytes, &silence).unwrap();
+        assert_eq!(run(&whole), run(&rounded));
+    }
 }

@@ -51,18 +51,19 @@ pub struct GraphSpec {
     pub outputs: Vec<String>,
     /// Carried tensors.
     pub states: Vec<StateTensor>,
-    /// In what a CPU keeps the weights of the matrices while it runs the graph, where that is not what the file has.
+    /// In what a CPU keeps the weights while it runs the graph, where that is not what the file has.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cpu_weights: Option<CpuWeights>,
 }
 
-/// Fewer bits than a graph's file has, for the processor's memory: what a step of a few frames costs is reading the weights.
+/// Fewer bits than a graph's file has: what a step of a few frames costs is reading the weights, and products of 8 bits are
+/// several times as fast as those of float32.
 ///
 /// The file stays as it was trained, so that a GPU runs it as it is and a training can begin with it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum CpuWeights {
-    /// Whole numbers of 8 bits with a scale for every 32 of them.
+    /// Whole numbers of 8 bits: of matrices with a scale for every 128 of them or less, of convolutions for every output.
     Int8,
 }
 

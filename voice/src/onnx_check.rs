@@ -99,18 +99,18 @@ struct Tensor {
 
 /// A node's attribute; texts and floats say nothing about shapes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Attribute {
+pub(crate) enum Attribute {
     Int(i64),
     Ints(Vec<i64>),
     Other,
 }
 
 #[derive(Debug)]
-struct Node<'a> {
-    op: &'a str,
-    inputs: Vec<&'a str>,
-    output: &'a str,
-    attributes: HashMap<&'a str, Attribute>,
+pub(crate) struct Node<'a> {
+    pub(crate) op: &'a str,
+    pub(crate) inputs: Vec<&'a str>,
+    pub(crate) output: &'a str,
+    pub(crate) attributes: HashMap<&'a str, Attribute>,
 }
 
 /// An input of a graph, as it is when the graph runs.
@@ -212,7 +212,7 @@ fn domain(bytes: &[u8]) -> Result<&str> {
     }
 }
 
-fn operator_set(bytes: &[u8]) -> Result<(&str, i64)> {
+pub(crate) fn operator_set(bytes: &[u8]) -> Result<(&str, i64)> {
     let (mut whose, mut version) = ("", 0);
     let mut fields = Fields::new(bytes, "the operator set", &[1, 2]);
     while let Some((field, value)) = fields.next()? {
@@ -225,7 +225,7 @@ fn operator_set(bytes: &[u8]) -> Result<(&str, i64)> {
     Ok((whose, version))
 }
 
-fn node(bytes: &[u8]) -> Result<Node<'_>> {
+pub(crate) fn node(bytes: &[u8]) -> Result<Node<'_>> {
     let (mut op, mut inputs, mut outputs, mut attributes) =
         ("", Vec::new(), Vec::new(), HashMap::new());
     let mut whose = "";

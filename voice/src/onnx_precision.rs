@@ -5,26 +5,17 @@
 //!
 //! Source: ONNX IR specification, `onnx.proto3` (field numbers); ONNX Runtime, contributed operators (`MatMulNBits`).
 
-use std::collections::HashMap;
+mod convolutions;
+mod halves;
+mod matrices;
 
+use crate::manifest::CpuWeights;
 use crate::onnx_check::wire::{self, Field, Fields};
-use crate::onnx_check::{GraphError, QUANTISED, RUNTIME_DOMAIN, RUNTIME_OPSET};
-use crate::onnx_writer::{
-    Attr, FLOAT, FLOAT16, UINT8, attribute, bytes_field, int_field, tensor, varint,
-};
-
-/// Weights that share a scale; inputs are rounded in the same blocks.
-pub(crate) const BLOCK: usize = 32;
-/// Products of whole numbers of 8 bits, in the runtime's numbering.
-pub(crate) const ACCURACY_LEVEL: i64 = 4;
-/// Matrices with fewer weights stay as they are: they are read from the processor's own memory.
-const LEAST_QUANTISED: usize = 1 << 14;
-/// Constants with fewer numbers stay as they are.
-const LEAST_HALVED: usize = 1 << 10;
-/// The whole number that means 0.
-const ZERO_POINT: f32 = 128.0;
-/// Largest whole number to either side of it.
-const MOST: f32 = 127.0;
+use crate::onnx_check::{GraphError, RUNTIME_DOMAIN, RUNTIME_OPSET, operator_set};
+use crate::onnx_writer::{FLOAT, bytes_field, int_field, varint};
+use halves::halved;
+use matrices::quantised;
+pub(crate) use matrices::{ACCURACY_LEVEL, BLOCKS};
 
 /// In what the weights of a graph are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,8 +24,28 @@ pub enum Precision {
     F32,
     /// Float16: half the file, the same load.
     F16,
-    /// The matrices as whole numbers of 8 bits with a scale for every 32, the rest in float32.
+    /// The matrices as whole numbers of 8 bits with a scale for every 128 of them or less, the rest in float32.
     Int8,
+}
+
+/// The graph in `bytes` as a processor runs it that keeps its weights in `weights`.
+///
+/// It may have operators that a voice's file may not.
+///
+/// # Errors
+/// It is no graph that Timbra writes.
+pub fn for_cpu(bytes: &[u8], weights: CpuWeights) -> Result<Vec<u8>, GraphError> {
+    match weights {
+        CpuWeights::Int8 => convolutions::as_products(&in_precision(bytes, Precision::Int8)?),
+    }
+}
+
+/// Names the runtime's own operators as ones of the model.
+fn domain_of_runtime(model: &mut Vec<u8>) {
+    let mut opset = Vec::new();
+    bytes_field(&mut opset, 1, RUNTIME_DOMAIN.as_bytes());
+    int_field(&mut opset, 2, RUNTIME_OPSET);
+    bytes_field(model, 8, &opset);
 }
 
 /// A float32 constant.
@@ -50,18 +61,21 @@ struct Constant<'a> {
 pub fn in_precision(bytes: &[u8], precision: Precision) -> Result<Vec<u8>, GraphError> {
     let mut out = Vec::new();
     let mut model = Fields::new(bytes, "the model", &[7]);
+    let mut knows_domain = false;
     while let Some((field, value)) = model.next()? {
+        if let (8, Field::Bytes(opset)) = (field, value) {
+            knows_domain |= operator_set(opset)?.0 == RUNTIME_DOMAIN;
+        }
         match (field, value, precision) {
             (7, Field::Bytes(graph), Precision::Int8) => {
                 bytes_field(&mut out, 7, &quantised(graph)?);
-                let mut opset = Vec::new();
-                bytes_field(&mut opset, 1, RUNTIME_DOMAIN.as_bytes());
-                int_field(&mut opset, 2, RUNTIME_OPSET);
-                bytes_field(&mut out, 8, &opset);
             }
             (7, Field::Bytes(graph), Precision::F16) => bytes_field(&mut out, 7, &halved(graph)?),
             _ => copy(&mut out, field, value),
         }
+    }
+    if precision == Precision::Int8 && !knows_domain {
+        domain_of_runtime(&mut out);
     }
     Ok(out)
 }
@@ -105,222 +119,12 @@ fn text(bytes: &[u8]) -> Result<&str, GraphError> {
     std::str::from_utf8(bytes).map_err(|_| GraphError::Malformed { what: "a name" })
 }
 
-/// Inputs and operator of a node.
-fn node(bytes: &[u8]) -> Result<(Vec<&str>, &str), GraphError> {
-    let (mut inputs, mut op) = (Vec::new(), "");
-    let mut fields = Fields::new(bytes, "a node", &[4]);
-    while let Some((field, value)) = fields.next()? {
-        match (field, value) {
-            (1, Field::Bytes(bytes)) => inputs.push(text(bytes)?),
-            (4, Field::Bytes(bytes)) => op = text(bytes)?,
-            _ => {}
-        }
-    }
-    Ok((inputs, op))
-}
-
-/// The name of the scales of the weights `name`.
-fn scales_of(name: &str) -> String {
-    format!("{name}_scales")
-}
-
-fn quantised(graph: &[u8]) -> Result<Vec<u8>, GraphError> {
-    let mut matrices = HashMap::new();
-    let mut uses: HashMap<&str, usize> = HashMap::new();
-    let mut products: HashMap<&str, usize> = HashMap::new();
-    let mut fields = Fields::new(graph, "the graph", &[]);
-    while let Some((field, value)) = fields.next()? {
-        match (field, value) {
-            (1, Field::Bytes(bytes)) => {
-                let (inputs, op) = node(bytes)?;
-                for &input in &inputs {
-                    *uses.entry(input).or_default() += 1;
-                }
-                if let ("MatMul", [_, weights]) = (op, &inputs[..]) {
-                    *products.entry(weights).or_default() += 1;
-                }
-            }
-            (5, Field::Bytes(bytes)) => {
-                if let Some((name, constant)) = constant(bytes)?
-                    && let [inner, columns] = constant.shape[..]
-                    && inner % BLOCK == 0
-                    && inner * columns >= LEAST_QUANTISED
-                {
-                    matrices.insert(name, constant);
-                }
-            }
-            _ => {}
-        }
-    }
-    matrices.retain(|name, _| uses.get(name) == products.get(name) && uses.contains_key(name));
-    let mut out = Vec::new();
-    let mut fields = Fields::new(graph, "the graph", &[]);
-    while let Some((field, value)) = fields.next()? {
-        match (field, value) {
-            (1, Field::Bytes(bytes)) => {
-                let (inputs, op) = node(bytes)?;
-                let matrix = inputs.get(1).and_then(|name| matrices.get_key_value(name));
-                match matrix.filter(|_| op == "MatMul") {
-                    Some((name, matrix)) => {
-                        bytes_field(&mut out, 1, &product(bytes, name, &matrix.shape)?);
-                    }
-                    None => copy(&mut out, field, value),
-                }
-            }
-            (5, Field::Bytes(bytes)) => {
-                let found = constant(bytes)?;
-                match found.and_then(|(name, _)| matrices.get_key_value(name)) {
-                    Some((name, matrix)) => {
-                        let (inner, columns) = (matrix.shape[0], matrix.shape[1]);
-                        let blocks = inner / BLOCK;
-                        let (weights, scales) = rounded(matrix.raw, inner, columns);
-                        let shape = [columns, blocks, BLOCK];
-                        bytes_field(&mut out, 5, &tensor(name, &shape, UINT8, &weights));
-                        let name = scales_of(name);
-                        let scales = tensor(&name, &[columns * blocks], FLOAT, &scales);
-                        bytes_field(&mut out, 5, &scales);
-                    }
-                    None => copy(&mut out, field, value),
-                }
-            }
-            _ => copy(&mut out, field, value),
-        }
-    }
-    Ok(out)
-}
-
-/// The node of a product with the matrix `name`, now of 8 bits.
-fn product(node: &[u8], name: &str, shape: &[usize]) -> Result<Vec<u8>, GraphError> {
-    let mut out = Vec::new();
-    let mut fields = Fields::new(node, "a node", &[]);
-    let mut inputs = 0;
-    while let Some((field, value)) = fields.next()? {
-        match field {
-            4 => {
-                bytes_field(&mut out, 1, scales_of(name).as_bytes());
-                bytes_field(&mut out, 4, QUANTISED.as_bytes());
-            }
-            1 if inputs == 2 => {}
-            _ => {
-                inputs += usize::from(field == 1);
-                copy(&mut out, field, value);
-            }
-        }
-    }
-    let numbers = [
-        ("K", shape[0] as i64),
-        ("N", shape[1] as i64),
-        ("bits", 8),
-        ("block_size", BLOCK as i64),
-        ("accuracy_level", ACCURACY_LEVEL),
-    ];
-    for (name, number) in numbers {
-        bytes_field(&mut out, 5, &attribute(&Attr::Int(name, number)));
-    }
-    bytes_field(&mut out, 7, RUNTIME_DOMAIN.as_bytes());
-    Ok(out)
-}
-
-/// Weights `[inner, columns]` as whole numbers `[columns, inner]`, and the bytes of their scales.
-fn rounded(raw: &[u8], inner: usize, columns: usize) -> (Vec<u8>, Vec<u8>) {
-    let weights: Vec<f32> = raw
-        .as_chunks::<4>()
-        .0
-        .iter()
-        .map(|bytes| f32::from_le_bytes(*bytes))
-        .collect();
-    let (mut whole, mut scales) = (Vec::with_capacity(weights.len()), Vec::new());
-    for column in 0..columns {
-        for block in 0..inner / BLOCK {
-            let at = |n: usize| weights[(block * BLOCK + n) * columns + column];
-            let largest = (0..BLOCK).fold(0.0f32, |most, n| most.max(at(n).abs()));
-            let scale = if largest > 0.0 { largest / MOST } else { 1.0 };
-            whole.extend(
-                (0..BLOCK)
-                    .map(|n| (at(n) / scale).round() as i16 + ZERO_POINT as i16)
-                    .map(|n| n as u8),
-            );
-            scales.extend_from_slice(&scale.to_le_bytes());
-        }
-    }
-    (whole, scales)
-}
-
-fn halved(graph: &[u8]) -> Result<Vec<u8>, GraphError> {
-    let mut out = Vec::new();
-    let mut rest = Vec::new();
-    let mut fields = Fields::new(graph, "the graph", &[]);
-    while let Some((field, value)) = fields.next()? {
-        let found = match (field, value) {
-            (5, Field::Bytes(bytes)) => constant(bytes)?,
-            _ => None,
-        };
-        match found.filter(|(_, constant)| constant.raw.len() >= 4 * LEAST_HALVED) {
-            Some((name, constant)) => {
-                let half = format!("{name}_f16");
-                let mut bytes = Vec::with_capacity(constant.raw.len() / 2);
-                for word in constant.raw.as_chunks::<4>().0 {
-                    let value = f32::from_le_bytes(*word);
-                    let bits = half_bits(value).ok_or_else(|| GraphError::Refused {
-                        what: name.to_owned(),
-                        expected: "weights within ±65504; keep the graph in float32".to_owned(),
-                        found: value.to_string(),
-                    })?;
-                    bytes.extend_from_slice(&bits.to_le_bytes());
-                }
-                let kept = tensor(&half, &constant.shape, FLOAT16, &bytes);
-                bytes_field(&mut rest, 5, &kept);
-                let mut node = Vec::new();
-                bytes_field(&mut node, 1, half.as_bytes());
-                bytes_field(&mut node, 2, name.as_bytes());
-                bytes_field(&mut node, 3, format!("widen_{name}").as_bytes());
-                bytes_field(&mut node, 4, b"Cast");
-                let to = Attr::Int("to", FLOAT as i64);
-                bytes_field(&mut node, 5, &attribute(&to));
-                bytes_field(&mut out, 1, &node);
-            }
-            None => copy(&mut rest, field, value),
-        }
-    }
-    out.append(&mut rest);
-    Ok(out)
-}
-
-/// The nearest float16, the even one of two; `None` beyond its range.
-fn half_bits(value: f32) -> Option<u16> {
-    let half = half::f16::from_f32(value);
-    half.is_finite().then(|| half.to_bits())
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests {
     use super::*;
     use crate::onnx_check::{Known, check};
     use crate::onnx_writer::GraphBuilder;
-
-    #[test]
-    fn half_precision_rounds_to_the_nearest_even() {
-        let cases: [(f32, u16); 12] = [
-            (0.0, 0x0000),
-            (-0.0, 0x8000),
-            (1.0, 0x3c00),
-            (-2.0, 0xc000),
-            (65_504.0, 0x7bff),
-            (65_519.0, 0x7bff),
-            (6.103_515_6e-5, 0x0400),
-            (5.960_464_5e-8, 0x0001),
-            (2.980_232_2e-8, 0x0000),
-            (1.000_488_3, 0x3c00),
-            (1.001_464_8, 0x3c02),
-            (0.333_333_34, 0x3555),
-        ];
-        for (value, bits) in cases {
-            assert_eq!(half_bits(value), Some(bits), "{value}");
-        }
-        assert_eq!(half_bits(65_520.0), None);
-        assert_eq!(half_bits(f32::NAN), None);
-    }
 
     fn graph() -> Vec<u8> {
         let mut graph = GraphBuilder::new("content");
@@ -357,25 +161,6 @@ mod tests {
     }
 
     #[test]
-    fn weights_are_kept_within_half_a_step_of_their_block() {
-        let (inner, columns) = (64, 3);
-        let values: Vec<f32> = (0..inner * columns)
-            .map(|n| (n as f32 * 1.7).sin() * (1 + n % 7) as f32)
-            .collect();
-        let raw: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
-        let (whole, scales) = rounded(&raw, inner, columns);
-        let scales = scales.as_chunks::<4>().0;
-        for column in 0..columns {
-            for n in 0..inner {
-                let scale = f32::from_le_bytes(scales[column * inner / BLOCK + n / BLOCK]);
-                let kept = (f32::from(whole[column * inner + n]) - ZERO_POINT) * scale;
-                let wanted = values[n * columns + column];
-                assert!((kept - wanted).abs() <= 0.501 * scale, "{wanted}: {kept}");
-            }
-        }
-    }
-
-    #[test]
     fn products_of_8_bits_that_differ_from_what_is_written_are_refused() {
         let made = in_precision(&graph(), Precision::Int8).unwrap();
         let known = [Known {
@@ -388,7 +173,7 @@ mod tests {
             (b"\x0a\x01K\x18\x80\x02", b"\x0a\x01K\x18\xe0\x01"),
             (b"\x0a\x01N\x18\x80\x01", b"\x0a\x01N\x18\xe0\x01"),
             (b"\x0a\x04bits\x18\x08", b"\x0a\x04bits\x18\x04"),
-            (b"block_size\x18\x20", b"block_size\x18\x10"),
+            (b"block_size\x18\x80\x01", b"block_size\x18\xc0\x00"),
             (b"accuracy_level\x18\x04", b"accuracy_level\x18\x00"),
             (b"com.microsoft", b"com.microsofu"),
             (b"MatMulNBits", b"MatMulNBit4"),

@@ -14,6 +14,7 @@ const IR_VERSION: i64 = 8;
 
 pub(crate) const FLOAT: u64 = 1;
 pub(crate) const UINT8: u64 = 2;
+pub(crate) const INT8: u64 = 3;
 pub(crate) const INT64: u64 = 7;
 pub(crate) const FLOAT16: u64 = 10;
 
@@ -124,23 +125,9 @@ impl GraphBuilder {
         outputs: &[&str],
         attrs: Vec<Attr>,
     ) -> &mut Self {
-        let mut node = Vec::new();
-        for input in inputs {
-            bytes_field(&mut node, 1, input.as_bytes());
-        }
-        for output in outputs {
-            bytes_field(&mut node, 2, output.as_bytes());
-        }
-        bytes_field(
-            &mut node,
-            3,
-            format!("{op}_{}", self.nodes.len()).as_bytes(),
-        );
-        bytes_field(&mut node, 4, op.as_bytes());
-        for attr in attrs {
-            bytes_field(&mut node, 5, &attribute(&attr));
-        }
-        self.nodes.push(node);
+        let name = format!("{op}_{}", self.nodes.len());
+        self.nodes
+            .push(node_message(op, &name, inputs, outputs, &attrs));
         self
     }
 
@@ -199,6 +186,29 @@ impl GraphBuilder {
         bytes_field(&mut model, 8, &opset);
         model
     }
+}
+
+/// A `NodeProto`.
+pub(crate) fn node_message(
+    op: &str,
+    name: &str,
+    inputs: &[&str],
+    outputs: &[&str],
+    attrs: &[Attr],
+) -> Vec<u8> {
+    let mut node = Vec::new();
+    for input in inputs {
+        bytes_field(&mut node, 1, input.as_bytes());
+    }
+    for output in outputs {
+        bytes_field(&mut node, 2, output.as_bytes());
+    }
+    bytes_field(&mut node, 3, name.as_bytes());
+    bytes_field(&mut node, 4, op.as_bytes());
+    for attr in attrs {
+        bytes_field(&mut node, 5, &attribute(attr));
+    }
+    node
 }
 
 pub(crate) fn varint(out: &mut Vec<u8>, mut value: u64) {

@@ -7,9 +7,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use ort::session::{Session, SessionInputValue, SessionInputs};
 use ort::value::DynValue;
 use parking_lot::Mutex;
-use timbra_voice::manifest::CpuWeights;
 use timbra_voice::onnx_check::{self, Known};
-use timbra_voice::onnx_precision::{Precision, in_precision};
+use timbra_voice::onnx_precision::for_cpu;
 
 use super::contract::{GraphShape, Role, Slot, check, graph_error};
 use super::stream::GraphStream;
@@ -89,8 +88,8 @@ impl Graph {
             .map_err(|error| graph_error(&shape, "loaded", error.to_string()))?;
         let for_cpu = match shape.cpu_weights {
             None => Cow::Borrowed(bytes),
-            Some(CpuWeights::Int8) => Cow::Owned(
-                in_precision(bytes, Precision::Int8)
+            Some(weights) => Cow::Owned(
+                for_cpu(bytes, weights)
                     .map_err(|error| graph_error(&shape, "loaded", error.to_string()))?,
             ),
         };

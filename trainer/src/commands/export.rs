@@ -78,7 +78,7 @@ pub struct Args {
     )]
     pub air: f32,
 
-    /// harmonic: play it on a CPU with the weights as they were trained, which costs about 1.7 times as much; a GPU always does
+    /// Play it on a CPU with the weights as they were trained, which costs about 1.7 times as much; a GPU always does
     #[arg(long)]
     pub whole_weights: bool,
 
@@ -136,7 +136,7 @@ pub fn run(args: &Args) -> Result<()> {
     };
     let about = about(args.about.as_deref())?;
     let taken = taken(&args.speakers, &dataset.speakers)?;
-    let made = if is_vits(&folder)? {
+    let mut made = if is_vits(&folder)? {
         if !args.speakers.is_empty() {
             let why = "--speakers is for harmonic voices; leave it out";
             return Err(WrongArgument(why.to_owned()).into());
@@ -146,6 +146,7 @@ pub fn run(args: &Args) -> Result<()> {
     } else {
         harmonic(args, &folder, &taken)?
     };
+    made.synthesis.cpu_weights = (!args.whole_weights).then_some(CpuWeights::Int8);
     let mut files = BTreeMap::from([(made.synthesis.file.clone(), made.graph)]);
     let encoder = EncoderPackage::read(&dataset.encoder_path)?;
     if encoder.manifest.encoder.sha256 != dataset.encoder.sha256 {
@@ -290,8 +291,7 @@ fn harmonic(args: &Args, folder: &Path, taken: &[usize]) -> Result<Made> {
     if taken.iter().all(|&row| row < speakers) {
         model.keep_speakers(taken);
     }
-    let (graph, mut synthesis) = model.export(finish);
-    synthesis.cpu_weights = (!args.whole_weights).then_some(CpuWeights::Int8);
+    let (graph, synthesis) = model.export(finish);
     Ok(Made {
         family: Family::Harmonic,
         graph,

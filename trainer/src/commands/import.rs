@@ -140,7 +140,8 @@ pub enum Kept {
     F32,
     /// Half the file, the same load, 11 significant bits
     F16,
-    /// 8 bits: of encoders and of what voices compute frame by frame; the rest of a voice stays as it was trained
+    /// 8 bits: of encoders and of what voices compute frame by frame; the rest stays as it was trained, and CPUs round that
+    /// while they play it
     Int8,
     /// The file as it was trained, and CPUs play it as int8
     Int8Played,
@@ -157,7 +158,7 @@ impl Kept {
 
     /// What a manifest says of it.
     fn cpu_weights(self) -> Option<CpuWeights> {
-        (self == Self::Int8Played).then_some(CpuWeights::Int8)
+        matches!(self, Self::Int8 | Self::Int8Played).then_some(CpuWeights::Int8)
     }
 }
 
@@ -299,6 +300,11 @@ pub fn run(args: &Args) -> Result<()> {
         println!(
             "  it needs the content encoder {} ({} channels) in an `encoders` folder beside it, or import it with --encoder",
             found.encoder, spec.content_channels
+        );
+    }
+    if args.precision.cpu_weights().is_none() {
+        println!(
+            "  without a GPU it costs about half as much to play when imported with --precision int8-played, and its encoder too"
         );
     }
     Ok(())

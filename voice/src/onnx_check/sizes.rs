@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::{Attribute, MAX_NUMBERS, MAX_RANK, MAX_WORK, Node, Result, Tensor, limited, refused};
-use crate::onnx_precision::{ACCURACY_LEVEL, BLOCK};
+use crate::onnx_precision::{ACCURACY_LEVEL, BLOCKS};
 use crate::onnx_writer::{FLOAT, FLOAT16, UINT8};
 
 /// Follows `nodes` in their order; every tensor is within the limits for so many frames, or the graph is refused.
@@ -385,15 +385,15 @@ fn quantised(node: &Node<'_>, inputs: &[Option<&Tensor>]) -> Option<Vec<u64>> {
         return None;
     }
     let number = |name: &str| u64::try_from(int(node, name, -1)?).ok();
-    let (inner, columns) = (number("K")?, number("N")?);
+    let (inner, columns, block) = (number("K")?, number("N")?, number("block_size")?);
     let as_written = number("bits")? == 8
-        && number("block_size")? == BLOCK as u64
+        && BLOCKS.contains(&usize::try_from(block).ok()?)
         && number("accuracy_level")? == ACCURACY_LEVEL as u64
-        && inner % BLOCK as u64 == 0
+        && inner % block == 0
         && (weights.constant, scales.constant) == (Some(UINT8), Some(FLOAT));
-    let blocks = inner / BLOCK as u64;
-    let fit = weights.shape == [columns, blocks, BLOCK as u64]
-        && scales.shape == [columns.checked_mul(blocks)?];
+    let blocks = inner.checked_div(block)?;
+    let fit =
+        weights.shape == [columns, blocks, block] && scales.shape == [columns.checked_mul(blocks)?];
     let (last, others) = rows.shape.split_last()?;
     let mut shape = others.to_vec();
     shape.push(columns);

@@ -4,10 +4,8 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, anyhow, bail};
 use burn::backend::Flex;
-use timbra_voice::manifest::{
-    CpuWeights, EncoderManifest, EncoderSpec, FORMAT_VERSION, TrainingSummary,
-};
-use timbra_voice::onnx_precision::{Precision, in_precision};
+use timbra_voice::manifest::{EncoderManifest, EncoderSpec, FORMAT_VERSION, TrainingSummary};
+use timbra_voice::onnx_precision::{for_cpu, in_precision};
 use timbra_voice::package::{EncoderPackage, Form, sha256_hex, write_encoder};
 
 use super::{Args, Kept};
@@ -113,7 +111,7 @@ fn write(args: &Args, mut manifest: EncoderManifest, graph: &[u8]) -> Result<()>
         said = match &args.measure_on {
             Some(clip) => {
                 let played = match args.precision.cpu_weights() {
-                    Some(CpuWeights::Int8) => in_precision(&kept, Precision::Int8)?,
+                    Some(weights) => for_cpu(&kept, weights)?,
                     None => kept.clone(),
                 };
                 let loss = loss(&manifest.encoder, graph, &played, &heard(clip)?)?;
