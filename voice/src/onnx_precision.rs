@@ -3,11 +3,18 @@
 //! A step of few frames costs what reading the weights costs, so that weights of 8 bits make large encoders about twice as
 //! cheap. Half precision makes files half as large and nothing faster: CPUs widen it when the graph is loaded.
 //!
+//! | module | what |
+//! |---|---|
+//! | `matrices` | products with matrices of 8 bits: a package may keep them |
+//! | `convolutions`, `products` | convolutions as products of 8 bits: made when a CPU loads a graph |
+//! | `halves` | constants in float16 |
+//!
 //! Source: ONNX IR specification, `onnx.proto3` (field numbers); ONNX Runtime, contributed operators (`MatMulNBits`).
 
 mod convolutions;
 mod halves;
 mod matrices;
+mod products;
 
 use crate::manifest::CpuWeights;
 use crate::onnx_check::wire::{self, Field, Fields};

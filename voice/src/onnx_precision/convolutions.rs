@@ -6,37 +6,31 @@
 //! such products that is several times as fast as the convolution in float32; the runtime's own convolutions in 8 bits are
 //! either slower than that (`ConvInteger`) or want the scale of what comes out beforehand (`QLinearConv`).
 //!
-//! Only layers that keep the rate are taken: a decoder's, not the first ones of an encoder, which see the recording itself.
+//! A transposed convolution whose taps are a multiple of its stride is one product too: what every sample gives to the ones after it,
+//! of which those that meet are added.
 //!
-//! Source: ONNX operators (`DynamicQuantizeLinear`), ONNX Runtime, contributed operators (`MatMulIntegerToFloat`).
+//! Only layers that keep or raise the rate are taken: a decoder's, not the first ones of an encoder, which see the recording
+//! itself.
+//!
+//! Source: ONNX operators (`Conv`, `ConvTranspose`, `DynamicQuantizeLinear`).
 
 use std::collections::{HashMap, HashSet};
 
 use crate::onnx_check::wire::{Field, Fields};
-use crate::onnx_check::{Attribute, GraphError, RUNTIME_DOMAIN, node, operator_set};
-use crate::onnx_writer::{Attr, FLOAT, INT8, INT64, bytes_field, node_message, tensor};
+use crate::onnx_check::{Attribute, GraphError, Node, RUNTIME_DOMAIN, node, operator_set};
+use crate::onnx_writer::{Attr, bytes_field};
 
+use super::products::{Products, turn};
 use super::{Constant, constant, copy, domain_of_runtime};
 
 /// Layers with fewer weights stay as they are: what lies around the product costs more than it spares.
 const LEAST_WEIGHTS: usize = 1 << 12;
+/// The same of transposed convolutions.
+const LEAST_WEIGHTS_UP: usize = 1 << 17;
 /// Layers with more taps stay as they are: as many copies are made of what goes in.
 const MOST_TAPS: usize = 16;
-/// Largest whole number of a weight. Two of its products with 255 are within 16 bits, in which processors without
-/// instructions for such products add them up.
-const MOST: f32 = 64.0;
-
-/// A convolution that becomes a product.
-struct Layer<'a> {
-    input: &'a str,
-    weights: &'a str,
-    bias: &'a str,
-    output: &'a str,
-    taps: usize,
-    dilation: usize,
-    /// Zeros before and after.
-    pads: [i64; 2],
-}
+/// The same of transposed convolutions, whose taps are not copied.
+const MOST_TAPS_UP: usize = 64;
 
 /// The model in `bytes` with its convolutions as products, where they are worth it.
 ///
@@ -88,17 +82,17 @@ fn rewritten(graph: &[u8]) -> Result<Option<Vec<u8>>, GraphError> {
         let (1, Field::Bytes(bytes)) = (field, value) else {
             continue;
         };
-        match layer(bytes, &constants)? {
+        let node = node(bytes)?;
+        let layer = Layer::of(&node, &constants);
+        match layer.filter(|layer| layer.is_worth_it()) {
             Some(layer) => {
-                products.add(&layer);
-                if let Some(weights) = constants.get(layer.weights)
-                    && replaced.insert(layer.weights)
-                {
-                    products.keep(layer.weights, weights);
+                layer.write(&mut products);
+                if replaced.insert(layer.name) {
+                    layer.keep(&mut products);
                 }
             }
             None => {
-                read.extend(node(bytes)?.inputs);
+                read.extend(node.inputs);
                 bytes_field(&mut products.graph, 1, bytes);
             }
         }
@@ -122,162 +116,198 @@ fn rewritten(graph: &[u8]) -> Result<Option<Vec<u8>>, GraphError> {
     Ok(Some(out))
 }
 
-/// The layer that a node is, if it becomes a product.
-fn layer<'a>(
-    bytes: &'a [u8],
-    constants: &HashMap<&'a str, Constant<'a>>,
-) -> Result<Option<Layer<'a>>, GraphError> {
-    let node = node(bytes)?;
-    let &[input, weights, ..] = &node.inputs[..] else {
-        return Ok(None);
-    };
-    let Some(&[outputs, inputs, taps]) = constants.get(weights).map(|found| &found.shape[..])
-    else {
-        return Ok(None);
-    };
-    let (mut dilation, mut pads, mut is_plain) = (1, [0, 0], node.op == "Conv");
-    for (name, attribute) in &node.attributes {
-        match (*name, attribute) {
-            ("dilations", Attribute::Ints(found)) if found.len() == 1 => dilation = found[0],
-            ("pads", Attribute::Ints(found)) if found.len() == 2 => pads = [found[0], found[1]],
-            ("strides", Attribute::Ints(found)) if found[..] == [1] => {}
-            ("group", Attribute::Int(1)) | ("kernel_shape", _) => {}
-            _ => is_plain = false,
-        }
-    }
-    let is_taken = is_plain
-        && (1..=MOST_TAPS).contains(&taps)
-        && (1..=i64::from(u16::MAX)).contains(&dilation)
-        && pads.iter().all(|&pad| pad >= 0)
-        && outputs > 1
-        && outputs * inputs * taps >= LEAST_WEIGHTS;
-    Ok(is_taken.then(|| Layer {
-        input,
-        weights,
-        bias: node.inputs.get(2).copied().unwrap_or_default(),
-        output: node.output,
-        taps,
-        dilation: dilation as usize,
-        pads,
-    }))
+/// A layer that becomes a product.
+struct Layer<'a> {
+    kind: Kind,
+    input: &'a str,
+    /// Of its weights.
+    name: &'a str,
+    weights: &'a Constant<'a>,
+    bias: &'a str,
+    output: &'a str,
+    inputs: usize,
+    outputs: usize,
+    taps: usize,
+    /// Zeros before and after what goes in, or samples of what comes out that are left away.
+    pads: [i64; 2],
 }
 
-/// The nodes and constants of the products.
-#[derive(Default)]
-struct Products {
-    graph: Vec<u8>,
-    /// Whole numbers that are there already.
-    ints: HashSet<Vec<i64>>,
+/// What kind of layer it is.
+#[derive(Clone, Copy)]
+enum Kind {
+    /// A convolution.
+    Plain { dilation: usize },
+    /// A transposed one.
+    Up { stride: usize },
 }
 
-impl Products {
-    fn op(&mut self, op: &str, inputs: &[&str], outputs: &[&str], attrs: &[Attr]) {
-        let name = format!("{op} {}", outputs[0]);
-        let node = node_message(op, &name, inputs, outputs, attrs);
-        bytes_field(&mut self.graph, 1, &node);
+impl<'a> Layer<'a> {
+    /// The layer that a node is, if it can be a product.
+    fn of(node: &Node<'a>, constants: &'a HashMap<&'a str, Constant<'a>>) -> Option<Self> {
+        let &[input, name, ..] = &node.inputs[..] else {
+            return None;
+        };
+        let weights = constants.get(name)?;
+        let &[first, second, taps] = &weights.shape[..] else {
+            return None;
+        };
+        let is_up = match node.op {
+            "Conv" => false,
+            "ConvTranspose" => true,
+            _ => return None,
+        };
+        let (mut dilation, mut stride, mut pads) = (1, 1, [0, 0]);
+        for (name, attribute) in &node.attributes {
+            match (*name, attribute) {
+                ("dilations", Attribute::Ints(found)) if found.len() == 1 => dilation = found[0],
+                ("strides", Attribute::Ints(found)) if found.len() == 1 => stride = found[0],
+                ("pads", Attribute::Ints(found)) if found.len() == 2 => pads = [found[0], found[1]],
+                ("group", Attribute::Int(1)) | ("kernel_shape", _) => {}
+                _ => return None,
+            }
+        }
+        let known = |number: i64| usize::from(u16::try_from(number).unwrap_or(0));
+        let (dilation, stride) = (known(dilation), known(stride));
+        let (kind, inputs, outputs) = match (is_up, dilation, stride) {
+            (false, 1.., 1) => (Kind::Plain { dilation }, second, first),
+            (true, 1, 1..) if taps % stride == 0 => (Kind::Up { stride }, first, second),
+            _ => return None,
+        };
+        let in_bounds = taps > 0
+            && pads
+                .iter()
+                .all(|&pad| (0..=i64::from(u16::MAX)).contains(&pad));
+        in_bounds.then_some(Self {
+            kind,
+            input,
+            name,
+            weights,
+            bias: node.inputs.get(2).copied().unwrap_or_default(),
+            output: node.output,
+            inputs,
+            outputs,
+            taps,
+            pads,
+        })
     }
 
-    /// Whole numbers as a constant, which is made once.
-    fn ints(&mut self, values: &[i64]) -> String {
-        let name = format!("8 bits {values:?}");
-        if self.ints.insert(values.to_vec()) {
-            let raw: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
-            let constant = tensor(&name, &[values.len()], INT64, &raw);
-            bytes_field(&mut self.graph, 5, &constant);
-        }
-        name
+    /// Whether the product is cheaper.
+    fn is_worth_it(&self) -> bool {
+        let (least, most_taps) = match self.kind {
+            Kind::Plain { .. } => (LEAST_WEIGHTS, MOST_TAPS),
+            Kind::Up { .. } => (LEAST_WEIGHTS_UP, MOST_TAPS_UP),
+        };
+        self.taps <= most_taps
+            && self.outputs > 1
+            && self.outputs * self.inputs * self.taps >= least
+    }
+
+    fn own(&self, what: &str) -> String {
+        format!("8 bits {} {what}", self.output)
     }
 
     /// `[1, inputs, samples]` to `[1, outputs, samples]`.
-    fn add(&mut self, layer: &Layer<'_>) {
-        let output = layer.output;
-        let own = |what: &str| format!("8 bits {output} {what}");
-        let mut input = layer.input.to_owned();
-        if layer.pads != [0, 0] {
-            let pads = self.ints(&[0, 0, layer.pads[0], 0, 0, layer.pads[1]]);
-            let padded = own("padded");
-            self.op("Pad", &[&input, &pads], &[&padded], &[]);
+    fn write(&self, products: &mut Products) {
+        match self.kind {
+            Kind::Plain { dilation } => self.write_plain(products, dilation),
+            Kind::Up { stride } => self.write_up(products, stride),
+        }
+    }
+
+    fn write_plain(&self, products: &mut Products, dilation: usize) {
+        let mut input = self.input.to_owned();
+        if self.pads != [0, 0] {
+            let pads = products.ints(&[0, 0, self.pads[0], 0, 0, self.pads[1]]);
+            let padded = self.own("padded");
+            products.op("Pad", &[&input, &pads], &[&padded], &[]);
             input = padded;
         }
-        let (rounded, scale, zero) = (own("rounded"), own("scale"), own("zero"));
-        self.op(
-            "DynamicQuantizeLinear",
-            &[&input],
-            &[&rounded, &scale, &zero],
-            &[],
-        );
-        let turn = [Attr::Ints("perm", vec![0, 2, 1])];
-        let mut rows = own("rows");
-        self.op("Transpose", &[&rounded], &[&rows], &turn);
-        if layer.taps > 1 {
-            let axis = self.ints(&[1]);
-            let reach = (layer.taps - 1) * layer.dilation;
-            let parts: Vec<String> = (0..layer.taps)
+        let rounded = products.rounded(&input, self.output);
+        let mut rows = rounded.rows.clone();
+        if self.taps > 1 {
+            let axis = products.ints(&[1]);
+            let reach = (self.taps - 1) * dilation;
+            let parts: Vec<String> = (0..self.taps)
                 .map(|tap| {
-                    let start = (tap * layer.dilation) as i64;
+                    let start = (tap * dilation) as i64;
                     let missing = start - reach as i64;
-                    let start = self.ints(&[start]);
-                    let end = self.ints(&[if missing < 0 { missing } else { i64::MAX }]);
-                    let part = own(&format!("tap {tap}"));
-                    self.op("Slice", &[&rows, &start, &end, &axis], &[&part], &[]);
+                    let start = products.ints(&[start]);
+                    let end = products.ints(&[if missing < 0 { missing } else { i64::MAX }]);
+                    let part = self.own(&format!("tap {tap}"));
+                    products.op("Slice", &[&rows, &start, &end, &axis], &[&part], &[]);
                     part
                 })
                 .collect();
             let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
-            let joined = own("taps");
-            self.op("Concat", &parts, &[&joined], &[Attr::Int("axis", 2)]);
+            let joined = self.own("taps");
+            products.op("Concat", &parts, &[&joined], &[Attr::Int("axis", 2)]);
             rows = joined;
         }
-        let product = own("product");
-        let (weights, scales) = (whole(layer.weights), scales(layer.weights));
-        let inputs: [&str; 7] = [&rows, &weights, &scale, &scales, &zero, "", layer.bias];
-        let inputs = &inputs[..if layer.bias.is_empty() { 5 } else { 7 }];
-        let name = own("product node");
-        let mut node = node_message("MatMulIntegerToFloat", &name, inputs, &[&product], &[]);
-        bytes_field(&mut node, 7, RUNTIME_DOMAIN.as_bytes());
-        bytes_field(&mut self.graph, 1, &node);
-        self.op("Transpose", &[&product], &[output], &turn);
+        let product = self.own("product");
+        products.product(&rows, &rounded, self.name, self.bias, &product);
+        products.op("Transpose", &[&product], &[self.output], &[turn()]);
     }
 
-    /// Weights `[outputs, inputs, taps]` as whole numbers `[taps · inputs, outputs]`, and a scale for every output.
-    fn keep(&mut self, name: &str, weights: &Constant<'_>) {
-        let &[outputs, inputs, taps] = &weights.shape[..] else {
-            return;
-        };
-        let words = weights.raw.as_chunks::<4>().0;
-        let at = |output: usize, input: usize, tap: usize| {
-            f32::from_le_bytes(words[(output * inputs + input) * taps + tap])
-        };
-        let scale: Vec<f32> = words
-            .chunks(inputs * taps)
-            .map(|own| {
-                let largest = own.iter().fold(0.0f32, |most, &word| {
-                    most.max(f32::from_le_bytes(word).abs())
-                });
-                if largest > 0.0 { largest / MOST } else { 1.0 }
-            })
-            .collect();
-        let mut kept = Vec::with_capacity(words.len());
-        for tap in 0..taps {
-            for input in 0..inputs {
-                kept.extend((0..outputs).map(|output| {
-                    let rounded = (at(output, input, tap) / scale[output]).round();
-                    (rounded as i8).to_le_bytes()[0]
-                }));
+    fn write_up(&self, products: &mut Products, stride: usize) {
+        let rounded = products.rounded(self.input, self.output);
+        let product = self.own("product");
+        products.product(&rounded.rows, &rounded, self.name, "", &product);
+        // Of every sample `stride` results at once, then those that come `stride` later, and so on.
+        let (width, meeting) = ((stride * self.outputs) as i64, (self.taps / stride) as i64);
+        let axis = products.ints(&[2]);
+        let mut sum = String::new();
+        for n in 0..meeting {
+            let (start, end) = (
+                products.ints(&[n * width]),
+                products.ints(&[(n + 1) * width]),
+            );
+            let pads = products.ints(&[0, n, 0, 0, meeting - 1 - n, 0]);
+            let (part, late) = (
+                self.own(&format!("part {n}")),
+                self.own(&format!("late {n}")),
+            );
+            products.op("Slice", &[&product, &start, &end, &axis], &[&part], &[]);
+            products.op("Pad", &[&part, &pads], &[&late], &[]);
+            if n == 0 {
+                sum = late;
+                continue;
             }
+            let next = self.own(&format!("sum {n}"));
+            products.op("Add", &[&sum, &late], &[&next], &[]);
+            sum = next;
         }
-        let raw: Vec<u8> = scale.iter().flat_map(|v| v.to_le_bytes()).collect();
-        let kept = tensor(&whole(name), &[taps * inputs, outputs], INT8, &kept);
-        bytes_field(&mut self.graph, 5, &kept);
-        let scale = tensor(&scales(name), &[outputs], FLOAT, &raw);
-        bytes_field(&mut self.graph, 5, &scale);
+        let (rows, kept) = (self.own("all"), self.own("kept"));
+        let shape = products.ints(&[1, -1, self.outputs as i64]);
+        products.op("Reshape", &[&sum, &shape], &[&rows], &[]);
+        let [before, after] = self.pads;
+        let (axis, start) = (products.ints(&[1]), products.ints(&[before]));
+        let end = products.ints(&[if after > 0 { -after } else { i64::MAX }]);
+        products.op("Slice", &[&rows, &start, &end, &axis], &[&kept], &[]);
+        let mut result = kept;
+        if !self.bias.is_empty() {
+            let biased = self.own("with bias");
+            products.op("Add", &[&result, self.bias], &[&biased], &[]);
+            result = biased;
+        }
+        products.op("Transpose", &[&result], &[self.output], &[turn()]);
     }
-}
 
-fn whole(weights: &str) -> String {
-    format!("8 bits {weights}")
-}
-
-fn scales(weights: &str) -> String {
-    format!("8 bits {weights} scales")
+    /// Keeps its weights as the product wants them.
+    fn keep(&self, products: &mut Products) {
+        let words = self.weights.raw.as_chunks::<4>().0;
+        let at = |n: usize| f32::from_le_bytes(words[n]);
+        let (inputs, outputs, taps) = (self.inputs, self.outputs, self.taps);
+        match self.kind {
+            // [outputs, inputs, taps] as [taps · inputs, outputs].
+            Kind::Plain { .. } => {
+                products.keep(self.name, [taps * inputs, outputs], |n, output| {
+                    at((output * inputs + n % inputs) * taps + n / inputs)
+                })
+            }
+            // [inputs, outputs, taps] as [inputs, taps · outputs].
+            Kind::Up { .. } => products.keep(self.name, [inputs, taps * outputs], |input, n| {
+                at((input * outputs + n % outputs) * taps + n / outputs)
+            }),
+        }
+    }
 }

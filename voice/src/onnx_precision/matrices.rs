@@ -29,7 +29,9 @@ fn scales_of(name: &str) -> String {
 
 /// Weights of a column of `inner` that share a scale; `None` if no such number divides it.
 fn block_of(inner: usize) -> Option<usize> {
-    BLOCKS.into_iter().find(|block| inner % block == 0)
+    BLOCKS
+        .into_iter()
+        .find(|block| inner.is_multiple_of(*block))
 }
 
 /// The graph with its matrices in 8 bits.
