@@ -9,11 +9,13 @@
 //! | `contract` | what a graph must look like, and whether it does |
 //! | `graph` | a graph on the provider it runs on, and on the CPU when that fails |
 //! | `stream` | a stream's way through a graph |
+//! | `ring` | rows that go over the oldest ones of a carried tensor |
 //! | `evaluation` | any graph once, with inputs of any shape |
 
 mod contract;
 mod evaluation;
 mod graph;
+mod ring;
 mod stream;
 
 use std::path::{Path, PathBuf};
@@ -25,7 +27,7 @@ use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
 use parking_lot::Mutex;
 
 pub use contract::{GraphShape, Slot};
-pub use evaluation::{Evaluation, NamedTensor, evaluate};
+pub use evaluation::{Carried, Evaluation, NamedTensor, evaluate};
 pub use graph::Graph;
 pub use stream::GraphStream;
 

@@ -67,6 +67,7 @@ fn a_graph_that_is_not_what_the_manifest_says_is_refused_with_both() {
     let state = StateTensor {
         name: "memory".into(),
         shape: vec![1, 4],
+        ring: false,
     };
     let error = refusal("missing-state", identity(), &["content"], vec![state]);
     assert!(
@@ -374,24 +375,128 @@ fn convolutions_in_eight_bits_give_nearly_the_same() {
         let run = |bytes: &[u8]| timbra_engine::onnx::evaluate(bytes, &inputs).unwrap();
         let (exact, found) = (run(&whole).remove(0), run(&rounded).remove(0));
         assert_eq!(exact.shape, found.shape);
-        let length = exact.shape[2];
-        for (n, (exact, found)) in exact
-            .data
-            .chunks(length)
-            .zip(found.data.chunks(length))
-            .enumerate()
-        {
-            let error: f32 = exact.iter().zip(found).map(|(a, b)| (a - b).powi(2)).sum();
-            let power: f32 = exact.iter().map(|a| a * a).sum();
-            let error = (error / power).sqrt();
-            assert!(error > 0.0 && error < 0.02, "output {n}: {error}");
-        }
-        // Nothing but zeros has no scale.
-        let silence = [NamedTensor {
-            data: vec![0.0; INPUTS * SAMPLES],
-            ..inputs[0].clone()
+        nearly_the_same(&exact, &found);
+        silence_is_the_same(&whole, &rounded, &inputs[0]);
+    }
+}
+
+/// Nothing but zeros has no scale.
+fn silence_is_the_same(whole: &[u8], rounded: &[u8], like: &NamedTensor) {
+    let silence = [NamedTensor {
+        data: vec![0.0; like.data.len()],
+        ..like.clone()
+    }];
+    let run = |bytes: &[u8]| timbra_engine::onnx::evaluate(bytes, &silence).unwrap();
+    assert_eq!(run(whole), run(rounded));
+}
+
+/// Asserts that every channel of `found` is within a fiftieth of `exact`.
+fn nearly_the_same(exact: &NamedTensor, found: &NamedTensor) {
+    assert_eq!(exact.shape, found.shape);
+    let length = exact.shape[2];
+    let channels = exact.data.chunks(length).zip(found.data.chunks(length));
+    for (n, (exact, found)) in channels.enumerate() {
+        let error: f32 = exact.iter().zip(found).map(|(a, b)| (a - b).powi(2)).sum();
+        let power: f32 = exact.iter().map(|a| a * a).sum();
+        let error = (error / power).sqrt();
+        assert!(error > 0.0 && error < 0.02, "output {n}: {error}");
+    }
+}
+
+#[test]
+fn transposed_convolutions_in_eight_bits_give_nearly_the_same() {
+    if !support::runtime_is_there() {
+        return;
+    }
+    const INPUTS: usize = 96;
+    const SAMPLES: usize = 9;
+    // Outputs, taps, stride, samples left away before and after, whether there is a bias.
+    let layers = [
+        (96, 16, 8, [24, 8], true),
+        (128, 12, 4, [0, 0], false),
+        (256, 6, 6, [3, 0], true),
+    ];
+    for (outputs, taps, stride, pads, has_bias) in layers {
+        let mut graph = GraphBuilder::new("layers");
+        graph.input("x", &[1.into(), INPUTS.into(), "samples".into()]);
+        let mut weights = vec![0.0; INPUTS * outputs * taps];
+        timbra_dsp::noise::fill(1, 0, &mut weights);
+        let weights = graph.f32s(&[INPUTS, outputs, taps], &weights);
+        let bias: Vec<f32> = (0..outputs).map(|n| n as f32 * 0.1).collect();
+        let bias = graph.f32s(&[outputs], &bias);
+        let all = ["x", &weights, &bias];
+        let attrs = vec![
+            Attr::Ints("strides", vec![stride]),
+            Attr::Ints("pads", pads.to_vec()),
+        ];
+        let inputs = &all[..if has_bias { 3 } else { 2 }];
+        graph.node("ConvTranspose", inputs, &["y"], attrs);
+        graph.output("y", &[1.into(), outputs.into(), "after".into()]);
+        let whole = graph.finish();
+        let rounded = for_cpu(&whole, CpuWeights::Int8).unwrap();
+        assert!(rounded.len() < whole.len() / 2, "{}", rounded.len());
+        let mut data = vec![0.0; INPUTS * SAMPLES];
+        timbra_dsp::noise::fill(2, 0, &mut data);
+        let inputs = [NamedTensor {
+            name: "x".to_owned(),
+            shape: vec![1, INPUTS, SAMPLES],
+            data,
         }];
-        let run = |bytes: &[u8]| timbra_engine::onnx::evaluate(bytes, &silence).unwrap();
-        assert_eq!(run(&whole), run(&rounded));
+        let run = |bytes: &[u8]| timbra_engine::onnx::evaluate(bytes, &inputs).unwrap();
+        let (exact, found) = (run(&whole).remove(0), run(&rounded).remove(0));
+        nearly_the_same(&exact, &found);
+        silence_is_the_same(&whole, &rounded, &inputs[0]);
+    }
+}
+
+#[test]
+fn new_rows_of_a_ring_go_over_the_oldest_ones() {
+    if !support::runtime_is_there() {
+        return;
+    }
+    let mut graph = GraphBuilder::new("ring");
+    graph.input("content", &[1.into(), 2.into(), 4.into()]);
+    graph.input("past", &[1.into(), 2.into(), 3.into(), 4.into()]);
+    let heads = graph.i64s(&[1, 2, 1, 4]);
+    graph.node("Reshape", &["content", &heads], &["past_next"], vec![]);
+    let rows = graph.i64s(&[2]);
+    let sum = graph.op(
+        "ReduceSum",
+        &["past", &rows],
+        vec![Attr::Int("keepdims", 0)],
+    );
+    graph.node("Identity", &[&sum], &["audio"], vec![]);
+    graph.output("audio", &[1.into(), 2.into(), 4.into()]);
+    graph.output("past_next", &[1.into(), 2.into(), "new".into(), 4.into()]);
+    let bytes = graph.finish();
+    let shape = |ring: bool| GraphShape {
+        frames: 1,
+        owner: "voice".to_owned(),
+        file: "synthesis.onnx".to_owned(),
+        inputs: vec![Slot::new("content", &[1, 2, 4])],
+        output: Slot::new("audio", &[1, 2, 4]),
+        states: vec![StateTensor {
+            name: "past".to_owned(),
+            shape: vec![1, 2, 3, 4],
+            ring,
+        }],
+        cpu_weights: None,
+    };
+    // What has one row is no whole state of three.
+    assert!(Graph::load(shape(false), &bytes).is_err());
+    let graph = Graph::load(shape(true), &bytes).unwrap();
+    let mut stream = GraphStream::new(&graph).unwrap();
+    for _ in 0..2 {
+        for step in 0..8u32 {
+            let value = |step: u32, n: usize| (1 << step) as f32 * (n + 1) as f32;
+            let input = stream.input(0).iter_mut().enumerate();
+            input.for_each(|(n, number)| *number = value(step, n));
+            let before = step.saturating_sub(3)..step;
+            let expected: Vec<f32> = (0..8)
+                .map(|n| before.clone().map(|step| value(step, n)).sum())
+                .collect();
+            assert_eq!(stream.run().unwrap(), expected, "step {step}");
+        }
+        stream.reset().unwrap();
     }
 }

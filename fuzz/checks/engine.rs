@@ -84,6 +84,7 @@ pub fn graph(bytes: &[u8]) {
         let state = StateTensor {
             name: name.to_owned(),
             shape: vec![1, samples],
+            ring: false,
         };
         names(name).then_some(state).into_iter().collect()
     };

@@ -169,6 +169,7 @@ pub fn control_as_level(folder: &Path, shows: Shows) -> PathBuf {
     manifest.synthesis.states = vec![StateTensor {
         name: "before".to_owned(),
         shape: vec![1, 1, 1],
+        ring: false,
     }];
     files.insert(manifest.synthesis.file.clone(), graph.finish());
     write(folder, &manifest, &files)

@@ -13,7 +13,7 @@ use burn::backend::Flex;
 use burn::tensor::Tensor;
 use support::runtime_is_there;
 use timbra_engine::LoadedVoice;
-use timbra_engine::onnx::{Evaluation, NamedTensor, evaluate};
+use timbra_engine::onnx::{Carried, Evaluation, NamedTensor, evaluate};
 use timbra_engine::synthesis::{Synthesis, SynthesisFrame};
 use timbra_trainer::commands::import;
 use timbra_trainer::import::weights::CheckpointWeights;
@@ -340,14 +340,7 @@ fn stream(
     auto_f0: bool,
     step: usize,
 ) -> Vec<f32> {
-    let mut states: Vec<NamedTensor> = states
-        .iter()
-        .map(|state| NamedTensor {
-            name: state.name.clone(),
-            shape: state.shape.clone(),
-            data: vec![0.0; state.shape.iter().product()],
-        })
-        .collect();
+    let mut states = Carried::new(states);
     let mut audio = Vec::new();
     for from in (0..case.frames).step_by(step) {
         let fresh = step.min(case.frames - from);
@@ -357,11 +350,8 @@ fn stream(
             shape: vec![1, 1],
             data: vec![(case.frames - from - fresh) as f32],
         });
-        inputs.extend(states.iter().cloned());
-        let results = graph.run(&inputs).unwrap();
-        for state in &mut states {
-            state.data = output(&results, &format!("{}_next", state.name));
-        }
+        inputs.extend_from_slice(states.inputs());
+        let results = states.take(graph.run(&inputs).unwrap());
         let made = output(&results, "audio");
         assert_eq!(made.len(), fresh * spec.hop_samples());
         audio.extend(made);

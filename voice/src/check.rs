@@ -261,6 +261,12 @@ impl Checker<'_> {
                     product.checked_mul(extent)
                 }
             });
+            self.that(
+                !state.ring || state.shape.len() == 4,
+                &format!("{place}.shape"),
+                "four extents of a ring",
+                format!("{:?}", state.shape),
+            )?;
             total = total.saturating_add(values.unwrap_or(usize::MAX));
             self.that(
                 total <= MAX_STATE_VALUES,

@@ -196,6 +196,7 @@ fn states(name: &str, samples: usize) -> Vec<StateTensor> {
     vec![StateTensor {
         name: name.to_owned(),
         shape: vec![1, samples],
+        ring: false,
     }]
 }
 

@@ -28,16 +28,25 @@ pub enum Family {
     Diffusion,
 }
 
+/// The axis along which a ring's rows lie: `[1, heads, rows, width]`.
+pub const RING_AXIS: usize = 2;
+
 /// A tensor that a graph carries from one step to the next.
 ///
 /// The graph has an input called `name` and an output called `name_next`, both
-/// of `shape`; the first step feeds zeros.
+/// of `shape`; the first step feeds zeros. Of a *ring* the output has only the
+/// rows along [`RING_AXIS`] that are new: whoever runs the graph writes them over the
+/// oldest ones, from the first row on and around, so that the rest need not be copied
+/// every step.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StateTensor {
     /// Input name; the output is the same with `_next`.
     pub name: String,
     /// Fixed shape, every extent at least 1.
     pub shape: Vec<usize>,
+    /// Whether it is a ring, of four extents.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub ring: bool,
 }
 
 /// One ONNX graph of a package.

@@ -267,6 +267,9 @@ fn numbers_that_cannot_be_true_are_refused_by_name() {
         ("synthesis.states", |json| {
             json["synthesis"]["states"][0]["shape"] = vec![0].into()
         }),
+        ("synthesis.states", |json| {
+            json["synthesis"]["states"][0]["ring"] = true.into()
+        }),
         ("synthesis.inputs", |json| {
             json["synthesis"]["inputs"] = vec!["contents"].into()
         }),

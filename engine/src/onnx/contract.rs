@@ -2,7 +2,7 @@
 
 use ort::session::Session;
 use ort::value::{TensorElementType, ValueType};
-use timbra_voice::manifest::{CpuWeights, StateTensor};
+use timbra_voice::manifest::{CpuWeights, RING_AXIS, StateTensor};
 
 use crate::error::EngineError;
 
@@ -65,6 +65,8 @@ pub(super) enum Role {
     Output,
     /// Next value of the session input with this index.
     State(usize),
+    /// New rows of the session input with this index.
+    Ring(usize),
 }
 
 /// Compares a session with what it must look like; gives the session's inputs and the roles of its outputs.
@@ -96,7 +98,7 @@ pub(super) fn check(
                 format!("also {}", input.name()),
             ));
         };
-        fits(input.dtype(), &slot.shape).map_err(|found| {
+        fits(input.dtype(), &slot.shape, None).map_err(|found| {
             mismatch(
                 format!("input {}", slot.name),
                 format!("float32 {:?}", slot.shape),
@@ -116,12 +118,13 @@ pub(super) fn check(
     let mut roles = Vec::new();
     for output in session.outputs() {
         let state = output.name().strip_suffix("_next").and_then(|name| {
-            slots
-                .iter()
-                .position(|slot| slot.name == name && states.iter().any(|state| state.name == name))
+            let state = shape.states.iter().find(|state| state.name == name)?;
+            let index = slots.iter().position(|slot| slot.name == name)?;
+            Some((index, state.ring))
         });
         let (role, expected) = match state {
-            Some(index) => (Role::State(index), &slots[index].shape),
+            Some((index, false)) => (Role::State(index), &slots[index].shape),
+            Some((index, true)) => (Role::Ring(index), &slots[index].shape),
             None if output.name() == shape.output.name => (Role::Output, &shape.output.shape),
             None => {
                 return Err(mismatch(
@@ -131,7 +134,8 @@ pub(super) fn check(
                 ));
             }
         };
-        fits(output.dtype(), expected).map_err(|found| {
+        let open = matches!(role, Role::Ring(_)).then_some(RING_AXIS);
+        fits(output.dtype(), expected, open).map_err(|found| {
             mismatch(
                 format!("output {}", output.name()),
                 format!("float32 {expected:?}"),
@@ -155,8 +159,8 @@ pub(super) fn check(
     Ok((slots, roles))
 }
 
-/// Whether a tensor type can have the shape; says what it is when not.
-fn fits(found: &ValueType, shape: &[usize]) -> Result<(), String> {
+/// Whether a tensor type can have the shape, but for the extent of axis `open`; says what it is when not.
+fn fits(found: &ValueType, shape: &[usize], open: Option<usize>) -> Result<(), String> {
     let float = found.tensor_type() == Some(TensorElementType::Float32);
     let Some(extents) = found.tensor_shape().filter(|_| float) else {
         return Err(found.to_string());
@@ -167,7 +171,10 @@ fn fits(found: &ValueType, shape: &[usize]) -> Result<(), String> {
             && extents
                 .iter()
                 .zip(shape)
-                .all(|(&extent, &wanted)| extent < 0 || extent == wanted as i64));
+                .enumerate()
+                .all(|(axis, (&extent, &wanted))| {
+                    extent < 0 || extent == wanted as i64 || Some(axis) == open
+                }));
     if matching {
         Ok(())
     } else {

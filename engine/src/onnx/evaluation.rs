@@ -3,7 +3,9 @@
 use ort::session::Session;
 use ort::value::Tensor;
 
-use super::{CPU, runtime, session};
+use timbra_voice::manifest::StateTensor;
+
+use super::{CPU, ring, runtime, session};
 use crate::error::EngineError;
 
 /// A tensor with its shape, for [`evaluate`].
@@ -15,6 +17,60 @@ pub struct NamedTensor {
     pub shape: Vec<usize>,
     /// Numbers, last axis fastest.
     pub data: Vec<f32>,
+}
+
+/// The tensors that a graph carries from one run to the next.
+#[derive(Debug, Clone)]
+pub struct Carried {
+    states: Vec<StateTensor>,
+    values: Vec<NamedTensor>,
+    /// The row of each that is the next to be written, where it is a ring.
+    rows: Vec<usize>,
+}
+
+impl Carried {
+    /// All of them zero.
+    #[must_use]
+    pub fn new(states: &[StateTensor]) -> Self {
+        let zero = |state: &StateTensor| NamedTensor {
+            name: state.name.clone(),
+            shape: state.shape.clone(),
+            data: vec![0.0; state.shape.iter().product()],
+        };
+        Self {
+            states: states.to_vec(),
+            values: states.iter().map(zero).collect(),
+            rows: vec![0; states.len()],
+        }
+    }
+
+    /// What the graph takes.
+    #[must_use]
+    pub fn inputs(&self) -> &[NamedTensor] {
+        &self.values
+    }
+
+    /// Takes what a run has made of them out of its `results`; gives the others.
+    pub fn take(&mut self, results: Vec<NamedTensor>) -> Vec<NamedTensor> {
+        let mut others = Vec::new();
+        for result in results {
+            let name = result.name.strip_suffix("_next");
+            match self
+                .states
+                .iter()
+                .position(|s| Some(s.name.as_str()) == name)
+            {
+                Some(n) if self.states[n].ring => {
+                    let shape = &self.states[n].shape;
+                    let ring = &mut self.values[n].data;
+                    self.rows[n] = ring::write(ring, &result.data, shape, self.rows[n]);
+                }
+                Some(n) => self.values[n].data = result.data,
+                None => others.push(result),
+            }
+        }
+        others
+    }
 }
 
 /// A graph on the CPU that takes inputs of any shape: for comparing an export with the network it came from.

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use ort::session::{Session, SessionInputValue, SessionInputs};
 use ort::value::DynValue;
 use parking_lot::Mutex;
+use timbra_voice::manifest::RING_AXIS;
 use timbra_voice::onnx_check::{self, Known};
 use timbra_voice::onnx_precision::for_cpu;
 
@@ -159,7 +160,7 @@ impl Graph {
         }))
     }
 
-    /// Runs one frame; gives the next values of the carried tensors with the session inputs they are for.
+    /// Runs one frame; gives the next values of the carried tensors, of rings their new rows, with the session inputs they are for.
     pub(super) fn frame(
         &self,
         session: &mut Session,
@@ -176,13 +177,15 @@ impl Graph {
                 .map_err(|error| error.to_string())?;
             let expected = match role {
                 Role::Output => &self.shape.output,
-                Role::State(index) => &self.slots[*index],
+                Role::State(index) | Role::Ring(index) => &self.slots[*index],
             };
+            let open = matches!(role, Role::Ring(_)).then_some(RING_AXIS);
             let same = found.len() == expected.shape.len()
                 && found
                     .iter()
                     .zip(&expected.shape)
-                    .all(|(&a, &b)| a == b as i64);
+                    .enumerate()
+                    .all(|(axis, (&a, &b))| a == b as i64 || Some(axis) == open);
             if !same {
                 return Err(format!(
                     "output {} had shape {found} instead of {:?}",
@@ -191,10 +194,15 @@ impl Graph {
             }
             match role {
                 Role::Output => output.copy_from_slice(numbers),
-                Role::State(index) => next.push((*index, value)),
+                Role::State(index) | Role::Ring(index) => next.push((*index, value)),
             }
         }
         Ok(next)
+    }
+
+    /// Whether the session input with this index is a ring.
+    pub(super) fn is_ring(&self, index: usize) -> bool {
+        self.roles.contains(&Role::Ring(index))
     }
 
     /// A graph that runs as `primary` on a provider of its own name, with `spare` to go on with when that fails.

@@ -7,6 +7,7 @@ use ort::value::{DynValue, Tensor};
 
 use super::contract::{Role, Slot, graph_error};
 use super::graph::Graph;
+use super::ring;
 use crate::error::EngineError;
 
 /// One stream's way through a graph: inputs, carried tensors and the last output.
@@ -17,6 +18,8 @@ pub struct GraphStream {
     /// Session input of each input of the shape.
     places: Vec<usize>,
     output: Vec<f32>,
+    /// The row of each value that is the next to be written, where it is a ring.
+    rows: Vec<usize>,
 }
 
 impl GraphStream {
@@ -39,6 +42,7 @@ impl GraphStream {
             .filter_map(|input| graph.slots.iter().position(|slot| slot.name == input.name))
             .collect();
         Ok(Self {
+            rows: vec![0; values.len()],
             graph: Arc::clone(graph),
             values,
             places,
@@ -73,7 +77,16 @@ impl GraphStream {
             ran.map_err(|reason| graph_error(&graph.shape, "run", reason))?
         };
         for (index, value) in next {
-            self.values[index] = value;
+            if !graph.is_ring(index) {
+                self.values[index] = value;
+                continue;
+            }
+            let failed = |error: ort::Error| graph_error(&graph.shape, "run", error.to_string());
+            let (_, new) = value.try_extract_tensor::<f32>().map_err(failed)?;
+            let (_, ring) = self.values[index]
+                .try_extract_tensor_mut::<f32>()
+                .map_err(failed)?;
+            self.rows[index] = ring::write(ring, new, &graph.slots[index].shape, self.rows[index]);
         }
         Ok(&self.output)
     }
@@ -84,8 +97,9 @@ impl GraphStream {
     /// The runtime has no memory for the tensors.
     pub fn reset(&mut self) -> Result<(), EngineError> {
         let graph = &self.graph;
+        self.rows.fill(0);
         for role in &graph.roles {
-            if let Role::State(index) = role {
+            if let Role::State(index) | Role::Ring(index) = role {
                 self.values[*index] = zeros(&graph.slots[*index])
                     .map_err(|error| graph_error(&graph.shape, "run", error.to_string()))?;
             }

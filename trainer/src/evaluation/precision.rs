@@ -2,8 +2,8 @@
 
 use anyhow::{Context, Result, bail};
 use timbra_dsp::CONTENT_HOP_SAMPLES;
-use timbra_engine::onnx::{Evaluation, NamedTensor};
-use timbra_voice::manifest::{EncoderSpec, GraphSpec};
+use timbra_engine::onnx::{Carried, Evaluation, NamedTensor};
+use timbra_voice::manifest::EncoderSpec;
 
 /// Longest stretch of a recording that is listened to: encoders are large, and the figure is steady by then.
 const MOST_SECONDS: usize = 30;
@@ -71,7 +71,7 @@ fn stream(spec: &EncoderSpec, graph: &[u8], audio: &[f32]) -> Result<Vec<f32>> {
         ),
         None => (CONTENT_HOP_SAMPLES, CONTENT_HOP_SAMPLES, None),
     };
-    let mut states = start(&spec.graph);
+    let mut states = Carried::new(&spec.graph.states);
     let mut content = Vec::new();
     let mut from = 0;
     while from + window <= audio.len() {
@@ -85,28 +85,13 @@ fn stream(spec: &EncoderSpec, graph: &[u8], audio: &[f32]) -> Result<Vec<f32>> {
             shape: vec![1, 1],
             data: vec![frames as f32],
         }));
-        inputs.append(&mut states);
-        for result in evaluation.run(&inputs)? {
-            match result.name.strip_suffix("_next") {
-                Some(name) => states.push(NamedTensor {
-                    name: name.to_owned(),
-                    ..result
-                }),
-                None => content.extend(result.data),
-            }
+        inputs.extend_from_slice(states.inputs());
+        for result in states.take(evaluation.run(&inputs)?) {
+            content.extend(result.data);
         }
         from += hop;
     }
     Ok(content)
-}
-
-fn start(graph: &GraphSpec) -> Vec<NamedTensor> {
-    let state = |state: &timbra_voice::manifest::StateTensor| NamedTensor {
-        name: state.name.clone(),
-        shape: state.shape.clone(),
-        data: vec![0.0; state.shape.iter().product()],
-    };
-    graph.states.iter().map(state).collect()
 }
 
 /// The first half minute of a recording as encoders hear it.

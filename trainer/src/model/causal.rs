@@ -14,7 +14,7 @@ use burn::tensor::activation::silu;
 use burn::tensor::backend::Backend;
 use burn::tensor::{ElementConversion as _, Tensor, TensorData};
 use timbra_voice::manifest::StateTensor;
-use timbra_voice::onnx_writer::{Attr, GraphBuilder};
+use timbra_voice::onnx_writer::{Attr, Dim, GraphBuilder};
 
 use super::graph_layers::{GraphLayers, Part};
 
@@ -333,6 +333,22 @@ impl StreamingGraph {
         self.states.push(StateTensor {
             name: name.clone(),
             shape: shape.to_vec(),
+            ring: false,
+        });
+        name
+    }
+
+    /// As [`Self::state`], a ring of `[1, heads, rows, width]`: what is kept are its new rows.
+    pub fn ring(&mut self, heads: usize, rows: usize, width: usize) -> String {
+        let name = format!("state_{}", self.states.len());
+        let around = |rows: Dim| [1.into(), heads.into(), rows, width.into()];
+        self.builder.input(&name, &around(rows.into()));
+        self.builder
+            .output(&format!("{name}_next"), &around("new".into()));
+        self.states.push(StateTensor {
+            name: name.clone(),
+            shape: vec![1, heads, rows, width],
+            ring: true,
         });
         name
     }

@@ -10,7 +10,8 @@ impl<B: Kernels> WriteGraph<B> {
     /// What [`Eval::attend`](crate::model::vits::eval::Eval::attend) says, in rows.
     ///
     /// Keys and values are carried as `[1, heads, frames, width]`: a step then adds its few frames to each head in one
-    /// piece, and nothing of the past is turned.
+    /// piece, and nothing of the past is turned. Where distances do not count they are rings, and nothing of the past is copied
+    /// either.
     pub(super) fn attention(
         &mut self,
         query: &Node,
@@ -23,10 +24,15 @@ impl<B: Kernels> WriteGraph<B> {
         let query_of = self.split_heads(query, heads);
         let keys = self.split_heads(key, heads);
         let values = self.split_heads(value, heads);
-        let keys = self.carry_heads(&keys, heads, width);
-        let values = self.carry_heads(&values, heads, width);
         let scale = self.scalar(1.0 / (width as f32).sqrt());
         let query_of = self.op("Mul", &[&query_of, &scale], vec![]);
+        let has_past = self.counting.is_some() && self.past() > 0;
+        if has_past && look.relative.is_none() && !look.causal {
+            let out = self.around(&query_of, &keys, &values, (heads, width));
+            return self.join_heads(&out, query);
+        }
+        let keys = self.carry_heads(&keys, heads, width);
+        let values = self.carry_heads(&values, heads, width);
         let keys = self.transpose(&keys, &[0, 1, 3, 2]);
         let mut scores = self.op("MatMul", &[&query_of, &keys], vec![]);
         let window = look.relative.map(|[table, _]| table.val().dims()[1] / 2);
@@ -60,12 +66,66 @@ impl<B: Kernels> WriteGraph<B> {
             let local = self.op("MatMul", &[&near, &table], vec![]);
             out = self.op("Add", &[&out, &local], vec![]);
         }
-        let out = self.transpose(&out, &[0, 2, 1, 3]);
-        let name = self.reshape(&out, &[1, -1, query.channels as i64]);
+        self.join_heads(&out, query)
+    }
+
+    /// `[1, heads, T, width]` of `heads` and `width` with all that is kept of the past, in whatever order it lies there.
+    fn around(
+        &mut self,
+        query: &str,
+        keys: &str,
+        values: &str,
+        (heads, width): (usize, usize),
+    ) -> String {
+        let past = self.past();
+        let (zero, fresh) = (self.ints(&[0]), self.count(false, 1, 0));
+        let [old_keys, old_values] = [keys, values].map(|new| {
+            let ring = self.graph.ring(heads, past, width);
+            let rows = self.slice(new, 2, &zero, &fresh);
+            self.graph.keep(&ring, &rows);
+            ring
+        });
+        let [old, new] = [&old_keys, keys].map(|keys| {
+            let keys = self.transpose(keys, &[0, 1, 3, 2]);
+            self.op("MatMul", &[query, &keys], vec![])
+        });
+        let scores = self.op("Concat", &[&old, &new], vec![Attr::Int("axis", 3)]);
+        let shade = self.shade_around();
+        let scores = self.op("Add", &[&scores, &shade], vec![]);
+        let weights = self.op("Softmax", &[&scores], vec![Attr::Int("axis", 3)]);
+        let (between, end) = (self.ints(&[past as i64]), self.ints(&[i64::MAX]));
+        let old = self.slice(&weights, 3, &zero, &between);
+        let new = self.slice(&weights, 3, &between, &end);
+        let old = self.op("MatMul", &[&old, &old_values], vec![]);
+        let new = self.op("MatMul", &[&new, values], vec![]);
+        self.op("Add", &[&old, &new], vec![])
+    }
+
+    /// What every place of a ring and of this step is added, `[P + T]`: so much to rows not written yet that they are not looked at.
+    fn shade_around(&mut self) -> String {
+        let past = self.past() as i64;
+        let places = self.numbers(true, 1, past);
+        // Row i is written once more than i frames are past.
+        let unwritten = self.before(1, 0).unwrap_or_default();
+        self.once("shade around", |this| {
+            let minus = this.op("Neg", &[&places], vec![]);
+            let known = this.op("Greater", &[&minus, &unwritten], vec![]);
+            let past = this.ints(&[past]);
+            let is_new = this.op("GreaterOrEqual", &[&places, &past], vec![]);
+            let (nothing, much) = (this.scalar(0.0), this.scalar(FORBIDDEN));
+            let old = this.op("Where", &[&known, &nothing, &much], vec![]);
+            this.op("Where", &[&is_new, &nothing, &old], vec![])
+        })
+    }
+
+    /// `[1, heads, T, width]` as rows of all heads, at the time of `like`.
+    fn join_heads(&mut self, x: &str, like: &Node) -> Node {
+        let x = self.transpose(x, &[0, 2, 1, 3]);
+        let name = self.reshape(&x, &[1, -1, like.channels as i64]);
         Node {
             name,
             in_rows: true,
-            ..query.clone()
+            ..like.clone()
         }
     }
 
