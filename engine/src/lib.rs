@@ -12,6 +12,7 @@ pub mod controls;
 pub mod denormals;
 pub mod error;
 pub mod features;
+pub mod large_pages;
 pub mod latency;
 #[cfg(unix)]
 pub mod link;

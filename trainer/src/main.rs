@@ -13,6 +13,7 @@ const WRONG_ARGUMENTS: u8 = 2;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    timbra_engine::large_pages::allow();
     match cli.run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

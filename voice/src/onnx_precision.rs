@@ -180,7 +180,7 @@ mod tests {
             (b"\x0a\x01K\x18\x80\x02", b"\x0a\x01K\x18\xe0\x01"),
             (b"\x0a\x01N\x18\x80\x01", b"\x0a\x01N\x18\xe0\x01"),
             (b"\x0a\x04bits\x18\x08", b"\x0a\x04bits\x18\x04"),
-            (b"block_size\x18\x80\x01", b"block_size\x18\xc0\x00"),
+            (b"block_size\x18\x20", b"block_size\x18\x10"),
             (b"accuracy_level\x18\x04", b"accuracy_level\x18\x00"),
             (b"com.microsoft", b"com.microsofu"),
             (b"MatMulNBits", b"MatMulNBit4"),

@@ -17,6 +17,7 @@ fn main() -> ExitCode {
 #[cfg(unix)]
 fn run(arguments: &[&str]) -> Result<(), String> {
     use timbra_engine::link::server;
+    timbra_engine::large_pages::allow();
     match arguments {
         ["start", key] => {
             forget_files_of_the_host();

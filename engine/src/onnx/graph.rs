@@ -15,6 +15,7 @@ use super::contract::{GraphShape, Role, Slot, check, graph_error};
 use super::stream::GraphStream;
 use super::{CPU, PREFERENCE, Runtime, runtime, session};
 use crate::error::EngineError;
+use crate::large_pages;
 
 /// Largest relative difference from the CPU's result with which another provider is accepted.
 const PROVIDER_TOLERANCE: f32 = 1e-2;
@@ -126,6 +127,8 @@ impl Graph {
             }
         }
         let (reference, _) = on_cpu(&for_cpu)?;
+        drop(for_cpu);
+        large_pages::after_loading(bytes.len());
         if messages.is_empty() {
             return Ok(reference);
         }

@@ -10,9 +10,12 @@ use crate::onnx_writer::{Attr, FLOAT, UINT8, attribute, bytes_field, tensor};
 
 use super::{constant, copy};
 
-/// Numbers of weights that share a scale, the best first; inputs are rounded in the same blocks. Of two that divide a matrix the larger
-/// one is a tenth faster, and no further from float32 where that was measured.
-pub(crate) const BLOCKS: [usize; 3] = [128, 64, 32];
+/// Numbers of weights that share a scale; inputs are rounded in the same blocks.
+pub(crate) const BLOCKS: [usize; 3] = [128, 64, LEAST_BLOCK];
+const LEAST_BLOCK: usize = 32;
+/// Weights of a graph that do not stay in the processor's own memory from step to step. What such a graph costs is reading them, and
+/// with fewer scales there is a tenth less to do; in smaller ones a scale has as few weights as it can.
+const MANY: usize = 1 << 23;
 /// Products of whole numbers of 8 bits, in the runtime's numbering.
 pub(crate) const ACCURACY_LEVEL: i64 = 4;
 /// Matrices with fewer weights stay as they are: they are read from the processor's own memory.
@@ -27,11 +30,13 @@ fn scales_of(name: &str) -> String {
     format!("{name}_scales")
 }
 
-/// Weights of a column of `inner` that share a scale; `None` if no such number divides it.
-fn block_of(inner: usize) -> Option<usize> {
-    BLOCKS
-        .into_iter()
-        .find(|block| inner.is_multiple_of(*block))
+/// Weights of a column of `inner`, a multiple of [`LEAST_BLOCK`], that share a scale in a graph with `all` of them.
+fn block_of(inner: usize, all: usize) -> usize {
+    let most = if all < MANY { LEAST_BLOCK } else { usize::MAX };
+    let mut blocks = BLOCKS.into_iter().filter(|&block| block <= most);
+    blocks
+        .find(|&block| inner.is_multiple_of(block))
+        .unwrap_or(LEAST_BLOCK)
 }
 
 /// The graph with its matrices in 8 bits.
@@ -57,16 +62,17 @@ pub(super) fn quantised(graph: &[u8]) -> Result<Vec<u8>, GraphError> {
             (5, Field::Bytes(bytes)) => {
                 if let Some((name, constant)) = constant(bytes)?
                     && let [inner, columns] = constant.shape[..]
-                    && let Some(block) = block_of(inner)
+                    && inner.is_multiple_of(LEAST_BLOCK)
                     && inner * columns >= LEAST_QUANTISED
                 {
-                    matrices.insert(name, (constant, block));
+                    matrices.insert(name, constant);
                 }
             }
             _ => {}
         }
     }
     matrices.retain(|name, _| uses.get(name) == products.get(name) && uses.contains_key(name));
+    let all = matrices.values().map(|matrix| matrix.raw.len() / 4).sum();
     let mut out = Vec::new();
     let mut fields = Fields::new(graph, "the graph", &[]);
     while let Some((field, value)) = fields.next()? {
@@ -76,8 +82,9 @@ pub(super) fn quantised(graph: &[u8]) -> Result<Vec<u8>, GraphError> {
                 let weights = node.inputs.get(1);
                 let matrix = weights.and_then(|name| matrices.get_key_value(name));
                 match matrix.filter(|_| node.op == "MatMul") {
-                    Some((name, (matrix, block))) => {
-                        let product = product(bytes, name, &matrix.shape, *block)?;
+                    Some((name, matrix)) => {
+                        let block = block_of(matrix.shape[0], all);
+                        let product = product(bytes, name, &matrix.shape, block)?;
                         bytes_field(&mut out, 1, &product);
                     }
                     None => copy(&mut out, field, value),
@@ -86,8 +93,9 @@ pub(super) fn quantised(graph: &[u8]) -> Result<Vec<u8>, GraphError> {
             (5, Field::Bytes(bytes)) => {
                 let found = constant(bytes)?;
                 match found.and_then(|(name, _)| matrices.get_key_value(name)) {
-                    Some((name, &(ref matrix, block))) => {
+                    Some((name, matrix)) => {
                         let (inner, columns) = (matrix.shape[0], matrix.shape[1]);
+                        let block = block_of(inner, all);
                         let blocks = inner / block;
                         let (weights, scales) = rounded(matrix.raw, columns, block);
                         let shape = [columns, blocks, block];
@@ -166,6 +174,14 @@ fn rounded(raw: &[u8], columns: usize, block: usize) -> (Vec<u8>, Vec<u8>) {
 #[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests {
     use super::*;
+
+    #[test]
+    fn few_weights_share_a_scale_where_there_are_few() {
+        assert_eq!(block_of(256, MANY - 1), 32);
+        assert_eq!(block_of(256, MANY), 128);
+        assert_eq!(block_of(192, MANY), 64);
+        assert_eq!(block_of(96, MANY), 32);
+    }
 
     #[test]
     fn weights_are_kept_within_half_a_step_of_their_block() {
