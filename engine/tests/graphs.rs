@@ -362,32 +362,29 @@ fn convolutions_in_eight_bits_give_nearly_the_same() {
         ];
         graph.node("Conv", &all[..if has_bias { 3 } else { 2 }], &["y"], attrs);
         graph.output("y", &[1.into(), outputs.into(), "after".into()]);
-        let whole = graph.finish();
-        let rounded = for_cpu(&whole, CpuWeights::Int8).unwrap();
-        assert!(rounded.len() < whole.len() / 2, "{}", rounded.len());
-        let mut data = vec![0.0; INPUTS * SAMPLES];
-        timbra_dsp::noise::fill(2, 0, &mut data);
-        let inputs = [NamedTensor {
-            name: "x".to_owned(),
-            shape: vec![1, INPUTS, SAMPLES],
-            data,
-        }];
-        let run = |bytes: &[u8]| timbra_engine::onnx::evaluate(bytes, &inputs).unwrap();
-        let (exact, found) = (run(&whole).remove(0), run(&rounded).remove(0));
-        assert_eq!(exact.shape, found.shape);
-        nearly_the_same(&exact, &found);
-        silence_is_the_same(&whole, &rounded, &inputs[0]);
+        eight_bits_give_nearly_the_same(&graph.finish(), [1, INPUTS, SAMPLES]);
     }
 }
 
-/// Nothing but zeros has no scale.
-fn silence_is_the_same(whole: &[u8], rounded: &[u8], like: &NamedTensor) {
-    let silence = [NamedTensor {
-        data: vec![0.0; like.data.len()],
-        ..like.clone()
-    }];
-    let run = |bytes: &[u8]| timbra_engine::onnx::evaluate(bytes, &silence).unwrap();
-    assert_eq!(run(whole), run(rounded));
+/// Asserts that a graph with an input `x` of `shape` gives nearly the same where a CPU plays it in 8 bits, and the same of silence, which
+/// has no scale.
+fn eight_bits_give_nearly_the_same(whole: &[u8], shape: [usize; 3]) {
+    let rounded = for_cpu(whole, CpuWeights::Int8).unwrap();
+    assert!(rounded.len() < whole.len() / 2, "{}", rounded.len());
+    let run = |bytes: &[u8], data: &[f32]| {
+        let x = NamedTensor {
+            name: "x".to_owned(),
+            shape: shape.to_vec(),
+            data: data.to_vec(),
+        };
+        timbra_engine::onnx::evaluate(bytes, &[x])
+            .unwrap()
+            .remove(0)
+    };
+    let mut data = vec![0.0; shape.iter().product()];
+    assert_eq!(run(whole, &data), run(&rounded, &data), "silence");
+    timbra_dsp::noise::fill(2, 0, &mut data);
+    nearly_the_same(&run(whole, &data), &run(&rounded, &data));
 }
 
 /// Asserts that every channel of `found` is within a fiftieth of `exact`.
@@ -432,20 +429,7 @@ fn transposed_convolutions_in_eight_bits_give_nearly_the_same() {
         let inputs = &all[..if has_bias { 3 } else { 2 }];
         graph.node("ConvTranspose", inputs, &["y"], attrs);
         graph.output("y", &[1.into(), outputs.into(), "after".into()]);
-        let whole = graph.finish();
-        let rounded = for_cpu(&whole, CpuWeights::Int8).unwrap();
-        assert!(rounded.len() < whole.len() / 2, "{}", rounded.len());
-        let mut data = vec![0.0; INPUTS * SAMPLES];
-        timbra_dsp::noise::fill(2, 0, &mut data);
-        let inputs = [NamedTensor {
-            name: "x".to_owned(),
-            shape: vec![1, INPUTS, SAMPLES],
-            data,
-        }];
-        let run = |bytes: &[u8]| timbra_engine::onnx::evaluate(bytes, &inputs).unwrap();
-        let (exact, found) = (run(&whole).remove(0), run(&rounded).remove(0));
-        nearly_the_same(&exact, &found);
-        silence_is_the_same(&whole, &rounded, &inputs[0]);
+        eight_bits_give_nearly_the_same(&graph.finish(), [1, INPUTS, SAMPLES]);
     }
 }
 

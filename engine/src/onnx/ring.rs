@@ -1,7 +1,5 @@
 //! Rows that go over the oldest ones of a carried tensor.
 
-use timbra_voice::manifest::RING_AXIS;
-
 /// Writes the rows `new` `[1, heads, n, width]` over those of `ring` `[1, heads, rows, width]` from `row` on and around; of more than
 /// fit the last. Returns the row after them.
 ///
@@ -16,7 +14,6 @@ pub fn write(ring: &mut [f32], new: &[f32], shape: &[usize], row: usize) -> usiz
     let per_head = new.len() / heads;
     let count = per_head / width;
     let left_out = count.saturating_sub(rows);
-    debug_assert_eq!(shape.len(), RING_AXIS + 2);
     for (ring, new) in ring
         .chunks_exact_mut(rows * width)
         .zip(new.chunks_exact(per_head.max(1)))
