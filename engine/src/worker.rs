@@ -198,6 +198,14 @@ impl Worker {
         self.history.extend(&self.piece[taken - kept..]);
     }
 
+    /// How many samples may be taken now; the events before them have been taken.
+    fn ready_samples(&mut self, pipeline: Option<&mut Pipeline>) -> Result<u64, EngineError> {
+        // Samples first: of those that are seen here every event before them is seen, of those that come while events
+        // are taken not. A restart that is seen late would leave the sample at its position in the past.
+        let available = self.ends.available() as u64;
+        Ok(self.due_events(pipeline)?.min(available))
+    }
+
     /// Takes events that are due, and says how many samples may be taken before the next restart.
     fn due_events(&mut self, mut pipeline: Option<&mut Pipeline>) -> Result<u64, EngineError> {
         while let Some(placed) = self.ends.peek_event() {
@@ -232,12 +240,12 @@ impl Worker {
     fn pass_over_late(&mut self) -> Result<Step, EngineError> {
         let mut step = Step::Idle;
         loop {
-            let until = self.due_events(None)?;
+            let ready = self.ready_samples(None)?;
             let played = self.shared.played_until.load(Ordering::Acquire);
             let late = played
                 .saturating_sub(u64::from(self.shared.latency_samples))
                 .saturating_sub(self.position);
-            let count = late.min(until).min(self.ends.available() as u64);
+            let count = late.min(ready);
             if count == 0 {
                 self.controls.forget_before(self.position as f64);
                 return Ok(step);
@@ -251,10 +259,8 @@ impl Worker {
     fn advance(&mut self, pipeline: &mut Pipeline) -> Result<(Step, bool), EngineError> {
         let started = Instant::now();
         while !pipeline.has_hop() {
-            let until = self.due_events(Some(pipeline))?;
-            let count = (pipeline.feed_samples() as u64)
-                .min(until)
-                .min(self.ends.available() as u64) as usize;
+            let ready = self.ready_samples(Some(pipeline))?;
+            let count = ready.min(pipeline.feed_samples() as u64) as usize;
             if count == 0 {
                 return Ok((Step::Idle, false));
             }
@@ -316,5 +322,58 @@ impl Worker {
             .load_bits
             .store(self.load.to_bits(), Ordering::Relaxed);
         Ok((Step::Worked, leaving))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicU64;
+
+    use super::*;
+    use crate::controls::Tier;
+    use crate::port::StreamConfig;
+    use crate::ring::stream;
+
+    #[test]
+    fn a_sample_is_taken_at_its_position_however_restarts_and_reading_meet() {
+        const RESTARTS: u64 = 50_000;
+        const BETWEEN: u64 = 7;
+        const LOST: u64 = 5;
+        let config = StreamConfig {
+            host_rate_hz: 8_000,
+            max_block_samples: 64,
+            channels: 1,
+            tier: Tier::Live,
+        };
+        let (shared, mut port, ends) = stream(config, 100);
+        let taken = Arc::new(AtomicU64::new(0));
+        let all_taken = Arc::clone(&taken);
+        let port = std::thread::spawn(move || {
+            for restart in 0..RESTARTS {
+                let position = restart * (BETWEEN + LOST);
+                // The worker looks again and again, and finds nothing.
+                while all_taken.load(Ordering::Acquire) < position {
+                    std::hint::spin_loop();
+                }
+                let resume = position + LOST;
+                port.push_event(position, Event::Restart { resume });
+                let samples: [f32; BETWEEN as usize] =
+                    std::array::from_fn(|index| (resume + index as u64) as f32);
+                port.push_audio(&samples);
+            }
+        });
+        let mut worker = Worker::new(shared, ends);
+        while worker.position < RESTARTS * (BETWEEN + LOST) {
+            let ready = worker
+                .ready_samples(None)
+                .expect("there is no voice to fail");
+            worker.take((ready as usize).min(3));
+            let from = worker.position - worker.piece.len() as u64;
+            for (position, &sample) in (from..).zip(&worker.piece) {
+                assert_eq!(sample, position as f32);
+            }
+            taken.store(worker.position, Ordering::Release);
+        }
+        port.join().expect("the port is done");
     }
 }
