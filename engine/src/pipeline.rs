@@ -441,18 +441,20 @@ impl Pipeline {
     }
 
     fn blend(&mut self, content: &mut [f32], controls: &Controls, mix: &[f32; MAX_SPEAKERS]) {
-        let ratio = controls.cluster_ratio;
-        match controls.cluster_method {
-            ClusterMethod::KMeans => {
-                if let Some(tables) = self.voice.clusters() {
-                    self.blender.towards_centres(content, tables, mix, ratio);
-                }
-            }
-            ClusterMethod::Retrieval => {
-                if let Some(tables) = self.voice.retrieval() {
-                    self.blender.towards_neighbours(content, tables, mix, ratio);
-                }
-            }
+        let (to_centres, to_neighbours) = match controls.cluster_method {
+            ClusterMethod::KMeans => (controls.cluster_ratio, 0.0),
+            ClusterMethod::Retrieval => (0.0, controls.cluster_ratio),
+        };
+        // What the control asks for comes on top of what the voice wants by itself.
+        let own = self.voice.manifest().retrieval_ratio;
+        let to_neighbours = own + (1.0 - own) * to_neighbours;
+        if let Some(tables) = self.voice.retrieval() {
+            self.blender
+                .towards_neighbours(content, tables, mix, to_neighbours);
+        }
+        if let Some(tables) = self.voice.clusters() {
+            self.blender
+                .towards_centres(content, tables, mix, to_centres);
         }
     }
 

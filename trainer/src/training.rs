@@ -8,6 +8,7 @@
 //! | [`clip`] | the length of a gradient, and a bound on it |
 //! | [`clips`] | prepared features to training clips |
 //! | [`mixture`] | one network from several of one shape |
+//! | [`pulled`] | clips as retrieval pulls them |
 //! | [`schedule`] | learning rates |
 //! | [`progress`] | progress on screen and figures in a log |
 
@@ -18,4 +19,5 @@ pub mod clip;
 pub mod clips;
 pub mod mixture;
 pub mod progress;
+pub mod pulled;
 pub mod schedule;

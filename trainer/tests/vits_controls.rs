@@ -206,6 +206,50 @@ impl Program {
 }
 
 #[test]
+fn a_voice_that_is_pulled_by_itself_sings_as_one_that_is_told_to() {
+    if !runtime_is_there() {
+        return;
+    }
+    let folder = Folder::new("vits-pulled");
+    let path = imported(&folder);
+    let song = song(RATE_HZ, 1.0);
+    let told = |ratio: f32| Controls {
+        cluster_ratio: ratio,
+        cluster_method: ClusterMethod::Retrieval,
+        ..Controls::default()
+    };
+    let voice = load_voice(&path).unwrap();
+    let (quarter, more) = (
+        sing(&voice, &song, told(0.25)),
+        sing(&voice, &song, told(0.625)),
+    );
+
+    let package = VoicePackage::read(&path).unwrap();
+    let mut manifest = package.manifest.clone();
+    let mut pulled = |ratio: f32| {
+        manifest.retrieval_ratio = ratio;
+        let files = manifest.files.keys();
+        let files = files.map(|name| (name.clone(), package.file(name).unwrap().to_vec()));
+        let path = folder.at("pulled.timbra");
+        package::write_voice(&path, &manifest, &files.collect(), Form::File)
+    };
+    pulled(0.25).unwrap();
+    let voice = load_voice(&folder.at("pulled.timbra")).unwrap();
+    assert!(sing(&voice, &song, Controls::default()) == quarter);
+    // On the half of what is left.
+    assert!(sing(&voice, &song, told(0.5)) == more);
+    let centres = Controls {
+        cluster_method: ClusterMethod::KMeans,
+        ..told(0.5)
+    };
+    assert!(sing(&voice, &song, centres) != quarter);
+    for wrong in [-0.1, 1.1, f32::NAN] {
+        let refused = pulled(wrong).unwrap_err().to_string();
+        assert!(refused.contains("retrieval_ratio"), "{refused}");
+    }
+}
+
+#[test]
 fn the_program_and_its_timelines_make_what_the_engine_makes() {
     let Some(program) = Program::new("vits-program") else {
         return;

@@ -444,6 +444,17 @@ pub fn voice(manifest: &Manifest, path: &Path) -> Result<(), VoiceError> {
             listed(name, field)?;
         }
     }
+    let ratio = manifest.retrieval_ratio;
+    let (expected, most) = match manifest.retrieval {
+        Some(_) => ("0 to 1", 1.0),
+        None => ("0, for there is no retrieval table", 0.0),
+    };
+    check.that(
+        (0.0..=most).contains(&ratio),
+        "retrieval_ratio",
+        expected,
+        ratio,
+    )?;
     if let Some(embedded) = manifest.files.get(&manifest.encoder.graph.file) {
         check.that(
             embedded.sha256 == manifest.encoder.sha256,

@@ -153,6 +153,7 @@ impl IdentityVoice {
             step,
             clusters: None,
             retrieval: None,
+            retrieval_ratio: 0.0,
             files: BTreeMap::new(),
             training: TrainingSummary::default(),
             certificate: None,

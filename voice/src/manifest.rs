@@ -290,6 +290,10 @@ pub struct Manifest {
     /// `retrieval.safetensors`: one `[N, C]` table per speaker, named as the speaker.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retrieval: Option<String>,
+    /// How far content is pulled to retrieved frames where no control asks for it, 0 to 1: a voice may be clearer and nearer
+    /// to its speaker so.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub retrieval_ratio: f32,
     /// Every other file of the package.
     pub files: BTreeMap<String, FileEntry>,
     /// How it was trained.
@@ -298,6 +302,11 @@ pub struct Manifest {
     /// What it reached, when it was measured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub certificate: Option<Certificate>,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks by reference")]
+fn is_zero(ratio: &f32) -> bool {
+    *ratio == 0.0
 }
 
 impl Manifest {

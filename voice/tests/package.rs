@@ -296,6 +296,9 @@ fn numbers_that_cannot_be_true_are_refused_by_name() {
         ("clusters", |json| {
             json["clusters"] = "missing.safetensors".into()
         }),
+        ("retrieval_ratio", |json| {
+            json["retrieval_ratio"] = 0.25.into()
+        }),
         ("name", |json| json["name"] = "\n".into()),
     ];
     for (field, change) in cases {

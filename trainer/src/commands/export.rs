@@ -27,6 +27,9 @@ pub(super) use vits::is_vits;
 
 /// Lowest F0 a harmonic voice is asked to sing.
 const F0_MIN_HZ: f32 = 40.0;
+/// How far the content of a harmonic voice is pulled to retrieved frames, unless given: words are clearer and the speaker is nearer
+/// than without; further away words are lost.
+const RETRIEVAL_RATIO: f32 = 0.3;
 /// Highest F0 a harmonic voice accepts: above, too few harmonics are left to shape.
 const F0_MAX_HZ: f32 = 2000.0;
 
@@ -81,6 +84,11 @@ pub struct Args {
     /// Play it on a CPU with the weights as they were trained, which costs about 1.7 times as much; a GPU always does
     #[arg(long)]
     pub whole_weights: bool,
+
+    /// How far content is pulled to retrieved frames of the speaker where no control asks for it, 0 to 1; harmonic: 0.3 unless given,
+    /// vits: 0. Needs the table that `trainer index` makes
+    #[arg(long, value_name = "RATIO")]
+    pub retrieval_ratio: Option<f32>,
 
     /// harmonic: by how much the lowest harmonics come before the highest, 0 to 4: lower peaks and a more natural voice, later
     /// by as much
@@ -172,6 +180,11 @@ pub fn run(args: &Args) -> Result<()> {
     };
     let clusters = table(&work.clusters(), "clusters.safetensors", &mut files)?;
     let retrieval = table(&work.retrieval(), "retrieval.safetensors", &mut files)?;
+    let retrieval_ratio = match (args.retrieval_ratio, made.family, &retrieval) {
+        (Some(ratio), ..) => ratio,
+        (None, Family::Harmonic, Some(_)) => RETRIEVAL_RATIO,
+        _ => 0.0,
+    };
     let stem = args
         .output
         .file_stem()
@@ -207,6 +220,7 @@ pub fn run(args: &Args) -> Result<()> {
         synthesis: made.synthesis,
         step: made.step,
         clusters,
+        retrieval_ratio,
         retrieval,
         files: BTreeMap::new(),
         training: made.training,

@@ -272,6 +272,7 @@ pub fn run(args: &Args) -> Result<()> {
         step: Some(step),
         clusters,
         retrieval,
+        retrieval_ratio: 0.0,
         files: BTreeMap::new(),
         training: TrainingSummary {
             trainer: format!(

@@ -195,6 +195,12 @@ fn voice(path: &Path) -> Result<()> {
     );
     print_tables("clusters", package.clusters()?, manifest);
     print_tables("retrieval", package.retrieval()?, manifest);
+    if manifest.retrieval_ratio > 0.0 {
+        println!(
+            "  pulled       {:.0} % of the way to retrieved frames by itself",
+            100.0 * manifest.retrieval_ratio
+        );
+    }
     print_training(&manifest.training);
     if let Some(certificate) = &manifest.certificate {
         println!(

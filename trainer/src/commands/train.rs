@@ -17,6 +17,7 @@ use crate::harmonic::fit::{VoiceBase, VoiceFitConfig, fit};
 use crate::import::read_state_dict;
 use crate::model::harmonic::MODEL_RATE_HZ;
 use crate::training::clips::load_clips;
+use crate::training::pulled::add_pulled;
 use crate::vits::config::{Size, VitsFitConfig, VoiceShape, spec};
 use crate::vits::fit::fit as fit_vits;
 use crate::vits::stepper::Base;
@@ -104,6 +105,11 @@ pub struct Args {
     #[arg(long, value_name = "VOICE")]
     pub sung_by: Vec<PathBuf>,
 
+    /// harmonic: every clip is also heard as retrieval pulls it so far (0 to 1) towards the speaker's other clips, for a voice that is
+    /// to be played so
+    #[arg(long, value_name = "RATIO", default_value_t = 0.0)]
+    pub pulled: f32,
+
     /// harmonic: share of the crops that are a speaker's; several may be given. Speakers without one divide what is left equally
     #[arg(long = "share", value_name = "SPEAKER=SHARE")]
     pub shares: Vec<String>,
@@ -134,11 +140,17 @@ pub fn run(args: &Args) -> Result<()> {
         let found = args.words;
         return Err(WrongArgument(format!("--words is {found}; expected 0 to 100")).into());
     }
-    let harmonic_only =
-        args.words > 0.0 || args.crossed > 0 || !args.sung_by.is_empty() || !args.shares.is_empty();
+    if !(0.0..=1.0).contains(&args.pulled) {
+        let found = args.pulled;
+        return Err(WrongArgument(format!("--pulled is {found}; expected 0 to 1")).into());
+    }
+    let harmonic_only = args.words > 0.0
+        || args.pulled > 0.0
+        || args.crossed > 0
+        || !args.sung_by.is_empty()
+        || !args.shares.is_empty();
     if args.family != FamilyName::Harmonic && harmonic_only {
-        let why =
-            "--words, --crossed, --sung-by and --share are for harmonic voices; leave them out";
+        let why = "--words, --crossed, --sung-by, --pulled and --share are for harmonic voices; leave them out";
         return Err(WrongArgument(why.to_owned()).into());
     }
     let work = WorkFolder::new(&args.work);
@@ -165,7 +177,8 @@ fn harmonic(args: &Args, work: &WorkFolder, dataset: &Dataset) -> Result<()> {
     } else {
         Vec::new()
     };
-    let clips = load_clips(dataset, &args.sung_by, &sung)?;
+    let mut clips = load_clips(dataset, &args.sung_by, &sung)?;
+    add_pulled(&mut clips, dataset.encoder.channels, args.pulled);
     let standard = VoiceFitConfig::standard(dataset.encoder.channels, dataset.speakers.len());
     let config = VoiceFitConfig {
         steps: args.steps.unwrap_or(standard.steps),
