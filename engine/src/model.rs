@@ -424,7 +424,6 @@ mod tests {
             synthesis: Graph::on_failing_provider(shape, &fragile(), &spare).unwrap(),
             clusters: None,
             retrieval: None,
-            retrieval_ratio: 0.0,
         };
         let config = StreamConfig {
             host_rate_hz: 16_000,
