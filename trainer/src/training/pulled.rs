@@ -1,8 +1,8 @@
 //! Readings of clips as retrieval pulls them when the voice is played.
 //!
 //! What is played is pulled towards frames of the speaker (`timbra_engine::blend`): some of who sang goes, and so does some of
-//! how it was sung. A voice that has heard contents like these sings them clearly. kNN-VC trains its vocoder so
-//! ("prematched"), with the pull all the way.
+//! how it was sung. A voice that has heard contents like these can be pulled a little further before words are lost. kNN-VC trains
+//! its vocoder so ("prematched"), with the pull all the way.
 //!
 //! Source: M. Baas, B. van Niekerk, H. Kamper, "Voice Conversion With Just Nearest Neighbors", Interspeech 2023.
 
