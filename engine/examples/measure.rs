@@ -1,6 +1,7 @@
 //! Prints what a voice costs on this machine: latency per configuration, and load per stage on one core.
 //!
-//! `cargo run --release -p timbra-engine --example measure -- VOICE.timbra`
+//! `cargo run --release -p timbra-engine --example measure -- VOICE.timbra [live|studio|render]`; the tier, live unless given, is that of
+//! the stream that plays in real time.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -14,11 +15,19 @@ use timbra_engine::{
 
 /// Seconds of audio every figure is measured on.
 const SECONDS: usize = 20;
+/// Seconds a stream plays in real time.
+const PLAYED_SECONDS: usize = 10;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let path = std::env::args()
         .nth(1)
         .ok_or("which voice? give the path of a .timbra file")?;
+    let tier = match std::env::args().nth(2).as_deref() {
+        None | Some("live") => Tier::Live,
+        Some("studio") => Tier::Studio,
+        Some("render") => Tier::Render,
+        Some(other) => return Err(format!("{other}: expected live, studio or render").into()),
+    };
     let voice = offline::load_voice(Path::new(&path))?;
     println!(
         "voice {} ({}), graphs on {}",
@@ -105,18 +114,20 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         println!("  blocks of {block_samples:>4}: {typical:>6} a call, {per_sample:.1} a sample");
     }
 
-    println!("\nthreads of the service while one stream plays in real time, 4 s each");
+    println!(
+        "\nthreads of the service while one stream plays in real time, tier {tier:?}, {PLAYED_SECONDS} s each"
+    );
     let wanted = VoiceRef::at(&path);
     let config = StreamConfig {
         host_rate_hz: 48_000,
         max_block_samples: 256,
         channels: 2,
-        tier: Tier::Live,
+        tier,
     };
     let (mut port, handle) = Service::global().open(config, wanted)?;
     handle.wait_ready(std::time::Duration::from_secs(60));
     for (what, level) in [("voice", 1.0), ("silence", 0.0)] {
-        let input: Vec<f32> = song(48_000)[..4 * 48_000]
+        let input: Vec<f32> = song(48_000)[..PLAYED_SECONDS * 48_000]
             .iter()
             .map(|sample| sample * level)
             .collect();
@@ -134,7 +145,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let status = handle.status();
         println!(
             "  {what:<8} workers {:.4}, asleep {}, gaps {}, longest process {:.3} ms",
-            (workers_s() - before) / 4.0,
+            (workers_s() - before) / PLAYED_SECONDS as f64,
             status.asleep,
             status.gaps,
             longest * 1e3
@@ -176,7 +187,7 @@ fn call_ns(
     Ok((calls[calls.len() / 2], total as f64 / input.len() as f64))
 }
 
-/// Seconds the service's worker threads have computed (on Linux; elsewhere 0).
+/// Seconds the service's threads have computed: workers, and singers of voices in steps (on Linux; elsewhere 0).
 fn workers_s() -> f64 {
     let Ok(tasks) = std::fs::read_dir("/proc/self/task") else {
         return 0.0;
@@ -187,7 +198,7 @@ fn workers_s() -> f64 {
             let name = std::fs::read_to_string(folder.join("comm")).ok()?;
             let spent = std::fs::read_to_string(folder.join("schedstat")).ok()?;
             let nanoseconds: f64 = spent.split_whitespace().next()?.parse().ok()?;
-            name.starts_with("timbra-worker")
+            (name.starts_with("timbra-worker") || name.starts_with("timbra-singer"))
                 .then_some(nanoseconds * 1e-9)
         })
         .sum()

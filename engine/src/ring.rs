@@ -159,6 +159,7 @@ impl Shared {
             has_auto_f0: words.has_auto_f0,
             has_prior_noise: words.has_prior_noise,
             has_tables: words.has_tables,
+            own_retrieval: words.own_retrieval,
             message: if words.message.is_empty() {
                 words.notice
             } else {

@@ -81,6 +81,8 @@ pub struct StatusSnapshot {
     pub has_prior_noise: bool,
     /// Whether the playing voice has a cluster table, and whether it has a retrieval table.
     pub has_tables: (bool, bool),
+    /// How far, 0 to 1, the playing voice is pulled to frames of its retrieval table by itself.
+    pub own_retrieval: f32,
     /// What went wrong or deserves notice, in words; empty when all is well.
     pub message: String,
     /// Where the graphs run, e.g. `CPU`.
@@ -129,6 +131,7 @@ pub(crate) struct Words {
     pub has_auto_f0: bool,
     pub has_prior_noise: bool,
     pub has_tables: (bool, bool),
+    pub own_retrieval: f32,
     pub message: String,
     /// What is worth saying when there is no message.
     pub notice: String,

@@ -9,6 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Output;
 use std::sync::Arc;
+use std::time::Duration;
 
 use support::{
     Folder, assert_fails, assert_succeeds, float_wav, read_wav, runtime_is_there, said, song,
@@ -16,7 +17,7 @@ use support::{
 };
 use timbra_engine::controls::{HeldNote, RetuneControls, RetuneMode, Scale};
 use timbra_engine::offline::{convert, load_voice};
-use timbra_engine::{ClusterMethod, Controls, LoadedVoice};
+use timbra_engine::{ClusterMethod, Controls, LoadedVoice, Service, StreamConfig, Tier, VoiceRef};
 use timbra_trainer::commands::import::{self, Args, Content};
 use timbra_voice::identity::IdentityVoice;
 use timbra_voice::onnx_writer::{Attr, GraphBuilder};
@@ -26,6 +27,8 @@ use timbra_voice::tables::{self, Table};
 /// Content channels of the small voice.
 const CHANNELS: usize = 12;
 const RATE_HZ: u32 = 16_000;
+/// Longest that loading a voice may take here.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// An encoder that gives numbers that follow the audio, as wide as the small voice wants them.
 fn write_small_encoder(path: &Path) {
@@ -243,6 +246,21 @@ fn a_voice_that_is_pulled_by_itself_sings_as_one_that_is_told_to() {
         ..told(0.5)
     };
     assert!(sing(&voice, &song, centres) != quarter);
+
+    // The editor says so.
+    let config = StreamConfig {
+        host_rate_hz: RATE_HZ,
+        max_block_samples: 160,
+        channels: 1,
+        tier: Tier::Studio,
+    };
+    let service = Service::global();
+    for (path, ratio) in [(&path, 0.0), (&folder.at("pulled.timbra"), 0.25)] {
+        let (_port, handle) = service.open(config, VoiceRef::at(path)).unwrap();
+        assert!(handle.wait_ready(PATIENCE), "{}", handle.status().message);
+        assert_eq!(handle.status().own_retrieval, ratio);
+    }
+
     for wrong in [-0.1, 1.1, f32::NAN] {
         let refused = pulled(wrong).unwrap_err().to_string();
         assert!(refused.contains("retrieval_ratio"), "{refused}");

@@ -141,6 +141,7 @@ fn ready(
         words.has_auto_f0 = manifest.takes("auto_f0");
         words.has_prior_noise = manifest.takes("prior_noise");
         words.has_tables = (voice.clusters().is_some(), voice.retrieval().is_some());
+        words.own_retrieval = (voice.retrieval()).map_or(0.0, |_| manifest.retrieval_ratio);
         words.provider = voice.provider();
         words.message = notice(wanted, &voice);
     });

@@ -73,6 +73,17 @@ fn has(scene: &Scene, what: impl Fn(&StatusSnapshot) -> bool) -> bool {
         .is_none_or(|status| status.playing.is_none() || what(status))
 }
 
+/// What the voice in use does of the cluster ratio's work by itself.
+fn own_retrieval(scene: &Scene) -> String {
+    match scene.status.map(|status| status.own_retrieval) {
+        Some(ratio) if ratio > 0.0 => format!(
+            "This voice goes {:.0} % of the way to frames of its speakers by itself; what is set here comes on top.",
+            ratio * 100.0
+        ),
+        _ => String::new(),
+    }
+}
+
 /// Everything else that changes sound.
 pub fn below(ui: &mut Ui, scene: &Scene) {
     let params = scene.params;
@@ -97,6 +108,7 @@ pub fn below(ui: &mut Ui, scene: &Scene) {
                 theme::title(likeness, "LIKENESS");
                 Slider::new(&params.cluster_ratio, scene)
                     .needs(table, without)
+                    .hint(own_retrieval(scene))
                     .show(likeness);
                 likeness.add_space(2.0);
                 segments(likeness, &setter, &params.cluster_method);

@@ -33,6 +33,8 @@ pub struct Slider<'a, P: Param> {
     enabled: bool,
     /// Why it does nothing, when it is greyed.
     reason: &'a str,
+    /// What to know about it with the voice in use.
+    hint: String,
     /// What the lowest value is called.
     lowest: Option<&'a str>,
     colour: egui::Color32,
@@ -48,6 +50,7 @@ impl<'a, P: Param> Slider<'a, P> {
             bipolar: false,
             enabled: true,
             reason: "",
+            hint: String::new(),
             lowest: None,
             colour: theme::OUTPUT,
         }
@@ -88,6 +91,12 @@ impl<'a, P: Param> Slider<'a, P> {
         self
     }
 
+    /// Says something about it while it does what it says; empty for nothing.
+    pub fn hint(mut self, hint: String) -> Self {
+        self.hint = hint;
+        self
+    }
+
     /// Lays it out over the width that is left.
     pub fn show(self, ui: &mut Ui) -> Response {
         let width = ui.available_width();
@@ -117,10 +126,15 @@ impl<'a, P: Param> Slider<'a, P> {
                 text_colour,
             );
         let response = self.bar(ui, id, bar_rect);
-        if self.enabled || self.reason.is_empty() {
+        let told = if self.enabled {
+            self.hint.as_str()
+        } else {
+            self.reason
+        };
+        if told.is_empty() {
             response
         } else {
-            response.on_hover_text(self.reason)
+            response.on_hover_text(told)
         }
     }
 

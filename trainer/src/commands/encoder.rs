@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 use burn::backend::{Autodiff, Flex};
-use timbra_voice::manifest::{EncoderManifest, EncoderSpec, FORMAT_VERSION, TrainingSummary};
+use timbra_voice::manifest::{
+    CpuWeights, EncoderManifest, EncoderSpec, FORMAT_VERSION, TrainingSummary,
+};
 use timbra_voice::package::{Form, sha256_hex, write_encoder};
 
 use super::shares::shares;
@@ -13,7 +15,7 @@ use crate::backend::BackendName;
 use crate::config::WorkFolder;
 use crate::encoder::corpus::Corpus;
 use crate::encoder::fit::{FitConfig, Position, fit, load};
-use crate::model::content::{ContentConfig, LOOKAHEAD_FRAMES};
+use crate::model::content::ContentConfig;
 use crate::model::mel;
 use crate::training::checkpoint::Checkpoints;
 use crate::with_backend;
@@ -48,8 +50,8 @@ pub struct Args {
     #[arg(long, value_name = "RATE", default_value_t = 1.0e-3)]
     pub learning_rate: f64,
 
-    /// Frames of 10 ms between a sound and its content: more are more certain and later
-    #[arg(long, value_name = "L", default_value_t = LOOKAHEAD_FRAMES, value_parser = lookahead)]
+    /// Frames of 10 ms between a sound and its content, beyond the 10 ms that it always waits: more are more certain and later
+    #[arg(long, value_name = "L", default_value_t = 0, value_parser = lookahead)]
     pub lookahead_frames: usize,
 
     /// What a new training begins with: a checkpoint folder of another encoder, or an encoder's package
@@ -68,6 +70,10 @@ pub struct Args {
     /// Seed of sampling and augmentation
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub seed: u64,
+
+    /// Play it on a CPU with the weights as they were trained, which costs about twice as much; a GPU always does
+    #[arg(long)]
+    pub whole_weights: bool,
 
     /// SPDX licence of the weights
     #[arg(long, value_name = "SPDX", default_value = "LicenseRef-unknown")]
@@ -152,7 +158,8 @@ pub fn run(args: &Args) -> Result<()> {
 fn export(args: &Args, folder: &Path) -> Result<()> {
     let device = Default::default();
     let (model, position) = load::<Flex>(folder, &device)?;
-    let (graph, spec) = model.export();
+    let (graph, mut spec) = model.export();
+    spec.cpu_weights = (!args.whole_weights).then_some(CpuWeights::Int8);
     let channels = position.config.network.content_channels;
     let manifest = EncoderManifest {
         format_version: FORMAT_VERSION,
