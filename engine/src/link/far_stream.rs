@@ -169,6 +169,10 @@ impl Core {
     pub fn renew(&self) -> io::Result<OwnedFd> {
         let (shared, ends, memory) = side(self.config, &self.plan)?;
         let mut state = self.state.lock();
+        if !state.wanted.is_empty() {
+            // Until it is asked for again nobody may take memory in which nothing was asked for as an answer.
+            shared.ask_for(&state.wanted);
+        }
         let before = std::mem::replace(&mut state.shared, shared);
         let was_loading =
             before.settled.load(Ordering::Acquire) != before.asked.load(Ordering::Acquire);
@@ -285,6 +289,9 @@ mod tests {
         assert!(core.reload().is_some(), "the first time");
         for time in 1..=2 {
             core.renew().unwrap();
+            let renewed = Arc::clone(&core.state.lock().shared);
+            let numbers = [&renewed.asked, &renewed.settled].map(|n| n.load(Ordering::Acquire));
+            assert_ne!(numbers[0], numbers[1], "whoever waits goes on waiting");
             let again = core.reload();
             assert_eq!(again.is_some(), time < 2, "after {time} ends");
             // Whether the host plays meanwhile does not matter.
