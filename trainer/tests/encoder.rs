@@ -6,6 +6,7 @@ mod support;
 
 use std::fs;
 use std::path::Path;
+use std::process::Output;
 
 use support::{
     Folder, assert_fails, assert_succeeds, float_wav, runtime_is_there, said, song, trainer,
@@ -40,16 +41,21 @@ fn corpus(folder: &Folder) {
     }
 }
 
-fn train(folder: &Folder, package: &str, more: &[&str]) -> EncoderPackage {
+/// `trainer encoder` in the folder's work folder.
+fn encoder(folder: &Folder, package: &str, more: &[&str]) -> Output {
     let (work, package) = (folder.at("work"), folder.at(package));
     let mut arguments = vec!["encoder", "--work", work.to_str().unwrap()];
     arguments.extend(["-o", package.to_str().unwrap(), "--id", "two"]);
     arguments.extend(more);
-    assert_succeeds(&trainer(&arguments));
-    EncoderPackage::read(&package).unwrap()
+    trainer(&arguments)
 }
 
-fn prepare(folder: &Folder, encoder: &Path) -> std::process::Output {
+fn train(folder: &Folder, package: &str, more: &[&str]) -> EncoderPackage {
+    assert_succeeds(&encoder(folder, package, more));
+    EncoderPackage::read(&folder.at(package)).unwrap()
+}
+
+fn prepare(folder: &Folder, encoder: &Path) -> Output {
     let (recordings, work) = (folder.at("recordings"), folder.at("voice.work"));
     trainer(&[
         "prepare",
@@ -95,23 +101,15 @@ fn an_encoder_is_early_and_played_in_8_bits_unless_told_otherwise() {
 fn a_clip_of_another_rate_and_a_label_without_a_phone_are_named() {
     let folder = Folder::new("encoder-wrong");
     corpus(&folder);
-    let (work, package) = (folder.at("work"), folder.at("never.timbra"));
     let clips = folder.at("corpus");
-    let words = [
-        "encoder",
-        clips.to_str().unwrap(),
-        "--work",
-        work.to_str().unwrap(),
-        "-o",
-        package.to_str().unwrap(),
-    ];
+    let refused = || encoder(&folder, "never.timbra", &[clips.to_str().unwrap()]);
     let clip = folder.at("corpus/two/someone/3.wav");
     let sound = fs::read(&clip).unwrap();
     fs::write(&clip, wav_bytes(1, 16, 1, 44_100, &sound[44..])).unwrap();
-    assert_fails(&trainer(&words), 1, &["3.wav", "16 kHz", "44100"]);
+    assert_fails(&refused(), 1, &["3.wav", "16 kHz", "44100"]);
 
     fs::write(&clip, sound).unwrap();
     fs::write(clip.with_extension("lab"), "0 10000000\n").unwrap();
-    assert_fails(&trainer(&words), 1, &["3.lab", "line 1", "0 10000000"]);
-    assert!(!package.exists());
+    assert_fails(&refused(), 1, &["3.lab", "line 1", "0 10000000"]);
+    assert!(!folder.at("never.timbra").exists());
 }

@@ -170,7 +170,8 @@ impl Core {
         let (shared, ends, memory) = side(self.config, &self.plan)?;
         let mut state = self.state.lock();
         if !state.wanted.is_empty() {
-            // Until it is asked for again nobody may take memory in which nothing was asked for as an answer.
+            // Until it is asked for again nobody may take memory in which nothing was asked for as an answer, and a rendering
+            // host waits for a voice that is on its way.
             shared.ask_for(&state.wanted);
         }
         let before = std::mem::replace(&mut state.shared, shared);
@@ -188,11 +189,6 @@ impl Core {
             }
         );
         state.shared.tell(|words| words.notice = notice);
-        // A rendering host waits for a voice that is on its way.
-        state
-            .shared
-            .loading
-            .store(!state.wanted.is_empty(), Ordering::Release);
         state.pending = Some(ends);
         drop(state);
         self.look_after();
