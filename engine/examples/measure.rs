@@ -1,7 +1,7 @@
 //! Prints what a voice costs on this machine: latency per configuration, and load per stage on one core.
 //!
-//! `cargo run --release -p timbra-engine --example measure -- VOICE.timbra [live|studio|render]`; the tier, live unless given, is that of
-//! the stream that plays in real time.
+//! `cargo run --release -p timbra-engine --example measure -- VOICE.timbra [live|studio|render]`; with a tier, only a stream of it that
+//! plays in real time.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -10,7 +10,8 @@ use timbra_dsp::f0::{F0Config, F0Tracker};
 use timbra_dsp::loudness::LoudnessMeter;
 use timbra_engine::synthesis::{Synthesis, SynthesisFrame};
 use timbra_engine::{
-    Controls, FeatureExtractor, LatencyPlan, Service, StreamConfig, Tier, VoiceRef, offline,
+    Controls, FeatureExtractor, LatencyPlan, LoadedVoice, Service, StreamConfig, Tier, VoiceRef,
+    offline,
 };
 
 /// Seconds of audio every figure is measured on.
@@ -23,9 +24,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .nth(1)
         .ok_or("which voice? give the path of a .timbra file")?;
     let tier = match std::env::args().nth(2).as_deref() {
-        None | Some("live") => Tier::Live,
-        Some("studio") => Tier::Studio,
-        Some("render") => Tier::Render,
+        None => None,
+        Some("live") => Some(Tier::Live),
+        Some("studio") => Some(Tier::Studio),
+        Some("render") => Some(Tier::Render),
         Some(other) => return Err(format!("{other}: expected live, studio or render").into()),
     };
     let voice = offline::load_voice(Path::new(&path))?;
@@ -36,6 +38,14 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         voice.provider()
     );
 
+    if tier.is_none() {
+        measure(&voice)?;
+    }
+    play(&path, tier.unwrap_or(Tier::Live))
+}
+
+/// Latency and load, without a clock.
+fn measure(voice: &Arc<LoadedVoice>) -> Result<(), Box<dyn std::error::Error>> {
     println!(
         "\nlatency in samples (ms)\n{:>8} {:>6} {:>16} {:>16} {:>16}",
         "rate", "block", "live", "studio", "render"
@@ -76,13 +86,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     println!("  content encoder  {:.4}", share(began) - pitch);
 
-    let mut synthesis = Synthesis::new(&voice)?;
+    let mut synthesis = Synthesis::new(voice)?;
     let mix = Controls::default().normalised_mix(voice.manifest().speakers.len());
     let began = cpu_s();
     for (index, frame) in frames.iter().enumerate() {
         synthesis.run(&SynthesisFrame {
             index: index as u64,
-            content: &frame.content,
+            content: frame.content[..].into(),
             f0_hz: frame.f0_hz,
             loudness_db: frame.loudness_db,
             speaker_mix: mix,
@@ -96,13 +106,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     let input = song(48_000);
     let began = cpu_s();
-    offline::convert(
-        &voice,
-        &input,
-        48_000,
-        &|_| Controls::default(),
-        &mut |_| {},
-    )?;
+    offline::convert(voice, &input, 48_000, &|_| Controls::default(), &mut |_| {})?;
     println!(
         "  everything       {:.4}  (48 kHz in and out, blocks of 64)",
         share(began)
@@ -110,14 +114,19 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     println!("\nprocess in the audio thread, stereo, nanoseconds");
     for block_samples in [1, 16, 64, 256, 1024] {
-        let (typical, per_sample) = call_ns(&voice, block_samples)?;
+        let (typical, per_sample) = call_ns(voice, block_samples)?;
         println!("  blocks of {block_samples:>4}: {typical:>6} a call, {per_sample:.1} a sample");
     }
 
+    Ok(())
+}
+
+/// Plays in real time.
+fn play(path: &str, tier: Tier) -> Result<(), Box<dyn std::error::Error>> {
     println!(
         "\nthreads of the service while one stream plays in real time, tier {tier:?}, {PLAYED_SECONDS} s each"
     );
-    let wanted = VoiceRef::at(&path);
+    let wanted = VoiceRef::at(path);
     let config = StreamConfig {
         host_rate_hz: 48_000,
         max_block_samples: 256,
@@ -126,12 +135,22 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     };
     let (mut port, handle) = Service::global().open(config, wanted)?;
     handle.wait_ready(std::time::Duration::from_secs(60));
-    for (what, level) in [("voice", 1.0), ("silence", 0.0)] {
-        let input: Vec<f32> = song(48_000)[..PLAYED_SECONDS * 48_000]
+    // A second of voice and four of silence: longer than a voice of full width is awake after the last sound.
+    let phrases = |index: usize| f32::from((index / 48_000).is_multiple_of(5));
+    let level: [(_, &dyn Fn(usize) -> f32); 3] = [
+        ("voice", &|_| 1.0),
+        ("phrases", &phrases),
+        ("silence", &|_| 0.0),
+    ];
+    let (mut gaps, mut gap_samples, mut skipped_frames) = (0, 0, 0);
+    for (what, level) in level {
+        let song = song(48_000);
+        let input: Vec<f32> = song[..PLAYED_SECONDS * 48_000]
             .iter()
-            .map(|sample| sample * level)
+            .enumerate()
+            .map(|(index, sample)| sample * level(index))
             .collect();
-        let before = workers_s();
+        let before = computed_s();
         let began = std::time::Instant::now();
         let mut longest = 0.0f64;
         for (index, block) in input.chunks(256).enumerate() {
@@ -143,20 +162,29 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             longest = longest.max(entered.elapsed().as_secs_f64());
         }
         let status = handle.status();
+        let after = computed_s();
+        let share: [f64; KINDS.len()] =
+            std::array::from_fn(|kind| (after[kind] - before[kind]) / PLAYED_SECONDS as f64);
         println!(
-            "  {what:<8} workers {:.4}, asleep {}, gaps {}, longest process {:.3} ms",
-            (workers_s() - before) / PLAYED_SECONDS as f64,
+            "  {what:<8} worker {:.3}, listener {:.3}, singer {:.3}, asleep {}, gaps {} of {:.0} ms together, frames left out {}, longest process {:.3} ms",
+            share[0],
+            share[1],
+            share[2],
             status.asleep,
-            status.gaps,
+            status.gaps - gaps,
+            (status.gap_samples - gap_samples) as f64 / 48.0,
+            status.skipped_frames - skipped_frames,
             longest * 1e3
         );
+        (gaps, gap_samples) = (status.gaps, status.gap_samples);
+        skipped_frames = status.skipped_frames;
     }
     Ok(())
 }
 
 /// Median time of a call with so many samples, and mean time per sample.
 fn call_ns(
-    voice: &Arc<timbra_engine::LoadedVoice>,
+    voice: &Arc<LoadedVoice>,
     block_samples: usize,
 ) -> Result<(u128, f64), timbra_engine::EngineError> {
     let config = StreamConfig {
@@ -187,21 +215,28 @@ fn call_ns(
     Ok((calls[calls.len() / 2], total as f64 / input.len() as f64))
 }
 
-/// Seconds the service's threads have computed: workers, and singers of voices in steps (on Linux; elsewhere 0).
-fn workers_s() -> f64 {
-    let Ok(tasks) = std::fs::read_dir("/proc/self/task") else {
-        return 0.0;
-    };
-    tasks
-        .filter_map(|task| {
-            let folder = task.ok()?.path();
-            let name = std::fs::read_to_string(folder.join("comm")).ok()?;
-            let spent = std::fs::read_to_string(folder.join("schedstat")).ok()?;
-            let nanoseconds: f64 = spent.split_whitespace().next()?.parse().ok()?;
-            (name.starts_with("timbra-worker") || name.starts_with("timbra-singer"))
-                .then_some(nanoseconds * 1e-9)
-        })
-        .sum()
+/// Kinds of threads of the service that compute.
+const KINDS: [&str; 3] = ["timbra-worker", "timbra-listener", "timbra-singer"];
+
+/// Seconds each of these has computed (on Linux; elsewhere 0).
+fn computed_s() -> [f64; KINDS.len()] {
+    let mut computed_s = [0.0; KINDS.len()];
+    let tasks = std::fs::read_dir("/proc/self/task");
+    for task in tasks.into_iter().flatten().flatten() {
+        let read = |file: &str| std::fs::read_to_string(task.path().join(file)).unwrap_or_default();
+        let name = read("comm");
+        let spent = read("schedstat");
+        let nanoseconds = spent
+            .split_whitespace()
+            .next()
+            .and_then(|ns| ns.parse().ok());
+        for (kind, computed_s) in KINDS.iter().zip(&mut computed_s) {
+            if name.starts_with(kind) {
+                *computed_s += nanoseconds.unwrap_or(0.0) * 1e-9;
+            }
+        }
+    }
+    computed_s
 }
 
 /// Seconds this thread has computed; other programs on the machine do not count (on Linux; elsewhere they do).

@@ -3,8 +3,34 @@
 use timbra_voice::manifest::MAX_SPEAKERS;
 use timbra_voice::tables::{SpeakerTables, Table};
 
+use crate::controls::{ClusterMethod, Controls};
+use crate::model::LoadedVoice;
+
 /// Rows a retrieved frame is made of.
 const NEIGHBOURS: usize = 8;
+
+/// How far a frame's content is pulled, and to whom.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Pull {
+    to_centres: f32,
+    to_neighbours: f32,
+    mix: [f32; MAX_SPEAKERS],
+}
+
+impl Pull {
+    /// What the controls ask for, on top of the share `own` that the voice wants by itself.
+    pub fn new(controls: &Controls, own: f32) -> Self {
+        let (to_centres, to_neighbours) = match controls.cluster_method {
+            ClusterMethod::KMeans => (controls.cluster_ratio, 0.0),
+            ClusterMethod::Retrieval => (0.0, controls.cluster_ratio),
+        };
+        Self {
+            to_centres,
+            to_neighbours: own + (1.0 - own) * to_neighbours,
+            mix: controls.speaker_mix,
+        }
+    }
+}
 
 /// Blends content frames with a voice's tables.
 #[derive(Debug, Default)]
@@ -13,6 +39,16 @@ pub struct Blender {
 }
 
 impl Blender {
+    /// Pulls `content` by the tables that `voice` has.
+    pub(crate) fn pull(&mut self, content: &mut [f32], voice: &LoadedVoice, pull: &Pull) {
+        if let Some(tables) = voice.retrieval() {
+            self.towards_neighbours(content, tables, &pull.mix, pull.to_neighbours);
+        }
+        if let Some(tables) = voice.clusters() {
+            self.towards_centres(content, tables, &pull.mix, pull.to_centres);
+        }
+    }
+
     /// Moves `content` towards the nearest centre of each mixed speaker, `ratio` (0..1) of the way.
     pub fn towards_centres(
         &mut self,

@@ -27,20 +27,75 @@ pub struct FeatureFrame {
     pub loudness_db: f32,
 }
 
+/// F0 and loudness of every frame, as long as its content is waited for.
+pub(crate) struct Measures {
+    f0: F0Tracker,
+    loudness: LoudnessMeter,
+    hops: u64,
+    lookahead_hops: usize,
+    /// What is there of frames that are not complete, each oldest first and beginning with the same frame.
+    f0s: VecDeque<F0Frame>,
+    loudnesses: VecDeque<f32>,
+}
+
+impl Measures {
+    /// At the start of a signal, beside an encoder that looks ahead by so many samples.
+    pub fn new(encoder_lookahead_samples: usize) -> Self {
+        let lookahead = latency::lookahead(encoder_lookahead_samples);
+        Self {
+            f0: F0Tracker::new(F0Config {
+                lookahead,
+                ..F0Config::default()
+            }),
+            loudness: LoudnessMeter::with_lookahead(lookahead),
+            hops: 0,
+            lookahead_hops: latency::lookahead_hops(encoder_lookahead_samples),
+            f0s: VecDeque::new(),
+            loudnesses: VecDeque::new(),
+        }
+    }
+
+    /// Hops that must follow a frame's time before the frame appears.
+    pub fn lookahead_hops(&self) -> usize {
+        self.lookahead_hops
+    }
+
+    /// Takes the next hop; says whether a frame is owed with it, if its content is there.
+    pub fn push(&mut self, hop: &[f32; CONTENT_HOP_SAMPLES]) -> bool {
+        self.hops += 1;
+        self.f0s.extend(self.f0.push(hop));
+        self.loudnesses.extend(self.loudness.push(hop));
+        self.hops >= self.lookahead_hops as u64
+    }
+
+    /// F0 and loudness, in dBFS, of the next frame.
+    pub fn take(&mut self) -> Option<(F0Frame, f32)> {
+        Some((self.f0s.pop_front()?, self.loudnesses.pop_front()?))
+    }
+
+    /// F0 in Hz (0 = unvoiced) of the frames after the one that was taken last, as far as it is known already: what the
+    /// encoder sees of the future beyond what F0 itself needs.
+    pub fn f0_ahead_hz(&self) -> impl ExactSizeIterator<Item = f32> + '_ {
+        self.f0s.iter().map(|frame| frame.f0_hz)
+    }
+
+    /// Back to the start of a signal.
+    pub fn reset(&mut self) {
+        self.f0.reset();
+        self.loudness.reset();
+        self.hops = 0;
+        self.f0s.clear();
+        self.loudnesses.clear();
+    }
+}
+
 /// Streaming features of one 16 kHz signal.
 ///
 /// The worker and the trainer use this same type, so that training and playing cannot drift apart. Samples must be
 /// finite.
 pub struct FeatureExtractor {
-    encoder: Arc<Encoder>,
     content: ContentStream,
-    f0: F0Tracker,
-    loudness: LoudnessMeter,
-    hops: u64,
-    /// What is there of frames that are not complete, each oldest first and beginning with frame `next`.
-    contents: VecDeque<Vec<f32>>,
-    f0s: VecDeque<F0Frame>,
-    loudnesses: VecDeque<f32>,
+    measures: Measures,
     next: u64,
 }
 
@@ -50,28 +105,21 @@ impl FeatureExtractor {
     /// # Errors
     /// The runtime has no memory for the encoder's states.
     pub fn new(encoder: Arc<Encoder>) -> Result<Self, EngineError> {
-        let lookahead = latency::lookahead(encoder.spec().lookahead_samples);
-        let mut extractor = Self {
+        Ok(Self {
             content: ContentStream::new(&encoder)?,
-            encoder,
-            f0: F0Tracker::new(F0Config {
-                lookahead,
-                ..F0Config::default()
-            }),
-            loudness: LoudnessMeter::with_lookahead(lookahead),
-            hops: 0,
-            contents: VecDeque::new(),
-            f0s: VecDeque::new(),
-            loudnesses: VecDeque::new(),
+            measures: Measures::new(encoder.spec().lookahead_samples),
             next: 0,
-        };
-        extractor.prime();
-        Ok(extractor)
+        })
     }
 
     /// Hops that must follow a frame's time before the frame appears.
     pub fn lookahead_hops(&self) -> usize {
-        latency::lookahead_hops(self.encoder.spec().lookahead_samples)
+        self.measures.lookahead_hops()
+    }
+
+    /// F0 and loudness so far.
+    pub(crate) fn measures(&self) -> &Measures {
+        &self.measures
     }
 
     /// Takes the next hop; returns the frame that is complete with it: hop h completes frame h + 1 − look-ahead.
@@ -82,18 +130,14 @@ impl FeatureExtractor {
         &mut self,
         hop: &[f32; CONTENT_HOP_SAMPLES],
     ) -> Result<Option<FeatureFrame>, EngineError> {
-        self.content.push(hop, self.hops, &mut self.contents)?;
-        self.hops += 1;
-        self.f0s.extend(self.f0.push(hop));
-        self.loudnesses.extend(self.loudness.push(hop));
-        if self.hops < self.lookahead_hops() as u64 {
+        self.content.push(hop)?;
+        if !self.measures.push(hop) {
             return Ok(None);
         }
-        let (Some(content), Some(f0), Some(loudness_db)) = (
-            self.contents.pop_front(),
-            self.f0s.pop_front(),
-            self.loudnesses.pop_front(),
-        ) else {
+        let Some(content) = self.content.take() else {
+            return Ok(None);
+        };
+        let Some((f0, loudness_db)) = self.measures.take() else {
             return Ok(None);
         };
         let index = self.next;
@@ -107,35 +151,14 @@ impl FeatureExtractor {
         }))
     }
 
-    /// F0 in Hz (0 = unvoiced) of the frames after the one that came last, as far as it is known already: what the
-    /// encoder sees of the future beyond what F0 itself needs.
-    pub fn f0_ahead_hz(&self) -> impl ExactSizeIterator<Item = f32> + '_ {
-        self.f0s.iter().map(|frame| frame.f0_hz)
-    }
-
     /// Back to the start of a signal.
     ///
     /// # Errors
     /// The runtime has no memory for the encoder's states.
     pub fn reset(&mut self) -> Result<(), EngineError> {
-        self.content.reset()?;
-        self.f0.reset();
-        self.loudness.reset();
-        self.hops = 0;
+        self.measures.reset();
         self.next = 0;
-        self.contents.clear();
-        self.f0s.clear();
-        self.loudnesses.clear();
-        self.prime();
-        Ok(())
-    }
-
-    /// An encoder without look-ahead gives frame 1 with the first hop; frame 0 then is silence.
-    fn prime(&mut self) {
-        if self.encoder.spec().lookahead_samples == 0 && self.encoder.spec().step.is_none() {
-            self.contents
-                .push_back(vec![0.0; self.encoder.spec().channels]);
-        }
+        self.content.reset()
     }
 }
 

@@ -15,7 +15,7 @@ use timbra_voice::tables::SpeakerTables;
 
 use crate::error::EngineError;
 use crate::latency::VoiceTiming;
-use crate::onnx::{Graph, GraphShape, Slot};
+use crate::onnx::{Graph, GraphShape, GraphStream, Slot};
 
 /// Frames of a step of a voice's graph in which whole clips are converted, and of the future it sees: as far as flow and
 /// prior look, and few beside those it makes, since they are computed twice. More of them outgrow a processor's memory.
@@ -153,7 +153,9 @@ impl LoadedVoice {
         shared(&VOICES, &sha256, || {
             let package = VoicePackage::read(path)?;
             let encoder = encoder_of(&package, folders)?;
-            Self::from_package(package, encoder, 1).map(Arc::new)
+            let voice = Self::from_package(package, encoder, 1)?;
+            rehearse(&voice.synthesis);
+            Ok(Arc::new(voice))
         })
     }
 
@@ -311,6 +313,12 @@ impl LoadedVoice {
     }
 }
 
+/// Runs a graph once before anybody plays: the first time takes a runtime several times as long.
+fn rehearse(graph: &Arc<Graph>) {
+    // What fails here fails again in a stream, which says so.
+    let _ = GraphStream::new(graph).and_then(|mut stream| stream.run().map(|_| ()));
+}
+
 /// The encoder a voice was trained on: in memory, in its package, or in a folder.
 fn encoder_of(voice: &VoicePackage, folders: &[PathBuf]) -> Result<Arc<Encoder>, EngineError> {
     let spec = &voice.manifest.encoder;
@@ -321,7 +329,9 @@ fn encoder_of(voice: &VoicePackage, folders: &[PathBuf]) -> Result<Arc<Encoder>,
         known_as = format!("{known_as} in a voice, {:?}", spec.graph.cpu_weights);
     }
     shared(&ENCODERS, &known_as, || {
-        with_encoder(voice, folders, Encoder::from_graph)
+        let encoder = with_encoder(voice, folders, Encoder::from_graph)?;
+        rehearse(&encoder.graph);
+        Ok(encoder)
     })
 }
 

@@ -57,9 +57,11 @@ impl Joined {
         let mut port = AudioPort::new(config, plan, port_ends, Arc::clone(&counters));
         port.set_offline(true);
         port.never_wait();
+        let mut worker = Worker::new(shared, worker_ends);
+        worker.set_waits(true);
         Ok(Self {
             port,
-            worker: Worker::new(shared, worker_ends),
+            worker,
             counters,
         })
     }

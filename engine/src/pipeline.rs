@@ -1,92 +1,40 @@
 //! One voice in one stream: host samples in, host samples out at known positions.
 //!
-//! 16 kHz → features → steering and blend → synthesis → gate and envelope → host rate. One call of
-//! [`Pipeline::advance`] is one hop, whatever the host's block size.
+//! 16 kHz → features → steering and blend → synthesis → gate and envelope → host rate. [`Pipeline::listen`] takes a hop as
+//! far as synthesis, whatever the host's block size, [`Pipeline::emit`] lets the oldest one leave. Where graphs run on
+//! threads of their own nobody waits for them in between.
+
+mod control_track;
+mod leaving;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use timbra_dsp::fade::{FadeShape, fade_in, fade_out};
 use timbra_dsp::resample::StreamResampler;
 use timbra_dsp::{CONTENT_HOP_SAMPLES, CONTENT_RATE_HZ};
-use timbra_voice::manifest::MAX_SPEAKERS;
 
-use crate::blend::Blender;
-use crate::controls::{ClusterMethod, ControlFrame, Controls};
+use crate::blend::Pull;
+use crate::ear::{Ear, HeardFrame};
 use crate::error::EngineError;
-use crate::features::{FeatureExtractor, FeatureFrame};
 use crate::latency::{self, LatencyPlan};
 use crate::model::LoadedVoice;
 use crate::port::StreamConfig;
 use crate::status::F0Point;
-use crate::steering::{AutoPitch, Ceiling, EnvelopeMatch, F0Mean, FrameGate, GainLine, Retuner};
+use crate::steering::{AutoPitch, Ceiling, F0Mean, Retuner};
+use crate::stopwatch::Stopwatch;
 use crate::synthesis::{Synthesis, SynthesisFrame};
+
+pub(crate) use control_track::ControlTrack;
+use leaving::{Leaving, Pending, Sung};
 
 /// Hops of the past that features are computed again from after a break, beyond the look-ahead.
 const CONTEXT_HOPS: usize = 6;
 /// Frames that are so many late get features (to keep the encoder's memory whole) but no synthesis; later ones nothing.
 const FEATURES_WHEN_LATE: u64 = 3;
+/// A voice that is late again within so many hops has no time to listen to the past.
+const AGAIN_HOPS: u64 = 100;
 /// Lowest F0 a voice is asked for, in Hz.
 const LOWEST_F0_HZ: f32 = 20.0;
-
-/// The controls along the input, as far as they are known and needed. Each holds until the next.
-#[derive(Debug, Default)]
-pub(crate) struct ControlTrack {
-    frames: VecDeque<ControlFrame>,
-}
-
-impl ControlTrack {
-    pub fn push(&mut self, frame: ControlFrame) {
-        self.frames.push_back(frame);
-    }
-
-    pub fn clear(&mut self) {
-        self.frames.clear();
-    }
-
-    /// Forgets what is not needed for this position and later ones.
-    pub fn forget_before(&mut self, position: f64) {
-        while self
-            .frames
-            .get(1)
-            .is_some_and(|next| next.position as f64 <= position)
-        {
-            self.frames.pop_front();
-        }
-    }
-
-    /// The numbers' means over `reach` samples on either side of a position, the switches as they are there, and the
-    /// mix normalised over the `speakers` there are; forgets what lies before.
-    pub fn around(&mut self, position: f64, reach: f64, speakers: usize) -> Controls {
-        self.forget_before(position - reach);
-        let normalised = |controls: Controls| Controls {
-            speaker_mix: controls.normalised_mix(speakers),
-            ..controls
-        };
-        let first = self.frames.front().map(|frame| frame.controls);
-        let first = normalised(first.unwrap_or_default());
-        let (mut mean, mut held) = (first, first);
-        let begin = position - reach;
-        for (index, frame) in self.frames.iter().enumerate().skip(1) {
-            let from = frame.position as f64;
-            if from >= position + reach {
-                break;
-            }
-            if from <= position {
-                held = frame.controls;
-            }
-            let next = self.frames.get(index + 1);
-            let to = next.map_or(f64::INFINITY, |next| next.position as f64);
-            let to = to.min(position + reach);
-            // Over everything up to its own end, it holds for this share.
-            mean = mean.towards(
-                &normalised(frame.controls),
-                ((to - from) / (to - begin)) as f32,
-            );
-        }
-        mean.with_switches_of(&held)
-    }
-}
 
 /// What one hop has become.
 #[derive(Debug, Clone, Copy)]
@@ -99,6 +47,8 @@ pub(crate) struct Outcome {
     pub replaced: bool,
     /// Silence was made without running the graphs.
     pub asleep: bool,
+    /// It was faded out for another voice.
+    pub left: bool,
     /// F0 of the frame, when one was made.
     pub f0: Option<F0Point>,
 }
@@ -113,19 +63,14 @@ pub(crate) struct Pipeline {
     /// Added to a position of the output to place it in the stream.
     padding_samples: u64,
     into: StreamResampler,
-    out_of: StreamResampler,
-    extractor: FeatureExtractor,
+    ear: Ear,
     synthesis: Synthesis,
-    blender: Blender,
+    /// How long threads of its own have worked.
+    listened: Stopwatch,
+    sung: Stopwatch,
     auto_pitch: AutoPitch,
     f0_mean: F0Mean,
     retuner: Retuner,
-    gate: FrameGate,
-    envelope: EnvelopeMatch,
-    /// The gate, at the times its frames are heard.
-    gains: GainLine,
-    /// The envelope's gain, which is found in the hop it is applied to.
-    loudness: GainLine,
     /// Only where the voice's level is the input's.
     ceiling: Option<Ceiling>,
 
@@ -142,15 +87,15 @@ pub(crate) struct Pipeline {
     hops: u64,
     silent_hops: u64,
     asleep: bool,
-    /// Hops left out by the extractor since it ran last.
+    /// Hops of silence the encoder has heard since it fell asleep.
+    heard_asleep: usize,
+    /// Hops that were not listened to since the last one that was.
     left_out: u64,
-    /// The next hop is faded in.
-    fades_in: bool,
-    last_sample: f32,
-    audio: Vec<f32>,
-    emitted: u64,
-    output: Vec<f32>,
-    output_samples: usize,
+    /// The hop with which it listened again last.
+    rejoined: Option<u64>,
+    /// Hops that were listened to and have not left, oldest first.
+    pending: VecDeque<Pending>,
+    leaving: Leaving,
 }
 
 impl Pipeline {
@@ -176,25 +121,22 @@ impl Pipeline {
             });
         }
         let into = StreamResampler::new(config.host_rate_hz, CONTENT_RATE_HZ)?;
-        let out_of = StreamResampler::new(manifest.model_rate_hz, config.host_rate_hz)?;
         let lookahead = latency::lookahead_hops(manifest.encoder.lookahead_samples);
         let delay_samples = timing.synthesis_delay_samples;
+        let (listened, sung) = (Stopwatch::default(), Stopwatch::default());
         Ok(Self {
             voice: Arc::clone(voice),
             told_failures: voice.provider_failures(),
             host_rate_hz: config.host_rate_hz,
             latency_samples,
             padding_samples: u64::from(latency_samples - plan.chain_delay_samples),
-            extractor: FeatureExtractor::new(Arc::clone(voice.encoder()))?,
-            synthesis: Synthesis::new(voice)?,
-            blender: Blender::default(),
+            ear: Ear::new(voice, &listened)?,
+            synthesis: Synthesis::timed(voice, &sung)?,
+            listened,
+            sung,
             auto_pitch: AutoPitch::default(),
             f0_mean: F0Mean::default(),
             retuner: Retuner::default(),
-            gate: FrameGate::default(),
-            envelope: EnvelopeMatch::new(delay_samples, manifest.hop_samples),
-            gains: GainLine::new(delay_samples, manifest.hop_samples),
-            loudness: GainLine::new(0, manifest.hop_samples),
             ceiling: manifest.follows_level.then(|| {
                 let delay_hops = delay_samples.div_ceil(manifest.hop_samples.max(1));
                 Ceiling::new(lookahead + delay_hops)
@@ -208,15 +150,12 @@ impl Pipeline {
             hops: 0,
             silent_hops: 0,
             asleep: true,
+            heard_asleep: 0,
             left_out: 0,
-            fades_in: false,
-            last_sample: 0.0,
-            audio: vec![0.0; manifest.hop_samples],
-            emitted: 0,
-            output: vec![0.0; out_of.max_output_samples(manifest.hop_samples)],
-            output_samples: 0,
+            rejoined: None,
+            pending: VecDeque::new(),
+            leaving: Leaving::new(voice, config.host_rate_hz)?,
             into,
-            out_of,
         })
     }
 
@@ -225,13 +164,13 @@ impl Pipeline {
         self.base = base;
         self.audible_from = base + u64::from(self.latency_samples);
         self.into.reset();
-        self.out_of.reset();
         self.waiting.clear();
         self.past.clear();
+        self.pending.clear();
         self.hops = 0;
         self.silent_hops = 0;
-        self.emitted = 0;
-        self.fades_in = false;
+        self.rejoined = None;
+        self.leaving.begin();
         self.auto_pitch = AutoPitch::default();
         self.f0_mean = F0Mean::default();
         self.retuner = Retuner::default();
@@ -239,15 +178,18 @@ impl Pipeline {
     }
 
     /// Begins in the middle of a signal: `history` is the input before position `now`, and sound is wanted from position
-    /// `heard_from` on. The past is listened to but not sung, and the first hop is faded in.
+    /// `heard_from` on. The past is listened to but not sung, and the first hop is faded in. A voice with threads of its own
+    /// would be late with the past, and begins with what is new.
     pub fn join(&mut self, now: u64, history: &[f32], heard_from: u64) -> Result<(), EngineError> {
+        let history = if self.ear.is_beside() { &[] } else { history };
         self.begin(now - history.len() as u64)?;
         self.audible_from = self.audible_from.max(heard_from);
         let mut unheard = ControlTrack::default();
         for piece in history.chunks(self.feed_samples()) {
             self.feed(piece);
             while self.has_hop() && self.next_start() < heard_from {
-                self.advance(&mut unheard, 1, false)?;
+                self.listen(&mut unheard, 1, false)?;
+                self.emit(true)?;
             }
         }
         Ok(())
@@ -273,14 +215,19 @@ impl Pipeline {
         (self.host_rate_hz as usize / 300).max(1)
     }
 
-    /// Most samples one hop can give.
-    pub fn max_output_samples(&self) -> usize {
-        self.output.len()
+    /// Whether the next hop may be listened to; otherwise what was listened to has to leave first.
+    pub fn listens(&self) -> bool {
+        !self.pending.back().is_some_and(Pending::ends)
     }
 
-    /// Position of the first sample that the next hop gives.
+    /// Most samples there can be when everything leaves that was listened to, and one hop more.
+    pub fn max_output_samples(&self) -> usize {
+        self.leaving.max_output_samples() * (self.pending.len() + 1)
+    }
+
+    /// Position of the first sample of the next hop that leaves.
     pub fn next_start(&self) -> u64 {
-        self.base + self.padding_samples + self.emitted
+        self.base + self.padding_samples + self.leaving.emitted()
     }
 
     /// From this position on sound is owed.
@@ -288,13 +235,27 @@ impl Pipeline {
         self.audible_from
     }
 
-    /// How many hops ago the next hop should have been there, when everything before `played` has been played.
+    /// How many hops ago the next hop to be listened to should have been there, when everything before `played` has been
+    /// played.
     pub fn late_hops(&self, played: u64) -> u64 {
+        self.hops_behind(played, self.pending.len())
+    }
+
+    /// The same of the next hop to leave; 0 where there is none.
+    pub fn late_leaving_hops(&self, played: u64) -> u64 {
+        if self.pending.is_empty() {
+            return 0;
+        }
+        self.hops_behind(played, 0)
+    }
+
+    fn hops_behind(&self, played: u64, after_hops: usize) -> u64 {
         if played <= self.audible_from {
             return 0;
         }
         let hop_samples = u64::from(self.host_rate_hz) / 100;
-        played.saturating_sub(self.next_start()) / hop_samples.max(1)
+        let start = self.next_start() + after_hops as u64 * hop_samples;
+        played.saturating_sub(start) / hop_samples.max(1)
     }
 
     /// The voice, when a provider of its has failed since the last call.
@@ -304,77 +265,146 @@ impl Pipeline {
         (failures != before).then_some(&*self.voice)
     }
 
-    /// What the last hop gave.
-    pub fn output(&self) -> &[f32] {
-        &self.output[..self.output_samples]
+    /// Seconds that threads of its own, for listening and for singing, have worked since the last call.
+    pub fn take_beside_s(&self) -> [f32; 2] {
+        [self.listened.take_s(), self.sung.take_s()]
     }
 
-    /// Makes the next hop. `late_hops` is how many hops ago it should have been there; `leaving` fades it out because
+    /// What the last hop that left gave.
+    pub fn output(&self) -> &[f32] {
+        self.leaving.output()
+    }
+
+    /// Listens to the next hop. `late_hops` is how many hops ago it should have been there; `leaving` fades it out because
     /// another voice takes over.
-    pub fn advance(
+    pub fn listen(
         &mut self,
         controls: &mut ControlTrack,
         late_hops: u64,
         leaving: bool,
-    ) -> Result<Outcome, EngineError> {
+    ) -> Result<(), EngineError> {
         self.hop
             .copy_from_slice(&self.waiting[..CONTENT_HOP_SAMPLES]);
         self.waiting.drain(..CONTENT_HOP_SAMPLES);
         let hop_index = self.hops;
         self.hops += 1;
-        let lookahead = self.extractor.lookahead_hops() as u64;
+        let lookahead = self.ear.measures().lookahead_hops() as u64;
         let silent = self.hop.iter().all(|&sample| sample == 0.0);
         self.silent_hops = if silent { self.silent_hops + 1 } else { 0 };
 
-        let mut outcome = Outcome {
-            start: self.next_start(),
+        let mut pending = Pending {
             missing: false,
-            replaced: false,
             asleep: false,
-            f0: None,
+            leaving,
+            last: !self.asleep && self.silent_hops >= self.tail_hops(),
+            held_peak: 0.0,
+            sung: None,
         };
         let frame = if self.asleep && silent {
-            outcome.asleep = true;
+            pending.asleep = true;
+            // As much as it has to have heard when it wakes: then there is no time for that.
+            if self.heard_asleep < self.remembered_hops() {
+                self.heard_asleep += 1;
+                self.ear.push_hop(&self.hop)?;
+            }
             None
         } else if late_hops > FEATURES_WHEN_LATE {
             self.left_out += 1;
-            outcome.missing = true;
+            pending.missing = true;
             None
         } else {
-            if self.asleep || self.left_out > 0 {
+            if self.left_out > 0 {
                 self.rejoin()?;
+            } else if self.asleep {
+                self.wake()?;
             }
-            self.extractor.push_hop(&self.hop)?
+            self.asleep = false;
+            let frame = self.ear.push_hop(&self.hop)?;
+            // A thread of its own does not listen to the past again.
+            pending.missing = frame.is_none();
+            frame
         };
-        self.remember();
+        pending.held_peak = self.remember();
 
         // Hop h completes frame h + 1 − look-ahead; there is nothing to emit before frame 0.
         let Some(index) = (hop_index + 1).checked_sub(lookahead) else {
-            self.output_samples = 0;
-            return Ok(outcome);
+            return Ok(());
         };
         controls.forget_before(self.position_of(index) - self.hop_host_samples());
         match frame {
-            Some(frame) if late_hops == 0 => self.make(index, frame, controls, &mut outcome)?,
-            Some(_) => outcome.missing = true,
+            Some(frame) if late_hops == 0 => {
+                pending.sung = Some(self.steer(index, frame, controls)?);
+            }
+            Some(_) => pending.missing = true,
             None => {}
         }
-        if outcome.asleep || outcome.missing || outcome.f0.is_none() {
-            self.audio.fill(0.0);
-            self.fades_in |= outcome.missing;
-        }
-        self.finish_hop(leaving, &mut outcome);
-        Ok(outcome)
+        self.pending.push_back(pending);
+        Ok(())
     }
 
-    /// Frame `index` into `self.audio`.
-    fn make(
+    /// Lets the oldest hop leave that was listened to, when it is sung; waits for it if asked to.
+    pub fn emit(&mut self, wait: bool) -> Result<Option<Outcome>, EngineError> {
+        let Some(pending) = self.pending.front_mut() else {
+            return Ok(None);
+        };
+        let made = match &mut pending.sung {
+            Some(sung) => match self.synthesis.leave(&mut sung.passed_over, wait)? {
+                Some(made) => Some(made),
+                None => return Ok(None),
+            },
+            None => None,
+        };
+        let mut outcome = Outcome {
+            start: self.base + self.padding_samples + self.leaving.emitted(),
+            missing: pending.missing,
+            replaced: false,
+            asleep: pending.asleep,
+            left: pending.leaving,
+            f0: None,
+        };
+        match (&pending.sung, made) {
+            (Some(sung), Some(made)) => {
+                let ceiling = self.ceiling.as_mut();
+                outcome.f0 = Some(sung.f0);
+                outcome.replaced = !self.leaving.take(sung, made, ceiling, pending.held_peak);
+            }
+            _ => self.leaving.silence(pending.missing),
+        }
+        let (ends, last) = (pending.ends(), pending.last);
+        self.pending.pop_front();
+        if outcome.replaced {
+            // The states start over.
+            self.give_up()?;
+        }
+        self.leaving.emit(ends);
+        if last && self.fall_asleep().is_err() {
+            // No memory for zeros: stay awake, which is only slower.
+            self.asleep = false;
+        }
+        outcome.asleep |= self.asleep;
+        Ok(Some(outcome))
+    }
+
+    /// What was listened to is not sung any more, and the voice starts over with what comes.
+    pub fn give_up(&mut self) -> Result<(), EngineError> {
+        self.mute_pending();
+        self.left_out = self.left_out.max(1);
+        self.synthesis.reset()
+    }
+
+    fn mute_pending(&mut self) {
+        for pending in &mut self.pending {
+            pending.missing |= pending.sung.take().is_some();
+        }
+    }
+
+    /// Hands frame `index` to the synthesis.
+    fn steer(
         &mut self,
         index: u64,
-        mut frame: FeatureFrame,
+        frame: HeardFrame,
         controls: &mut ControlTrack,
-        outcome: &mut Outcome,
-    ) -> Result<(), EngineError> {
+    ) -> Result<Sung, EngineError> {
         let manifest = self.voice.manifest();
         let position = self.position_of(index);
         // Between frames the graph moves on straight lines, so this one is heard from the frame before to the frame
@@ -389,7 +419,7 @@ impl Pipeline {
                 &manifest.speakers,
                 &mix,
             );
-        let ahead_hz = self.extractor.f0_ahead_hz();
+        let ahead_hz = self.ear.measures().f0_ahead_hz();
         let smooth_hz = self
             .f0_mean
             .push(index, frame.f0_hz, ahead_hz, controls.f0_smoothing_ms);
@@ -402,10 +432,13 @@ impl Pipeline {
         } else {
             0.0
         };
-        self.blend(&mut frame.content, &controls, &mix);
-        let made = self.synthesis.run(&SynthesisFrame {
+        let pull = Pull::new(&controls, manifest.retrieval_ratio);
+        if self.synthesis.restarts_at(index) {
+            self.mute_pending();
+        }
+        let passed_over = self.synthesis.hear(&SynthesisFrame {
             index,
-            content: &frame.content,
+            content: self.ear.content(pull),
             f0_hz,
             loudness_db: frame.loudness_db,
             speaker_mix: mix,
@@ -414,48 +447,17 @@ impl Pipeline {
             noise_scale: controls.noise_scale,
             seed: controls.seed,
         })?;
-        if made.iter().all(|sample| sample.is_finite()) {
-            self.audio.copy_from_slice(made);
-            if std::mem::take(&mut self.fades_in) {
-                fade_in(&mut self.audio, FadeShape::Linear);
-            }
-            let gate = self.gate.push(frame.loudness_db, controls.gate_db);
-            let envelope =
-                self.envelope
-                    .push(frame.loudness_db, &self.audio, controls.loudness_match);
-            self.gains.apply(gate, &mut self.audio);
-            self.loudness.apply(envelope, &mut self.audio);
-            if let Some(ceiling) = &mut self.ceiling {
-                ceiling.apply(&mut self.audio);
-            }
-        } else {
-            self.replace_hop()?;
-            outcome.replaced = true;
-        }
-        outcome.f0 = Some(F0Point {
-            time_s: position.max(0.0) / f64::from(self.host_rate_hz),
-            in_hz: frame.f0_hz,
-            out_hz: f0_hz,
-        });
-        Ok(())
-    }
-
-    fn blend(&mut self, content: &mut [f32], controls: &Controls, mix: &[f32; MAX_SPEAKERS]) {
-        let (to_centres, to_neighbours) = match controls.cluster_method {
-            ClusterMethod::KMeans => (controls.cluster_ratio, 0.0),
-            ClusterMethod::Retrieval => (0.0, controls.cluster_ratio),
-        };
-        // What the control asks for comes on top of what the voice wants by itself.
-        let own = self.voice.manifest().retrieval_ratio;
-        let to_neighbours = own + (1.0 - own) * to_neighbours;
-        if let Some(tables) = self.voice.retrieval() {
-            self.blender
-                .towards_neighbours(content, tables, mix, to_neighbours);
-        }
-        if let Some(tables) = self.voice.clusters() {
-            self.blender
-                .towards_centres(content, tables, mix, to_centres);
-        }
+        Ok(Sung {
+            passed_over,
+            loudness_db: frame.loudness_db,
+            gate_db: controls.gate_db,
+            loudness_match: controls.loudness_match,
+            f0: F0Point {
+                time_s: position.max(0.0) / f64::from(self.host_rate_hz),
+                in_hz: frame.f0_hz,
+                out_hz: f0_hz,
+            },
+        })
     }
 
     /// Input position, in host samples of the stream, that frame `index` describes.
@@ -469,130 +471,67 @@ impl Pipeline {
         CONTENT_HOP_SAMPLES as f64 * f64::from(self.host_rate_hz) / f64::from(CONTENT_RATE_HZ)
     }
 
-    /// In place of a hop that is not a number: what was heard last, going to silence. The states start over.
-    fn replace_hop(&mut self) -> Result<(), EngineError> {
-        self.audio.fill(self.last_sample);
-        fade_out(&mut self.audio, FadeShape::Linear);
-        self.fades_in = true;
-        self.synthesis.reset()?;
-        self.left_out = 1;
-        Ok(())
-    }
-
-    fn finish_hop(&mut self, leaving: bool, outcome: &mut Outcome) {
+    /// Silent hops after which nothing of the past is heard any more.
+    fn tail_hops(&self) -> u64 {
         let receptive_field_frames = self.voice.timing().receptive_field_frames;
-        let lookahead = self.extractor.lookahead_hops() as u64;
-        let tail = (receptive_field_frames + latency::SLEEP_MARGIN_FRAMES) as u64 + lookahead;
-        let falls_asleep = !self.asleep && self.silent_hops >= tail;
-        if leaving || falls_asleep {
-            fade_out(&mut self.audio, FadeShape::Linear);
-        }
-        self.last_sample = self.audio.last().copied().unwrap_or(0.0);
-        self.output_samples = self.out_of.push(&self.audio, &mut self.output);
-        self.emitted += self.output_samples as u64;
-        if falls_asleep && self.fall_asleep().is_err() {
-            // No memory for zeros: stay awake, which is only slower.
-            self.asleep = false;
-        }
-        outcome.asleep |= self.asleep;
+        let lookahead = self.ear.measures().lookahead_hops();
+        (receptive_field_frames + latency::SLEEP_MARGIN_FRAMES + lookahead) as u64
     }
 
-    /// Keeps the hop for [`Self::rejoin`].
-    fn remember(&mut self) {
-        if self.past.len() == self.extractor.lookahead_hops() + CONTEXT_HOPS {
+    fn remembered_hops(&self) -> usize {
+        self.ear.measures().lookahead_hops() + CONTEXT_HOPS
+    }
+
+    /// Keeps the hop for [`Self::rejoin`]; gives the peak that limits what is made of it.
+    fn remember(&mut self) -> f32 {
+        if self.past.len() == self.remembered_hops() {
             self.past.pop_front();
         }
         self.past.push_back(self.hop);
-        if let Some(ceiling) = &mut self.ceiling {
-            ceiling.hear(&self.hop);
-        }
+        let ceiling = self.ceiling.as_mut();
+        ceiling.map_or(0.0, |ceiling| ceiling.hear(&self.hop))
     }
 
-    /// Lets the extractor catch up with the last hops after a break, silence or lateness.
+    /// After a break the last hops are listened to again. Where that takes too long, in a thread of its own or when it has
+    /// just been done, it begins anew, and gives its first frame once it has heard what is new as far as it looks ahead.
     fn rejoin(&mut self) -> Result<(), EngineError> {
-        self.extractor.reset()?;
-        if self.left_out as usize > self.past.len() {
-            // Long away: what the synthesis remembers has nothing to do with what comes.
+        self.ear.reset()?;
+        let again = self.rejoined.replace(self.hops);
+        let in_vain = again.is_some_and(|before| self.hops - before < AGAIN_HOPS);
+        let anew = self.ear.is_beside() || in_vain;
+        if anew || self.left_out as usize > self.past.len() {
+            // What the synthesis remembers has nothing to do with what comes.
+            self.mute_pending();
             self.synthesis.reset()?;
         }
-        for hop in &self.past {
-            self.extractor.push_hop(hop)?;
+        if !anew {
+            for hop in &self.past {
+                self.ear.push_hop(hop)?;
+            }
         }
-        self.asleep = false;
         self.left_out = 0;
+        Ok(())
+    }
+
+    /// Whatever ends the silence finds as much of it heard as there is memory for.
+    fn wake(&mut self) -> Result<(), EngineError> {
+        for _ in self.heard_asleep..self.past.len() {
+            self.ear.push_hop(&[0.0; CONTENT_HOP_SAMPLES])?;
+        }
         Ok(())
     }
 
     /// From here on silence costs nothing, and what wakes it finds it as new.
     fn fall_asleep(&mut self) -> Result<(), EngineError> {
         self.asleep = true;
+        self.heard_asleep = 0;
         self.left_out = 0;
-        self.last_sample = 0.0;
+        self.ear.reset()?;
         self.synthesis.reset()?;
-        let hop_samples = self.voice.manifest().hop_samples;
-        let delay_samples = self.voice.timing().synthesis_delay_samples;
-        self.gate = FrameGate::default();
-        self.envelope = EnvelopeMatch::new(delay_samples, hop_samples);
-        self.gains = GainLine::new(delay_samples, hop_samples);
-        self.loudness = GainLine::new(0, hop_samples);
+        self.leaving.forget();
         if let Some(ceiling) = &mut self.ceiling {
             ceiling.reset();
         }
         Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn pitches(pitches: &[(u64, f32)]) -> ControlTrack {
-        let mut track = ControlTrack::default();
-        for &(position, pitch_semitones) in pitches {
-            track.push(ControlFrame {
-                position,
-                controls: Controls {
-                    pitch_semitones,
-                    auto_pitch: pitch_semitones > 5.0,
-                    ..Controls::default()
-                },
-            });
-        }
-        track
-    }
-
-    #[test]
-    fn a_step_counts_by_its_share_of_the_time_around_a_frame() {
-        for (step, share) in [
-            (400, 1.0),
-            (520, 1.0),
-            (760, 0.75),
-            (1000, 0.5),
-            (1480, 0.0),
-        ] {
-            let around = pitches(&[(0, 0.0), (step, 10.0)]).around(1000.0, 480.0, 1);
-            assert!(
-                (around.pitch_semitones - 10.0 * share).abs() < 1e-5,
-                "at {step}"
-            );
-            assert_eq!(around.auto_pitch, step <= 1000);
-        }
-        let twice = pitches(&[(0, 0.0), (900, 8.0), (1100, 2.0)]).around(1000.0, 400.0, 1);
-        assert!((twice.pitch_semitones - (200.0 * 8.0 + 300.0 * 2.0) / 800.0).abs() < 1e-5);
-    }
-
-    #[test]
-    fn half_of_a_step_lies_where_it_is_whatever_the_frames() {
-        let hop = 480.0;
-        for step in 4000..4480u64 {
-            let at = |frame: f64| {
-                let controls = pitches(&[(0, 0.0), (step, 1.0)]).around(frame * hop, hop, 1);
-                f64::from(controls.pitch_semitones)
-            };
-            let after = (0..20).find(|&k| at(f64::from(k)) >= 0.5).unwrap_or(0);
-            let (low, high) = (at(f64::from(after) - 1.0), at(f64::from(after)));
-            let heard = hop * (f64::from(after) - 1.0 + (0.5 - low) / (high - low));
-            assert!((heard - step as f64).abs() < 0.01, "{step}: {heard}");
-        }
     }
 }

@@ -95,7 +95,7 @@ pub struct StatusSnapshot {
     pub latency_samples: u32,
     /// The same in milliseconds.
     pub latency_ms: f32,
-    /// Compute time over audio time of this stream's worker, smoothed over about a second; below 1 is good.
+    /// Compute time over audio time of the busiest of this stream's threads, smoothed over about a second; below 1 is good.
     pub load: f32,
     /// Times the worker was late and a gap was filled.
     pub gaps: u64,

@@ -14,16 +14,33 @@ use timbra_voice::manifest::MAX_SPEAKERS;
 use crate::error::EngineError;
 use crate::model::LoadedVoice;
 use crate::onnx::GraphStream;
+use crate::promise::Promise;
+use crate::stopwatch::Stopwatch;
 
 pub use steps::Steps;
+
+/// The content of a frame, C numbers.
+#[derive(Debug, Clone, Copy)]
+pub enum Content<'a> {
+    /// There already.
+    Known(&'a [f32]),
+    /// Made by another thread. A graph that takes several frames at a time waits for it on a thread of its own.
+    Promised(&'a Promise),
+}
+
+impl<'a> From<&'a [f32]> for Content<'a> {
+    fn from(content: &'a [f32]) -> Self {
+        Self::Known(content)
+    }
+}
 
 /// What the synthesis of a frame is steered by.
 #[derive(Debug, Clone, Copy)]
 pub struct SynthesisFrame<'a> {
     /// Index k of the frame in its stream; decides the noise.
     pub index: u64,
-    /// C numbers.
-    pub content: &'a [f32],
+    /// What is sung.
+    pub content: Content<'a>,
     /// Hz, 0 = unvoiced.
     pub f0_hz: f32,
     /// dBFS.
@@ -65,9 +82,17 @@ impl Synthesis {
     /// # Errors
     /// The runtime has no memory for the states.
     pub fn new(voice: &Arc<LoadedVoice>) -> Result<Self, EngineError> {
+        Self::timed(voice, &Stopwatch::default())
+    }
+
+    /// The same; a thread of its own counts on `stopwatch` how long it works.
+    pub(crate) fn timed(
+        voice: &Arc<LoadedVoice>,
+        stopwatch: &Stopwatch,
+    ) -> Result<Self, EngineError> {
         Ok(match &voice.manifest().step {
             None => Self::Frames(Frames::new(voice)?),
-            Some(step) => Self::Steps(Box::new(Steps::new(voice, step)?)),
+            Some(step) => Self::Steps(Box::new(Steps::new(voice, step, stopwatch)?)),
         })
     }
 
@@ -76,9 +101,36 @@ impl Synthesis {
     /// # Errors
     /// The graph failed to run.
     pub fn run(&mut self, frame: &SynthesisFrame<'_>) -> Result<&[f32], EngineError> {
+        let mut passed_over = self.hear(frame)?;
+        let made = self.leave(&mut passed_over, true)?;
+        made.ok_or_else(|| EngineError::Panic("a step was waited for in vain".to_owned()))
+    }
+
+    /// Whether a frame comes so long after the last one that what waits to leave is given up.
+    pub(crate) fn restarts_at(&self, index: u64) -> bool {
         match self {
-            Self::Frames(frames) => frames.run(frame),
-            Self::Steps(steps) => steps.run(frame),
+            Self::Frames(_) => false,
+            Self::Steps(steps) => steps.restarts_at(index),
+        }
+    }
+
+    /// Takes a frame, and says how many hops [`Self::leave`] has to pass over before that of this frame.
+    pub(crate) fn hear(&mut self, frame: &SynthesisFrame<'_>) -> Result<usize, EngineError> {
+        match self {
+            Self::Frames(frames) => frames.hear(frame).map(|()| 0),
+            Self::Steps(steps) => Ok(steps.hear(frame)),
+        }
+    }
+
+    /// Gives the hop of the oldest frame that was heard and has not left, when it is made. Waits for it if asked to.
+    pub(crate) fn leave(
+        &mut self,
+        passed_over: &mut usize,
+        wait: bool,
+    ) -> Result<Option<&[f32]>, EngineError> {
+        match self {
+            Self::Frames(frames) => Ok(Some(frames.stream.output())),
+            Self::Steps(steps) => steps.leave(passed_over, wait),
         }
     }
 
@@ -127,11 +179,14 @@ impl Frames {
         })
     }
 
-    fn run(&mut self, frame: &SynthesisFrame<'_>) -> Result<&[f32], EngineError> {
+    fn hear(&mut self, frame: &SynthesisFrame<'_>) -> Result<(), EngineError> {
         for (index, meaning) in self.meanings.iter().enumerate() {
             let input = self.stream.input(index);
             match meaning {
-                Meaning::Content => input.copy_from_slice(frame.content),
+                Meaning::Content => match frame.content {
+                    Content::Known(content) => input.copy_from_slice(content),
+                    Content::Promised(promise) => promise.read(input)?,
+                },
                 Meaning::F0 => input.fill(frame.f0_hz),
                 Meaning::Loudness => input.fill(frame.loudness_db),
                 Meaning::SpeakerMix => input.copy_from_slice(&frame.speaker_mix[..input.len()]),
@@ -141,6 +196,6 @@ impl Frames {
                 }
             }
         }
-        self.stream.run()
+        self.stream.run().map(|_| ())
     }
 }

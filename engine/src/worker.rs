@@ -9,7 +9,7 @@ use crate::board::add;
 use crate::controls::ControlFrame;
 use crate::denormals::FlushDenormals;
 use crate::error::EngineError;
-use crate::pipeline::{ControlTrack, Pipeline};
+use crate::pipeline::{ControlTrack, Outcome, Pipeline};
 use crate::ring::{Change, Event, Shared, WorkerEnds};
 use crate::status::VoiceState;
 
@@ -19,6 +19,8 @@ const HISTORY_S: f64 = 0.15;
 const LISTENING_S: f64 = 0.02;
 /// Hops for which the worker looks ahead after one was late.
 const WARY_HOPS: u32 = 100;
+/// Hops that may leave so much later than they are played before a voice starts over: it would stay behind.
+const MOST_LATE_HOPS: u64 = 3;
 /// Samples passed over at a time.
 const PASSED_OVER_SAMPLES: usize = 4096;
 
@@ -27,7 +29,7 @@ const PASSED_OVER_SAMPLES: usize = 4096;
 pub enum Step {
     /// There was not enough input, or no room for output.
     Idle,
-    /// One hop was made, or input was passed over.
+    /// A hop was listened to or has left, or input was passed over.
     Worked,
 }
 
@@ -48,7 +50,12 @@ pub struct Worker {
     history: VecDeque<f32>,
     history_samples: usize,
     piece: Vec<f32>,
-    load: f32,
+    /// Whether it waits for the threads a voice has beside it: nobody plays meanwhile.
+    waits: bool,
+    /// Seconds worked since a hop has left.
+    spent_s: f32,
+    /// Of this thread and of those a voice has beside it.
+    loads: [f32; 3],
     /// Hops for which it looks ahead yet.
     wary_hops: u32,
     /// Seconds a frame that is sung takes, and what the last one took.
@@ -74,13 +81,20 @@ impl Worker {
             position: 0,
             begun: false,
             piece: Vec::new(),
-            load: 0.0,
+            waits: false,
+            spent_s: 0.0,
+            loads: [0.0; 3],
             wary_hops: 0,
             cost_s: 0.0,
             last_s: 0.0,
             #[cfg(test)]
             panics: false,
         }
+    }
+
+    /// Whether a step waits for the threads a voice has beside it, because nobody plays meanwhile.
+    pub fn set_waits(&mut self, waits: bool) {
+        self.waits = waits;
     }
 
     /// Does the next piece of work: at most one hop.
@@ -255,20 +269,40 @@ impl Worker {
         }
     }
 
-    /// One hop; says whether the voice has left.
+    /// Listens to a hop when there is one, and sends one out when it is sung; says whether the voice has left.
     fn advance(&mut self, pipeline: &mut Pipeline) -> Result<(Step, bool), EngineError> {
         let started = Instant::now();
+        let listened = pipeline.listens() && self.listen(pipeline)?;
+        // A host that renders waits as well, and has nothing else to do.
+        let wait = self.waits || self.shared.port_waits.load(Ordering::Acquire);
+        let outcome = match pipeline.emit(wait)? {
+            Some(outcome) => Some(outcome),
+            None => self.give_up_late(pipeline)?,
+        };
+        if listened || outcome.is_some() {
+            self.spent_s += started.elapsed().as_secs_f32();
+        }
+        let Some(outcome) = outcome else {
+            let step = if listened { Step::Worked } else { Step::Idle };
+            return Ok((step, false));
+        };
+        self.send(pipeline, &outcome);
+        Ok((Step::Worked, outcome.left))
+    }
+
+    /// One hop, if it is there and there is room for what will be made of it.
+    fn listen(&mut self, pipeline: &mut Pipeline) -> Result<bool, EngineError> {
         while !pipeline.has_hop() {
             let ready = self.ready_samples(Some(pipeline))?;
             let count = ready.min(pipeline.feed_samples() as u64) as usize;
             if count == 0 {
-                return Ok((Step::Idle, false));
+                return Ok(false);
             }
             self.take(count);
             pipeline.feed(&self.piece);
         }
         if !self.ends.has_room(pipeline.max_output_samples()) {
-            return Ok((Step::Idle, false));
+            return Ok(false);
         }
         let played = self.shared.played_until.load(Ordering::Acquire);
         let mut late_hops = pipeline.late_hops(played);
@@ -281,8 +315,22 @@ impl Worker {
             late_hops = pipeline.late_hops(played + cost_samples);
             self.wary_hops -= 1;
         }
-        let leaving = self.next.is_some();
-        let outcome = pipeline.advance(&mut self.controls, late_hops, leaving)?;
+        pipeline.listen(&mut self.controls, late_hops, self.next.is_some())?;
+        Ok(true)
+    }
+
+    /// When the next hop to leave is not sung although it should have been played long ago, the voice starts over.
+    fn give_up_late(&mut self, pipeline: &mut Pipeline) -> Result<Option<Outcome>, EngineError> {
+        let played = self.shared.played_until.load(Ordering::Acquire);
+        if pipeline.late_leaving_hops(played) <= MOST_LATE_HOPS {
+            return Ok(None);
+        }
+        pipeline.give_up()?;
+        pipeline.emit(false)
+    }
+
+    /// Sends out the hop that has left.
+    fn send(&mut self, pipeline: &mut Pipeline, outcome: &Outcome) {
         let output = pipeline.output();
         if !outcome.missing && !output.is_empty() {
             self.ends.push_hop(outcome.start, output);
@@ -309,19 +357,20 @@ impl Worker {
         if let Some(point) = outcome.f0 {
             self.shared.f0.push(point);
         }
+        let spent_s = std::mem::take(&mut self.spent_s);
         // About a second of memory at 100 hops a second.
-        let spent_s = started.elapsed().as_secs_f32();
-        self.load += 0.01 * (spent_s * 100.0 - self.load);
+        let [listened_s, sung_s] = pipeline.take_beside_s();
+        for (load, spent_s) in self.loads.iter_mut().zip([spent_s, listened_s, sung_s]) {
+            *load += 0.01 * (spent_s * 100.0 - *load);
+        }
         if !outcome.missing && !outcome.asleep {
             // One frame in which the whole process was held up says nothing about the next.
             let usual_s = spent_s.min(self.last_s);
             self.last_s = spent_s;
             self.cost_s += 0.1 * (usual_s - self.cost_s);
         }
-        counters
-            .load_bits
-            .store(self.load.to_bits(), Ordering::Relaxed);
-        Ok((Step::Worked, leaving))
+        let load = self.loads.into_iter().fold(0.0, f32::max);
+        counters.load_bits.store(load.to_bits(), Ordering::Relaxed);
     }
 }
 

@@ -449,7 +449,7 @@ fn imported_packages_sing_through_the_engine_as_where_they_come_from() {
                 speaker_mix[speaker] = 1.0;
                 let frame = SynthesisFrame {
                     index: k as u64,
-                    content: &content,
+                    content: content[..].into(),
                     f0_hz: case.f0_hz[t],
                     loudness_db: case
                         .loudness

@@ -91,6 +91,11 @@ impl GraphStream {
         Ok(&self.output)
     }
 
+    /// What [`Self::run`] gave last.
+    pub fn output(&self) -> &[f32] {
+        &self.output
+    }
+
     /// Sets all states to zero.
     ///
     /// # Errors

@@ -38,17 +38,17 @@ impl Ceiling {
         self.before = 0.0;
     }
 
-    /// Takes a hop of the input, the newest there is.
-    pub fn hear(&mut self, hop: &[f32]) {
+    /// Takes a hop of the input, the newest there is; gives the held peak.
+    pub fn hear(&mut self, hop: &[f32]) -> f32 {
         self.peaks[self.next] = hop.iter().fold(0.0, |peak, s| s.abs().max(peak));
         self.next = (self.next + 1) % self.peaks.len();
+        self.peaks.iter().copied().fold(LEAST_PEAK, f32::max)
     }
 
-    /// Bends a hop of the output in place.
+    /// Bends a hop of the output in place, by the peak that was `held` when its input was the newest.
     ///
     /// Where the held peak rises it holds for the whole hop, where it falls it gets there on a straight line.
-    pub fn apply(&mut self, audio: &mut [f32]) {
-        let held = self.peaks.iter().copied().fold(LEAST_PEAK, f32::max);
+    pub fn apply(&mut self, held: f32, audio: &mut [f32]) {
         let begin = self.before.max(held);
         self.before = held;
         let step = (held - begin) / audio.len().max(1) as f32;
@@ -71,10 +71,15 @@ fn bent(x: f32) -> f32 {
 mod tests {
     use super::*;
 
-    fn heard(peak: f32) -> Ceiling {
+    fn heard(peak: f32) -> (Ceiling, f32) {
         let mut ceiling = Ceiling::new(0);
-        ceiling.hear(&[0.0, -peak, 0.0]);
-        ceiling
+        let held = ceiling.hear(&[0.0, -peak, 0.0]);
+        (ceiling, held)
+    }
+
+    fn bend(audio: &mut [f32], peak: f32) {
+        let (mut ceiling, held) = heard(peak);
+        ceiling.apply(held, audio);
     }
 
     fn sine(peak: f32) -> Vec<f32> {
@@ -88,7 +93,7 @@ mod tests {
     #[test]
     fn what_is_below_the_peak_of_the_input_is_left_to_the_bit() {
         let mut audio = sine(0.4);
-        heard(0.4).apply(&mut audio);
+        bend(&mut audio, 0.4);
         assert_eq!(audio, sine(0.4));
     }
 
@@ -97,7 +102,7 @@ mod tests {
         for gain in [1.1f32, 1.5, 4.0, 100.0] {
             let before = sine(0.4 * gain);
             let mut audio = before.clone();
-            heard(0.4).apply(&mut audio);
+            bend(&mut audio, 0.4);
             let most = 0.4 * MOST + 1e-6;
             assert!(
                 (0.4..=most).contains(&peak(&audio)),
@@ -117,30 +122,30 @@ mod tests {
             let mut ceiling = Ceiling::new(lag_hops);
             ceiling.hear(&[0.8]);
             for _ in 0..HELD_HOPS + lag_hops - 1 {
-                ceiling.hear(&[0.1]);
+                let held = ceiling.hear(&[0.1]);
                 let mut audio = vec![0.8; 48];
-                ceiling.apply(&mut audio);
+                ceiling.apply(held, &mut audio);
                 assert_eq!(audio, vec![0.8; 48]);
             }
             // On a straight line in the next hop, and from then on wholly.
-            ceiling.hear(&[0.1]);
+            let held = ceiling.hear(&[0.1]);
             let mut falling = vec![0.8; 48];
-            ceiling.apply(&mut falling);
+            ceiling.apply(held, &mut falling);
             assert!(falling[0] > 0.75 && falling.is_sorted_by(|a, b| a >= b));
             let mut after = vec![0.8; 48];
-            ceiling.apply(&mut after);
+            ceiling.apply(held, &mut after);
             assert!(peak(&after) <= 0.1 * MOST + 1e-6);
         }
     }
 
     #[test]
     fn what_was_heard_before_a_reset_counts_no_more() {
-        let mut ceiling = heard(0.8);
-        ceiling.apply(&mut [0.8]);
+        let (mut ceiling, held) = heard(0.8);
+        ceiling.apply(held, &mut [0.8]);
         ceiling.reset();
-        ceiling.hear(&[0.1]);
+        let held = ceiling.hear(&[0.1]);
         let mut audio = vec![0.8; 48];
-        ceiling.apply(&mut audio);
+        ceiling.apply(held, &mut audio);
         assert!(peak(&audio) <= 0.1 * MOST + 1e-6);
     }
 }

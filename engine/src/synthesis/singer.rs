@@ -5,81 +5,117 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{self, Receiver, Sender, TryRecvError};
 use std::thread::JoinHandle;
 
 use crate::denormals::FlushDenormals;
 use crate::error::EngineError;
 use crate::onnx::{Graph, GraphStream};
+use crate::promise::Promise;
 use crate::service;
+use crate::stopwatch::Stopwatch;
 
-/// Numbers for the inputs of a graph, in the order of its shape; empty for those that stay as they are.
-pub(super) type Inputs = Vec<Vec<f32>>;
+/// What goes into an input of a graph.
+pub(super) enum Input {
+    /// It stays as it is.
+    Fixed,
+    Numbers(Vec<f32>),
+    /// A row for every frame, each as soon as it is there.
+    Rows(Vec<Promise>),
+}
 
+/// Orders of before a reset are of no more interest; each carries the number of resets before it.
 enum Order {
-    Step(Inputs),
+    /// Inputs in the order of the graph's shape.
+    Step(u64, Vec<Input>),
     Reset,
 }
 
 type Made = Result<Vec<f32>, EngineError>;
 
+/// What is there of the oldest step that was asked for.
+pub(super) enum Fetched {
+    Step(Vec<f32>),
+    NotYet,
+    /// None was asked for.
+    Nothing,
+}
+
 /// The near end of the thread; the thread ends with it.
 pub(super) struct Singer {
     /// Gone only while it is dropped.
     orders: Option<Sender<Order>>,
-    made: Receiver<Made>,
+    made: Receiver<(u64, Made)>,
     thread: Option<JoinHandle<()>>,
     /// Steps asked for and not fetched.
     waiting: usize,
-    /// Steps of before a reset that were not fetched.
-    stale: usize,
+    /// How many resets there were.
+    resets: Arc<AtomicU64>,
 }
 
 impl Singer {
-    /// A thread with a new stream of `graph`.
+    /// A thread with a new stream of `graph`, that counts on `stopwatch` how long it works.
     ///
     /// # Errors
     /// The thread could not be started, or the runtime has no memory for the states.
-    pub fn new(graph: &Arc<Graph>) -> Result<Self, EngineError> {
+    pub fn new(graph: &Arc<Graph>, stopwatch: &Stopwatch) -> Result<Self, EngineError> {
         let stream = GraphStream::new(graph)?;
         let (orders, work) = mpsc::channel();
         let (done, made) = mpsc::channel();
-        let thread = service::spawn("timbra-singer", move || run(stream, &work, &done))?;
+        let resets = Arc::new(AtomicU64::new(0));
+        let throat = Throat {
+            stream,
+            failed: None,
+            resets: Arc::clone(&resets),
+            stopwatch: stopwatch.clone(),
+        };
+        let thread = service::spawn("timbra-singer", move || throat.run(&work, &done))?;
         Ok(Self {
             orders: Some(orders),
             made,
             thread: Some(thread),
             waiting: 0,
-            stale: 0,
+            resets,
         })
     }
 
     /// Asks for a step.
-    pub fn ask(&mut self, inputs: Inputs) {
+    pub fn ask(&mut self, inputs: Vec<Input>) {
         self.waiting += 1;
-        self.send(Order::Step(inputs));
+        self.send(Order::Step(self.resets.load(Ordering::Relaxed), inputs));
     }
 
-    /// Waits for the oldest step that was asked for; `None` when there is none.
+    /// Takes the oldest step that was asked for; waits for it if asked to.
     ///
     /// # Errors
     /// The graph failed to run.
-    pub fn fetch(&mut self) -> Result<Option<Vec<f32>>, EngineError> {
-        while self.stale > 0 {
-            self.stale -= 1;
-            // What it gave or why it failed is of no more interest.
-            let _ = self.receive();
-        }
+    pub fn fetch(&mut self, wait: bool) -> Result<Fetched, EngineError> {
         if self.waiting == 0 {
-            return Ok(None);
+            return Ok(Fetched::Nothing);
         }
-        self.waiting -= 1;
-        self.receive().map(Some)
+        let gone = || EngineError::Panic("the thread of the voice has ended".to_owned());
+        loop {
+            let (resets, made) = if wait {
+                self.made.recv().map_err(|_| gone())?
+            } else {
+                match self.made.try_recv() {
+                    Ok(made) => made,
+                    Err(TryRecvError::Empty) => return Ok(Fetched::NotYet),
+                    Err(TryRecvError::Disconnected) => return Err(gone()),
+                }
+            };
+            if resets == self.resets.load(Ordering::Relaxed) {
+                self.waiting -= 1;
+                return made.map(Fetched::Step);
+            }
+        }
     }
 
     /// Sets the states to zero and forgets what was asked for.
     pub fn reset(&mut self) {
-        self.stale += std::mem::take(&mut self.waiting);
+        self.waiting = 0;
+        self.resets.fetch_add(1, Ordering::Relaxed);
         self.send(Order::Reset);
     }
 
@@ -88,11 +124,6 @@ impl Singer {
             // A thread that has gone is told of when its work is fetched.
             let _ = orders.send(order);
         }
-    }
-
-    fn receive(&self) -> Made {
-        let gone = |_| EngineError::Panic("the thread of the voice has ended".to_owned());
-        self.made.recv().map_err(gone)?
     }
 }
 
@@ -106,34 +137,60 @@ impl Drop for Singer {
     }
 }
 
-fn run(mut stream: GraphStream, work: &Receiver<Order>, done: &Sender<Made>) {
-    let _flush = FlushDenormals::scope();
-    let mut failed: Option<EngineError> = None;
-    while let Ok(order) = work.recv() {
-        let made = match order {
-            Order::Reset => {
-                failed = stream.reset().err();
-                continue;
+/// The far end.
+struct Throat {
+    stream: GraphStream,
+    /// Why there are no states to sing with.
+    failed: Option<EngineError>,
+    resets: Arc<AtomicU64>,
+    stopwatch: Stopwatch,
+}
+
+impl Throat {
+    fn run(mut self, work: &Receiver<Order>, done: &Sender<(u64, Made)>) {
+        let _flush = FlushDenormals::scope();
+        while let Ok(order) = work.recv() {
+            match order {
+                Order::Reset => self.failed = self.stream.reset().err(),
+                Order::Step(resets, inputs) => {
+                    if resets != self.resets.load(Ordering::Relaxed) {
+                        continue;
+                    }
+                    if done.send((resets, self.step(&inputs))).is_err() {
+                        return;
+                    }
+                }
             }
-            Order::Step(inputs) => match &failed {
-                Some(reason) => Err(reason.clone()),
-                None => catch_unwind(AssertUnwindSafe(|| step(&mut stream, &inputs)))
-                    .unwrap_or_else(|panic| {
-                        Err(EngineError::Panic(service::panic_text(panic.as_ref())))
-                    }),
-            },
-        };
-        if done.send(made).is_err() {
-            return;
         }
+    }
+
+    fn step(&mut self, inputs: &[Input]) -> Made {
+        if let Some(reason) = &self.failed {
+            return Err(reason.clone());
+        }
+        let sing = || {
+            for (index, input) in inputs.iter().enumerate() {
+                fill(self.stream.input(index), input)?;
+            }
+            let _running = self.stopwatch.run();
+            self.stream.run().map(<[f32]>::to_vec)
+        };
+        catch_unwind(AssertUnwindSafe(sing))
+            .unwrap_or_else(|panic| Err(EngineError::Panic(service::panic_text(panic.as_ref()))))
     }
 }
 
-fn step(stream: &mut GraphStream, inputs: &Inputs) -> Made {
-    for (index, numbers) in inputs.iter().enumerate() {
-        if !numbers.is_empty() {
-            stream.input(index).copy_from_slice(numbers);
+/// Writes an input; waits for what is not there yet.
+fn fill(places: &mut [f32], input: &Input) -> Result<(), EngineError> {
+    match input {
+        Input::Fixed => {}
+        Input::Numbers(numbers) => places.copy_from_slice(numbers),
+        Input::Rows(rows) => {
+            let width = places.len() / rows.len().max(1);
+            for (row, places) in rows.iter().zip(places.chunks_mut(width.max(1))) {
+                row.read(places)?;
+            }
         }
     }
-    stream.run().map(<[f32]>::to_vec)
+    Ok(())
 }

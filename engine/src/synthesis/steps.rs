@@ -11,10 +11,12 @@ use timbra_dsp::f0::bridge_unvoiced;
 use timbra_dsp::noise;
 use timbra_voice::manifest::{MAX_SPEAKERS, StepSpec};
 
-use super::SynthesisFrame;
-use super::singer::Singer;
+use super::singer::{Fetched, Input, Singer};
+use super::{Content, SynthesisFrame};
 use crate::error::EngineError;
 use crate::model::LoadedVoice;
+use crate::promise::Promise;
+use crate::stopwatch::Stopwatch;
 
 /// Frames of 10 ms that may be missing without the graph starting over: they are bridged.
 const MOST_BRIDGED: u64 = 8;
@@ -39,7 +41,7 @@ enum Meaning {
 /// A frame of features that is kept.
 #[derive(Debug, Clone)]
 struct Kept {
-    content: Vec<f32>,
+    content: Promise,
     f0_hz: f32,
     loudness_db: f32,
     speaker_mix: [f32; MAX_SPEAKERS],
@@ -51,7 +53,10 @@ struct Kept {
 impl Kept {
     fn of(frame: &SynthesisFrame<'_>) -> Self {
         Self {
-            content: frame.content.to_vec(),
+            content: match frame.content {
+                Content::Known(content) => Promise::kept(content.to_vec()),
+                Content::Promised(promise) => promise.clone(),
+            },
             f0_hz: frame.f0_hz,
             loudness_db: frame.loudness_db,
             speaker_mix: frame.speaker_mix,
@@ -73,9 +78,8 @@ impl Kept {
         } else {
             nearer.f0_hz
         };
-        let content = self.content.iter().zip(&next.content);
         Self {
-            content: content.map(|(&a, &b)| line(a, b)).collect(),
+            content: self.content.towards(&next.content, share),
             f0_hz,
             loudness_db: line(self.loudness_db, next.loudness_db),
             speaker_mix: std::array::from_fn(|n| line(self.speaker_mix[n], next.speaker_mix[n])),
@@ -109,7 +113,11 @@ pub struct Steps {
 }
 
 impl Steps {
-    pub(super) fn new(voice: &Arc<LoadedVoice>, step: &StepSpec) -> Result<Self, EngineError> {
+    pub(super) fn new(
+        voice: &Arc<LoadedVoice>,
+        step: &StepSpec,
+        stopwatch: &Stopwatch,
+    ) -> Result<Self, EngineError> {
         let graph = voice.synthesis();
         let meaning = |name: &str| match name {
             "f0_hz" => Meaning::F0,
@@ -127,7 +135,7 @@ impl Steps {
         let inputs = slots.map(|slot| (meaning(&slot.name), slot.shape.iter().product()));
         let hop_samples = voice.manifest().hop_samples;
         Ok(Self {
-            singer: Singer::new(graph)?,
+            singer: Singer::new(graph, stopwatch)?,
             inputs: inputs.collect(),
             step: step.clone(),
             handover_samples: voice.timing().handover_frames * hop_samples,
@@ -141,31 +149,28 @@ impl Steps {
         })
     }
 
-    /// Takes a frame of features and gives the next 10 ms.
-    pub(super) fn run(&mut self, frame: &SynthesisFrame<'_>) -> Result<&[f32], EngineError> {
+    /// Whether a frame comes so long after the last one that the graph starts over with it.
+    pub(super) fn restarts_at(&self, index: u64) -> bool {
+        let last = self.last.as_ref().map(|&(last, _)| last);
+        last.is_none_or(|last| index <= last || index - last > MOST_BRIDGED + 1)
+    }
+
+    /// Takes a frame of features, and says how many hops leave before that of this frame that nobody asked for.
+    pub(super) fn hear(&mut self, frame: &SynthesisFrame<'_>) -> usize {
         let kept = Kept::of(frame);
-        match &self.last {
-            Some((index, _)) if frame.index == index + 1 => {}
-            Some((index, last))
-                if frame.index > *index && frame.index - index <= MOST_BRIDGED + 1 =>
-            {
-                let (index, last) = (*index, last.clone());
-                for between in index + 1..frame.index {
-                    let share = (between - index) as f32 / (frame.index - index) as f32;
-                    let bridge = last.towards(&kept, share);
-                    self.take(between, bridge, frame.seed);
-                    self.leave()?;
-                }
+        let mut passed_over = 0;
+        if self.restarts_at(frame.index) {
+            self.reset();
+            self.begin(frame.index);
+        } else if let Some((last, before)) = self.last.clone() {
+            for between in last + 1..frame.index {
+                let share = (between - last) as f32 / (frame.index - last) as f32;
+                self.take(between, before.towards(&kept, share), frame.seed);
+                passed_over += 1;
             }
-            Some(_) => {
-                self.reset();
-                self.begin(frame.index);
-            }
-            None => self.begin(frame.index),
         }
         self.take(frame.index, kept, frame.seed);
-        self.leave()?;
-        Ok(&self.hop)
+        passed_over
     }
 
     /// Back to the start of a stream.
@@ -235,8 +240,12 @@ impl Steps {
                     .flat_map(|frame| std::iter::repeat_n(value(frame), width))
                     .collect()
             };
-            match meaning {
-                Meaning::Content => frames.iter().flat_map(|f| f.content.clone()).collect(),
+            Input::Numbers(match meaning {
+                Meaning::Content => {
+                    let rows = frames.iter().map(|frame| frame.content.clone());
+                    return Input::Rows(rows.collect());
+                }
+                Meaning::Fixed => return Input::Fixed,
                 Meaning::SpeakerMix => frames
                     .iter()
                     .flat_map(|f| f.speaker_mix[..width].to_vec())
@@ -246,7 +255,6 @@ impl Steps {
                 Meaning::Voiced => each(|f| f32::from(f.f0_hz > 0.0)),
                 Meaning::AutoF0 => each(|f| f.auto_f0),
                 Meaning::F0 => f0_hz.clone(),
-                Meaning::Fixed => Vec::new(),
                 Meaning::PriorNoise => {
                     let mut noise = vec![0.0; count];
                     let stream = u64::from(seed) ^ PRIOR_STREAM;
@@ -265,7 +273,7 @@ impl Steps {
                     noise.iter_mut().for_each(|v| *v *= scale);
                     noise
                 }
-            }
+            })
         };
         let inputs = self.inputs.iter().map(numbers).collect();
         self.singer.ask(inputs);
@@ -277,18 +285,31 @@ impl Steps {
         self.first += step.frames as u64;
     }
 
-    /// The next 10 ms leave; waits for the step they are of.
-    fn leave(&mut self) -> Result<(), EngineError> {
-        while self.made.len() < self.hop.len() {
-            let Some(audio) = self.singer.fetch()? else {
-                debug_assert!(false, "the lag is too short");
-                break;
-            };
-            self.made.extend(audio);
+    /// The next 10 ms leave, after `passed_over` others that nobody hears, when the steps they are of are made; waits for
+    /// these if asked to.
+    pub(super) fn leave(
+        &mut self,
+        passed_over: &mut usize,
+        wait: bool,
+    ) -> Result<Option<&[f32]>, EngineError> {
+        loop {
+            while self.made.len() < self.hop.len() {
+                match self.singer.fetch(wait)? {
+                    Fetched::Step(audio) => self.made.extend(audio),
+                    Fetched::NotYet => return Ok(None),
+                    Fetched::Nothing => {
+                        debug_assert!(false, "the lag is too short");
+                        break;
+                    }
+                }
+            }
+            for sample in &mut self.hop {
+                *sample = self.made.pop_front().unwrap_or(0.0);
+            }
+            if *passed_over == 0 {
+                return Ok(Some(&self.hop));
+            }
+            *passed_over -= 1;
         }
-        for sample in &mut self.hop {
-            *sample = self.made.pop_front().unwrap_or(0.0);
-        }
-        Ok(())
     }
 }

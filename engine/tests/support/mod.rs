@@ -146,26 +146,52 @@ pub fn fragile_graph() -> Vec<u8> {
 /// Identity with so much idle work per frame that it takes about `milliseconds` on a core of 2020.
 pub fn slow_graph(milliseconds: usize) -> Vec<u8> {
     let (mut graph, flat) = flattened();
-    let first = graph.op(
-        "ReduceMax",
-        &[&flat],
-        vec![Attr::Ints("axes", vec![0, 1]), Attr::Int("keepdims", 1)],
-    );
+    let none = idle_work(&mut graph, &flat, milliseconds);
+    graph.node("Add", &[&flat, &none], &["audio"], vec![]);
+    graph.finish()
+}
+
+/// Zero, found slowly: the name of a number that depends on `input`, of two axes.
+fn idle_work(graph: &mut GraphBuilder, input: &str, milliseconds: usize) -> String {
+    let most = || vec![Attr::Ints("axes", vec![0, 1]), Attr::Int("keepdims", 1)];
+    let first = graph.op("ReduceMax", &[input], most());
     let many = graph.i64s(&[1, 100_000 * milliseconds as i64]);
     let wide = graph.op("Expand", &[&first, &many], vec![]);
     let mut work = graph.op("Sin", &[&wide], vec![]);
     for _ in 0..2 {
         work = graph.op("Sin", &[&work], vec![]);
     }
-    let one = graph.op(
-        "ReduceMax",
-        &[&work],
-        vec![Attr::Ints("axes", vec![0, 1]), Attr::Int("keepdims", 1)],
-    );
+    let one = graph.op("ReduceMax", &[&work], most());
     let nothing = graph.f32s(&[], &[0.0]);
-    let none = graph.op("Mul", &[&one, &nothing], vec![]);
-    graph.node("Add", &[&flat, &none], &["audio"], vec![]);
-    graph.finish()
+    graph.op("Mul", &[&one, &nothing], vec![])
+}
+
+/// Writes and loads an identity voice of `step`, with a content encoder that takes about `milliseconds` a frame.
+pub fn slowly_heard(
+    test: &str,
+    milliseconds: usize,
+    step: Option<(usize, usize)>,
+) -> Arc<LoadedVoice> {
+    let voice = IdentityVoice {
+        lookahead_frames: 0,
+        step,
+        ..IdentityVoice::default()
+    };
+    let (mut manifest, mut files) = voice.parts();
+    let mut graph = GraphBuilder::new("content");
+    graph.input("audio", &[1.into(), "samples".into()]);
+    graph.output("content", &[1.into(), "T".into(), 160.into()]);
+    let none = idle_work(&mut graph, "audio", milliseconds);
+    let audio = graph.op("Add", &["audio", &none], vec![]);
+    let shape = graph.i64s(&[1, -1, 160]);
+    graph.node("Reshape", &[&audio, &shape], &["content"], vec![]);
+    let graph = graph.finish();
+    manifest.encoder.id = format!("slow-{milliseconds}");
+    manifest.encoder.sha256 = timbra_voice::package::sha256_hex(&graph);
+    files.insert("content.onnx".to_owned(), graph);
+    let path = folder(test).join("slow.timbra");
+    package::write_voice(&path, &manifest, &files, Form::File).unwrap();
+    LoadedVoice::load(&path, &[]).unwrap()
 }
 
 /// Audio that shows the controls: sample i of a hop is 0.01 · f0_hz + formant_semitones + 10 · mix[1] + noise · 0.

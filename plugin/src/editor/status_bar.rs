@@ -40,7 +40,7 @@ pub fn show(ui: &mut Ui, scene: &Scene) {
             "Load",
             &format!("{:.0} %", status.load * 100.0),
             load_colour,
-            "Compute time over audio time of this instance, of one core. Above 100 % it cannot keep up.",
+            "Compute time over audio time of this instance, of the core it keeps busiest. Above 100 % it cannot keep up.",
         );
         let gaps_colour = if status.gaps > 0 {
             theme::WARNING

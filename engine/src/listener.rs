@@ -1,0 +1,195 @@
+//! A content encoder on a thread of its own: while it listens, the stream goes on.
+//!
+//! What an encoder of full width takes for a step is more than the wait of a stream can spare, but nobody needs its
+//! content before the voice's step that is made of it. So the stream counts the frames there will be, measures F0 and
+//! loudness itself, and passes content on as a [`Promise`] that the voice's thread waits for. Orders are kept in the order
+//! they are given, so what is heard does not depend on how the threads are scheduled.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::thread::JoinHandle;
+
+use timbra_dsp::CONTENT_HOP_SAMPLES;
+
+use crate::blend::{Blender, Pull};
+use crate::content::{ContentClock, ContentStream};
+use crate::denormals::FlushDenormals;
+use crate::error::EngineError;
+use crate::features::Measures;
+use crate::model::LoadedVoice;
+use crate::promise::{Keeper, Promise};
+use crate::service;
+use crate::stopwatch::Stopwatch;
+
+/// What the thread is asked for. What was asked before a reset is of no more interest.
+enum Wish {
+    /// Listen to a hop.
+    Hear(Box<[f32; CONTENT_HOP_SAMPLES]>),
+    /// Pull the content of a frame, counted since the last reset, to the speaker's, and hand it over. Earlier ones are not
+    /// asked for any more.
+    Content(u64, Pull, Keeper),
+    /// Back to the start of a signal.
+    Reset,
+}
+
+/// A wish and how many resets there were before it, itself among them.
+type Order = (u64, Wish);
+
+/// The near end of the thread; the thread ends with it.
+pub(crate) struct Listener {
+    clock: ContentClock,
+    measures: Measures,
+    /// Frames since the last reset.
+    frames: u64,
+    /// How many resets there were.
+    resets: Arc<AtomicU64>,
+    /// Gone only while it is dropped.
+    orders: Option<Sender<Order>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Listener {
+    /// A thread that listens for one stream of `voice` and counts on `stopwatch` how long.
+    ///
+    /// # Errors
+    /// The thread could not be started, or the runtime has no memory for the encoder's states.
+    pub fn new(voice: &Arc<LoadedVoice>, stopwatch: &Stopwatch) -> Result<Self, EngineError> {
+        let spec = voice.encoder().spec();
+        let (orders, work) = mpsc::channel();
+        let resets = Arc::new(AtomicU64::new(0));
+        let ear = Ear {
+            resets: Arc::clone(&resets),
+            content: ContentStream::new(voice.encoder())?,
+            next: 0,
+            failed: None,
+            blender: Blender::default(),
+            voice: Arc::clone(voice),
+        };
+        let stopwatch = stopwatch.clone();
+        let thread = service::spawn("timbra-listener", move || ear.run(&work, &stopwatch))?;
+        Ok(Self {
+            clock: ContentClock::new(spec),
+            measures: Measures::new(spec.lookahead_samples),
+            frames: 0,
+            resets,
+            orders: Some(orders),
+            thread: Some(thread),
+        })
+    }
+
+    /// F0 and loudness so far.
+    pub fn measures(&self) -> &Measures {
+        &self.measures
+    }
+
+    /// Takes the next hop; gives F0 in Hz and loudness in dBFS of the frame that is complete with it. Its content is
+    /// promised by [`Self::content`].
+    pub fn push_hop(&mut self, hop: &[f32; CONTENT_HOP_SAMPLES]) -> Option<(f32, f32)> {
+        self.send(Wish::Hear(Box::new(*hop)));
+        self.clock.push();
+        if !self.measures.push(hop) || !self.clock.take() {
+            return None;
+        }
+        let (f0, loudness_db) = self.measures.take()?;
+        self.frames += 1;
+        Some((f0.f0_hz, loudness_db))
+    }
+
+    /// Content of the frame that came last, pulled to the speaker's. It can be asked for once.
+    pub fn content(&self, pull: Pull) -> Promise {
+        let (promise, keeper) = Promise::new();
+        self.send(Wish::Content(self.frames.saturating_sub(1), pull, keeper));
+        promise
+    }
+
+    /// Back to the start of a signal.
+    pub fn reset(&mut self) {
+        self.clock.reset();
+        self.measures.reset();
+        self.frames = 0;
+        self.resets.fetch_add(1, Ordering::Relaxed);
+        self.send(Wish::Reset);
+    }
+
+    fn send(&self, wish: Wish) {
+        if let Some(orders) = &self.orders {
+            // Of a thread that has gone the voice is told by the promises that are not kept.
+            let _ = orders.send((self.resets.load(Ordering::Relaxed), wish));
+        }
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        self.orders = None;
+        if let Some(thread) = self.thread.take() {
+            // It has caught what it could; there is nothing more to say here.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// The far end.
+struct Ear {
+    resets: Arc<AtomicU64>,
+    content: ContentStream,
+    /// The frame that the content stream gives next.
+    next: u64,
+    /// Why there is no content until the next reset.
+    failed: Option<EngineError>,
+    blender: Blender,
+    voice: Arc<LoadedVoice>,
+}
+
+impl Ear {
+    fn run(mut self, work: &Receiver<Order>, stopwatch: &Stopwatch) {
+        let _flush = FlushDenormals::scope();
+        while let Ok((resets, wish)) = work.recv() {
+            if resets != self.resets.load(Ordering::Relaxed) {
+                continue;
+            }
+            let _running = stopwatch.run();
+            match wish {
+                Wish::Hear(hop) => {
+                    let heard = self.attempt(|ear| ear.content.push(&hop));
+                    self.failed = heard.err();
+                }
+                Wish::Content(frame, pull, keeper) => {
+                    keeper.keep(self.attempt(|ear| ear.content(frame, &pull)));
+                }
+                Wish::Reset => {
+                    self.next = 0;
+                    self.failed = None;
+                    let reset = self.attempt(|ear| ear.content.reset());
+                    self.failed = reset.err();
+                }
+            }
+        }
+    }
+
+    /// Does it, unless something has failed before.
+    fn attempt<T>(
+        &mut self,
+        act: impl FnOnce(&mut Self) -> Result<T, EngineError>,
+    ) -> Result<T, EngineError> {
+        if let Some(reason) = &self.failed {
+            return Err(reason.clone());
+        }
+        catch_unwind(AssertUnwindSafe(|| act(self)))
+            .unwrap_or_else(|panic| Err(EngineError::Panic(service::panic_text(panic.as_ref()))))
+    }
+
+    fn content(&mut self, frame: u64, pull: &Pull) -> Result<Vec<f32>, EngineError> {
+        let mut content = None;
+        while self.next <= frame {
+            content = self.content.take();
+            self.next += 1;
+        }
+        let behind = || EngineError::Panic("the encoder is behind its clock".to_owned());
+        let mut content = content.ok_or_else(behind)?;
+        self.blender.pull(&mut content, &self.voice, pull);
+        Ok(content)
+    }
+}
