@@ -1,25 +1,41 @@
 //! Pulling the content towards the speaker's own: k-means centres or retrieved frames.
 
-use timbra_voice::manifest::MAX_SPEAKERS;
-use timbra_voice::tables::{SpeakerTables, Table};
+mod search;
+mod sketch;
+
+use timbra_voice::manifest::{Family, MAX_SPEAKERS, Manifest};
 
 use crate::controls::{ClusterMethod, Controls};
 use crate::model::LoadedVoice;
 
+use search::SearchTable;
+pub use search::SearchTables;
+
 /// Rows a retrieved frame is made of.
 const NEIGHBOURS: usize = 8;
 
+/// By what the neighbours of a frame count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Nearness {
+    /// The inverse of their squared distance.
+    SquaredDistance,
+    /// The square of that, as RVC and so-vits-svc weigh them.
+    FourthPower,
+}
+
 /// How far a frame's content is pulled, and to whom.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Pull {
     to_centres: f32,
     to_neighbours: f32,
+    nearness: Nearness,
     mix: [f32; MAX_SPEAKERS],
 }
 
 impl Pull {
-    /// What the controls ask for, on top of the share `own` that the voice wants by itself.
-    pub fn new(controls: &Controls, own: f32) -> Self {
+    /// What the controls ask for, on top of what the voice wants by itself.
+    pub fn new(controls: &Controls, manifest: &Manifest) -> Self {
+        let own = manifest.retrieval_ratio;
         let (to_centres, to_neighbours) = match controls.cluster_method {
             ClusterMethod::KMeans => (controls.cluster_ratio, 0.0),
             ClusterMethod::Retrieval => (0.0, controls.cluster_ratio),
@@ -27,6 +43,10 @@ impl Pull {
         Self {
             to_centres,
             to_neighbours: own + (1.0 - own) * to_neighbours,
+            nearness: match manifest.family {
+                Family::Vits => Nearness::FourthPower,
+                _ => Nearness::SquaredDistance,
+            },
             mix: controls.speaker_mix,
         }
     }
@@ -36,24 +56,47 @@ impl Pull {
 #[derive(Debug, Default)]
 pub struct Blender {
     target: Vec<f32>,
+    last: Option<Last>,
+}
+
+/// What became of the last frame: an encoder of 20 ms gives every frame twice.
+#[derive(Debug)]
+struct Last {
+    pull: Pull,
+    content: Vec<f32>,
+    pulled: Vec<f32>,
 }
 
 impl Blender {
     /// Pulls `content` by the tables that `voice` has.
     pub(crate) fn pull(&mut self, content: &mut [f32], voice: &LoadedVoice, pull: &Pull) {
+        if let Some(last) = &self.last
+            && last.pull == *pull
+            && last.content == content
+        {
+            content.copy_from_slice(&last.pulled);
+            return;
+        }
+        let before = content.to_vec();
         if let Some(tables) = voice.retrieval() {
-            self.towards_neighbours(content, tables, &pull.mix, pull.to_neighbours);
+            let ratio = pull.to_neighbours;
+            self.towards_neighbours(content, tables, &pull.mix, ratio, pull.nearness);
         }
         if let Some(tables) = voice.clusters() {
             self.towards_centres(content, tables, &pull.mix, pull.to_centres);
         }
+        self.last = Some(Last {
+            pull: *pull,
+            content: before,
+            pulled: content.to_vec(),
+        });
     }
 
     /// Moves `content` towards the nearest centre of each mixed speaker, `ratio` (0..1) of the way.
     pub fn towards_centres(
         &mut self,
         content: &mut [f32],
-        tables: &SpeakerTables,
+        tables: &SearchTables,
         mix: &[f32; MAX_SPEAKERS],
         ratio: f32,
     ) {
@@ -63,7 +106,7 @@ impl Blender {
             mix,
             ratio,
             |content, table, weight, target| {
-                let nearest = nearest_rows::<1>(content, table);
+                let nearest = table.nearest::<1>(content);
                 add(target, table.row(nearest[0].1), weight);
             },
         );
@@ -71,13 +114,14 @@ impl Blender {
 
     /// Moves `content` towards a mean of the eight nearest frames of each mixed speaker, `ratio` (0..1) of the way.
     ///
-    /// The frames are weighted by the inverse of their squared distance.
+    /// The frames are weighted by their `nearness`.
     pub fn towards_neighbours(
         &mut self,
         content: &mut [f32],
-        tables: &SpeakerTables,
+        tables: &SearchTables,
         mix: &[f32; MAX_SPEAKERS],
         ratio: f32,
+        nearness: Nearness,
     ) {
         self.blend(
             content,
@@ -85,11 +129,14 @@ impl Blender {
             mix,
             ratio,
             |content, table, weight, target| {
-                let mut nearest = nearest_rows::<NEIGHBOURS>(content, table);
-                let found = NEIGHBOURS.min(table.rows);
+                let mut nearest = table.nearest::<NEIGHBOURS>(content);
+                let found = NEIGHBOURS.min(table.rows());
                 let mut total = 0.0;
                 for (distance, _) in &mut nearest[..found] {
                     *distance = 1.0 / (*distance + 1e-6);
+                    if nearness == Nearness::FourthPower {
+                        *distance *= *distance;
+                    }
                     total += *distance;
                 }
                 for (share, row) in &nearest[..found] {
@@ -102,10 +149,10 @@ impl Blender {
     fn blend(
         &mut self,
         content: &mut [f32],
-        tables: &SpeakerTables,
+        tables: &SearchTables,
         mix: &[f32; MAX_SPEAKERS],
         ratio: f32,
-        pull: impl Fn(&[f32], &Table, f32, &mut [f32]),
+        pull: impl Fn(&[f32], &SearchTable, f32, &mut [f32]),
     ) {
         if ratio <= 0.0 {
             return;
@@ -134,42 +181,13 @@ fn add(sum: &mut [f32], row: &[f32], weight: f32) {
     }
 }
 
-/// Sums that are added to in turn, so that a processor makes them at once.
-const LANES: usize = 16;
-
-fn squared_distance(row: &[f32], content: &[f32]) -> f32 {
-    let (rows, row_rest) = row.as_chunks::<LANES>();
-    let (contents, content_rest) = content.as_chunks::<LANES>();
-    let mut sums = [0.0; LANES];
-    for (row, content) in rows.iter().zip(contents) {
-        for ((sum, a), b) in sums.iter_mut().zip(row).zip(content) {
-            *sum += (a - b) * (a - b);
-        }
-    }
-    let rest = row_rest.iter().zip(content_rest);
-    let rest: f32 = rest.map(|(a, b)| (a - b) * (a - b)).sum();
-    sums.iter().sum::<f32>() + rest
-}
-
-/// The `N` nearest rows by squared distance, nearest first; places that are not filled have infinite distance.
-fn nearest_rows<const N: usize>(content: &[f32], table: &Table) -> [(f32, usize); N] {
-    let mut nearest = [(f32::INFINITY, 0); N];
-    for row in 0..table.rows {
-        let distance = squared_distance(table.row(row), content);
-        if distance < nearest[N - 1].0 {
-            let place = nearest.partition_point(|(other, _)| *other <= distance);
-            nearest[place..].rotate_right(1);
-            nearest[place] = (distance, row);
-        }
-    }
-    nearest
-}
-
 #[cfg(test)]
 mod tests {
+    use timbra_voice::tables::{SpeakerTables, Table};
+
     use super::*;
 
-    fn tables() -> SpeakerTables {
+    fn tables() -> SearchTables {
         let table = |data: &[f32]| {
             Some(Table {
                 rows: data.len() / 2,
@@ -177,9 +195,9 @@ mod tests {
                 data: data.to_vec(),
             })
         };
-        SpeakerTables {
+        SearchTables::from(SpeakerTables {
             tables: vec![table(&[0.0, 0.0, 10.0, 10.0]), table(&[-4.0, 0.0]), None],
-        }
+        })
     }
 
     fn mix(weights: &[f32]) -> [f32; MAX_SPEAKERS] {
@@ -212,26 +230,24 @@ mod tests {
     }
 
     #[test]
-    fn neighbours_are_weighted_by_inverse_squared_distance() {
-        let mut content = [5.0, 5.0];
-        Blender::default().towards_neighbours(&mut content, &tables(), &mix(&[1.0]), 1.0);
-        assert!(
-            (content[0] - 5.0).abs() < 1e-3,
-            "half way between two rows: {content:?}"
-        );
-        let mut content = [0.0, 0.0];
-        Blender::default().towards_neighbours(&mut content, &tables(), &mix(&[1.0]), 1.0);
-        assert!(content[0].abs() < 1e-3, "on a row: {content:?}");
-    }
-
-    #[test]
-    fn nearest_rows_are_sorted() {
-        let table = Table {
-            rows: 5,
-            channels: 1,
-            data: vec![9.0, 1.0, 5.0, 2.0, 7.0],
+    fn neighbours_are_weighted_by_their_nearness() {
+        let pull = |content: [f32; 2], nearness| {
+            let mut content = content;
+            let mut blender = Blender::default();
+            blender.towards_neighbours(&mut content, &tables(), &mix(&[1.0]), 1.0, nearness);
+            content
         };
-        let nearest = nearest_rows::<3>(&[0.0], &table);
-        assert_eq!(nearest.map(|(_, row)| row), [1, 3, 2]);
+        for nearness in [Nearness::SquaredDistance, Nearness::FourthPower] {
+            let half_way = pull([5.0, 5.0], nearness);
+            assert!((half_way[0] - 5.0).abs() < 1e-3, "{half_way:?}");
+            assert!(pull([0.0, 0.0], nearness)[0].abs() < 1e-3, "on a row");
+        }
+        // Squared distances of 8 and 128: shares of 16 to 1, or of 256 to 1.
+        let shares = [Nearness::SquaredDistance, Nearness::FourthPower].map(|nearness| {
+            let [first, _] = pull([2.0, 2.0], nearness);
+            first / 10.0
+        });
+        assert!((shares[0] - 1.0 / 17.0).abs() < 1e-4, "{shares:?}");
+        assert!((shares[1] - 1.0 / 257.0).abs() < 1e-4, "{shares:?}");
     }
 }

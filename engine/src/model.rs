@@ -11,8 +11,8 @@ use parking_lot::Mutex;
 use timbra_voice::library::{self, ENCODER_FOLDER};
 use timbra_voice::manifest::{EncoderSpec, Manifest};
 use timbra_voice::package::{self, ANY_ENCODER, EncoderPackage, VoicePackage, sha256_hex};
-use timbra_voice::tables::SpeakerTables;
 
+use crate::blend::SearchTables;
 use crate::error::EngineError;
 use crate::latency::VoiceTiming;
 use crate::onnx::{Graph, GraphShape, GraphStream, Slot};
@@ -136,8 +136,8 @@ pub struct LoadedVoice {
     path: PathBuf,
     encoder: Arc<Encoder>,
     synthesis: Arc<Graph>,
-    clusters: Option<SpeakerTables>,
-    retrieval: Option<SpeakerTables>,
+    clusters: Option<SearchTables>,
+    retrieval: Option<SearchTables>,
 }
 
 impl LoadedVoice {
@@ -243,8 +243,8 @@ impl LoadedVoice {
         };
         let synthesis = Graph::load_on(shape, package.synthesis_graph(), threads)?;
         Ok(Self {
-            clusters: package.clusters()?,
-            retrieval: package.retrieval()?,
+            clusters: package.clusters()?.map(SearchTables::from),
+            retrieval: package.retrieval()?.map(SearchTables::from),
             path: package.path,
             sha256: package.sha256,
             manifest: package.manifest,
@@ -279,12 +279,12 @@ impl LoadedVoice {
     }
 
     /// The k-means tables, when there are any.
-    pub fn clusters(&self) -> Option<&SpeakerTables> {
+    pub fn clusters(&self) -> Option<&SearchTables> {
         self.clusters.as_ref()
     }
 
     /// The retrieval tables, when there are any.
-    pub fn retrieval(&self) -> Option<&SpeakerTables> {
+    pub fn retrieval(&self) -> Option<&SearchTables> {
         self.retrieval.as_ref()
     }
 

@@ -432,7 +432,7 @@ impl Pipeline {
         } else {
             0.0
         };
-        let pull = Pull::new(&controls, manifest.retrieval_ratio);
+        let pull = Pull::new(&controls, manifest);
         if self.synthesis.restarts_at(index) {
             self.mute_pending();
         }

@@ -7,7 +7,7 @@ use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use crate::check::clip;
 use crate::error::VoiceError;
 
-/// Most rows of a table; a retrieval search reads all of them for every frame.
+/// Most rows of a table; a retrieval search looks at all of them for every frame.
 pub const MAX_ROWS: usize = 1 << 20;
 
 /// Rows of content features.

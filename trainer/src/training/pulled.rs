@@ -7,7 +7,7 @@
 //! Source: M. Baas, B. van Niekerk, H. Kamper, "Voice Conversion With Just Nearest Neighbors", Interspeech 2023.
 
 use rayon::prelude::*;
-use timbra_engine::blend::Blender;
+use timbra_engine::blend::{Blender, Nearness, SearchTables};
 use timbra_voice::manifest::MAX_SPEAKERS;
 use timbra_voice::tables::{SpeakerTables, Table};
 
@@ -97,7 +97,7 @@ impl Sounding {
     }
 
     /// The table of what does not come from clip `index`; `None` when that is little.
-    fn without(&self, index: usize) -> Option<SpeakerTables> {
+    fn without(&self, index: usize) -> Option<SearchTables> {
         let rows = self.rows.chunks_exact(self.channels).zip(&self.clips);
         let data: Vec<f32> = rows
             .filter(|(_, clip)| **clip != index)
@@ -105,23 +105,25 @@ impl Sounding {
             .copied()
             .collect();
         let rows = data.len() / self.channels;
-        (rows >= LEAST_ROWS).then(|| SpeakerTables {
-            tables: vec![Some(Table {
-                rows,
-                channels: self.channels,
-                data,
-            })],
+        (rows >= LEAST_ROWS).then(|| {
+            SearchTables::from(SpeakerTables {
+                tables: vec![Some(Table {
+                    rows,
+                    channels: self.channels,
+                    data,
+                })],
+            })
         })
     }
 }
 
-fn pull(reading: &[f32], channels: usize, tables: &SpeakerTables, ratio: f32) -> Vec<f32> {
+fn pull(reading: &[f32], channels: usize, tables: &SearchTables, ratio: f32) -> Vec<f32> {
     let mut mix = [0.0; MAX_SPEAKERS];
     mix[0] = 1.0;
     let mut blender = Blender::default();
     let mut pulled = reading.to_vec();
     for frame in pulled.chunks_exact_mut(channels) {
-        blender.towards_neighbours(frame, tables, &mix, ratio);
+        blender.towards_neighbours(frame, tables, &mix, ratio, Nearness::SquaredDistance);
     }
     pulled
 }
