@@ -127,3 +127,33 @@ fn a_graph_that_knows_its_own_steps_alone_converts_clips_in_those() {
         assert_eq!(wrong, None, "{step:?}");
     }
 }
+
+#[test]
+fn what_follows_a_silence_is_whole_however_long_the_silence() {
+    if !support::runtime_is_there() {
+        return;
+    }
+    let song = support::song(16_000, 0.4);
+    for step in STEPS {
+        // Hops around those after which it falls asleep, and around those it hears asleep.
+        for silent_hops in (1..90).step_by(4) {
+            let voice = support::identity_in_steps("silence", 0, step);
+            let mut joined = Joined::new(&voice, config(16_000, 160)).unwrap();
+            let latency = joined.port.latency_samples() as usize;
+            let mut input = song.clone();
+            input.resize(song.len() + silent_hops * 160, 0.0);
+            input.extend(&song);
+            input.resize(input.len() + latency, 0.0);
+            let mut output = input.clone();
+            let mut slept = false;
+            for block in output.chunks_mut(160) {
+                joined.process(&mut [block], &Controls::default()).unwrap();
+                slept |= joined.status().asleep;
+            }
+            let case = format!("{step:?}, {silent_hops} hops");
+            let wrong = (latency..input.len()).find(|&n| output[n] != input[n - latency]);
+            assert_eq!(wrong, None, "{case}");
+            assert!(slept || silent_hops < 80, "{case}: it never slept");
+        }
+    }
+}
