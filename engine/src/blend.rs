@@ -6,7 +6,6 @@ mod sketch;
 use timbra_voice::manifest::{Family, MAX_SPEAKERS, Manifest};
 
 use crate::controls::{ClusterMethod, Controls};
-use crate::model::LoadedVoice;
 
 use search::SearchTable;
 pub use search::SearchTables;
@@ -60,36 +59,44 @@ pub struct Blender {
 }
 
 /// What became of the last frame: an encoder of 20 ms gives every frame twice.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Last {
-    pull: Pull,
+    pull: Option<Pull>,
     content: Vec<f32>,
     pulled: Vec<f32>,
 }
 
 impl Blender {
-    /// Pulls `content` by the tables that `voice` has.
-    pub(crate) fn pull(&mut self, content: &mut [f32], voice: &LoadedVoice, pull: &Pull) {
-        if let Some(last) = &self.last
-            && last.pull == *pull
-            && last.content == content
-        {
-            content.copy_from_slice(&last.pulled);
+    /// Pulls `content` by the tables a voice has, neighbours first.
+    pub(crate) fn pull(
+        &mut self,
+        content: &mut [f32],
+        retrieval: Option<&SearchTables>,
+        clusters: Option<&SearchTables>,
+        pull: &Pull,
+    ) {
+        if pull.to_neighbours <= 0.0 && pull.to_centres <= 0.0 {
             return;
         }
-        let before = content.to_vec();
-        if let Some(tables) = voice.retrieval() {
+        let mut last = self.last.take().unwrap_or_default();
+        if last.pull.as_ref() == Some(pull) && last.content == content {
+            content.copy_from_slice(&last.pulled);
+            self.last = Some(last);
+            return;
+        }
+        last.content.clear();
+        last.content.extend_from_slice(content);
+        if let Some(tables) = retrieval {
             let ratio = pull.to_neighbours;
             self.towards_neighbours(content, tables, &pull.mix, ratio, pull.nearness);
         }
-        if let Some(tables) = voice.clusters() {
+        if let Some(tables) = clusters {
             self.towards_centres(content, tables, &pull.mix, pull.to_centres);
         }
-        self.last = Some(Last {
-            pull: *pull,
-            content: before,
-            pulled: content.to_vec(),
-        });
+        last.pulled.clear();
+        last.pulled.extend_from_slice(content);
+        last.pull = Some(*pull);
+        self.last = Some(last);
     }
 
     /// Moves `content` towards the nearest centre of each mixed speaker, `ratio` (0..1) of the way.
@@ -227,6 +234,30 @@ mod tests {
         let mut content = [2.0, 2.0];
         Blender::default().towards_centres(&mut content, &tables(), &mix(&[0.5, 0.0, 0.5]), 1.0);
         assert_eq!(content, [1.0, 1.0]);
+    }
+
+    #[test]
+    fn a_frame_that_comes_again_is_not_searched_again_unless_something_else_is_wanted() {
+        let pull = |to_centres| Pull {
+            to_centres,
+            to_neighbours: 0.0,
+            nearness: Nearness::FourthPower,
+            mix: mix(&[1.0]),
+        };
+        let mut blender = Blender::default();
+        let mut pulled = |frame: [f32; 2], tables: Option<&SearchTables>, ratio| {
+            let mut content = frame;
+            blender.pull(&mut content, None, tables, &pull(ratio));
+            content
+        };
+        let tables = tables();
+        let first = pulled([7.0, 8.0], Some(&tables), 1.0);
+        assert_eq!(first, [10.0, 10.0]);
+        // Without tables a search would find nothing: this is what was found before.
+        assert_eq!(pulled([7.0, 8.0], None, 1.0), first);
+        assert_eq!(pulled([7.0, 8.0], Some(&tables), 0.5), [8.5, 9.0]);
+        assert_eq!(pulled([1.0, 0.0], Some(&tables), 0.5), [0.5, 0.0]);
+        assert_eq!(pulled([1.0, 0.0], Some(&tables), 0.0), [1.0, 0.0]);
     }
 
     #[test]

@@ -101,7 +101,7 @@ impl Ear {
                 content,
                 ..
             } => {
-                blender.pull(content, voice, &pull);
+                blender.pull(content, voice.retrieval(), voice.clusters(), &pull);
                 Content::Known(content)
             }
             Self::Beside { listener, content } => {

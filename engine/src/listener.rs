@@ -189,7 +189,8 @@ impl Ear {
         }
         let behind = || EngineError::Panic("the encoder is behind its clock".to_owned());
         let mut content = content.ok_or_else(behind)?;
-        self.blender.pull(&mut content, &self.voice, pull);
+        let (retrieval, clusters) = (self.voice.retrieval(), self.voice.clusters());
+        self.blender.pull(&mut content, retrieval, clusters, pull);
         Ok(content)
     }
 }

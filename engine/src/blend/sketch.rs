@@ -79,7 +79,8 @@ impl Sketch {
         }
         let most = places.iter().fold(1e-9f32, |most, p| p.abs().max(most));
         let scale = ROW_MOST / most;
-        let rounded = |places: &[f32; DIRECTIONS]| places.map(|place| (place * scale) as i16);
+        let rounded =
+            |places: &[f32; DIRECTIONS]| places.map(|place| (place * scale).round() as i16);
         Some(Self {
             places: places.as_chunks().0.iter().map(rounded).collect(),
             rest: rest
