@@ -103,17 +103,58 @@ pub fn proportional_bytes(process: u32) -> u64 {
         * 1024
 }
 
-/// Processor time a process has used.
-#[must_use]
-pub fn processor_time(process: u32) -> Duration {
-    let Ok(tasks) = fs::read_dir(format!("/proc/{process}/task")) else {
-        return Duration::ZERO;
-    };
-    tasks
-        .filter_map(|task| {
-            let spent = fs::read_to_string(task.ok()?.path().join("schedstat")).ok()?;
-            let nanoseconds = spent.split_whitespace().next()?.parse().ok()?;
-            Some(Duration::from_nanos(nanoseconds))
+/// What a process has had of processors.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Spent {
+    /// Time on them.
+    pub time: Duration,
+    /// How often a thread of it came to run.
+    pub turns: u64,
+}
+
+impl std::ops::Sub for Spent {
+    type Output = Self;
+
+    fn sub(self, earlier: Self) -> Self {
+        Self {
+            time: self.time.saturating_sub(earlier.time),
+            turns: self.turns.saturating_sub(earlier.turns),
+        }
+    }
+}
+
+impl std::iter::Sum for Spent {
+    fn sum<I: Iterator<Item = Self>>(all: I) -> Self {
+        all.fold(Self::default(), |sum, one| Self {
+            time: sum.time + one.time,
+            turns: sum.turns + one.turns,
         })
-        .sum()
+    }
+}
+
+/// What all threads of a process have had of processors.
+#[must_use]
+pub fn spent(process: u32) -> Spent {
+    let Ok(tasks) = fs::read_dir(format!("/proc/{process}/task")) else {
+        return Spent::default();
+    };
+    tasks.filter_map(|task| spent_of(&task.ok()?.path())).sum()
+}
+
+/// What the calling thread has had of processors.
+#[must_use]
+pub fn spent_here() -> Spent {
+    spent_of(Path::new("/proc/thread-self")).unwrap_or_default()
+}
+
+/// What a thread has had of processors, from its folder under `/proc`.
+fn spent_of(task: &Path) -> Option<Spent> {
+    // Nanoseconds on a processor, nanoseconds of waiting for one, turns.
+    let text = fs::read_to_string(task.join("schedstat")).ok()?;
+    let mut numbers = text.split_whitespace().map(str::parse);
+    let (time, _, turns) = (numbers.next()?, numbers.next()?, numbers.next()?);
+    Some(Spent {
+        time: Duration::from_nanos(time.ok()?),
+        turns: turns.ok()?,
+    })
 }

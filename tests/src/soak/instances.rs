@@ -150,7 +150,7 @@ fn crowd(seconds: f64, tier: &str, share: f64, least: f64) -> Row {
         let workers = worker::processes(program);
         workers
             .into_iter()
-            .map(worker::processor_time)
+            .map(|process| worker::spent(process).time)
             .sum::<Duration>()
     };
     // One that stays, so that the worker does.
