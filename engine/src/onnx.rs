@@ -10,11 +10,13 @@
 //! | `graph` | a graph on the provider it runs on, and on the CPU when that fails |
 //! | `stream` | a stream's way through a graph |
 //! | `ring` | rows that go over the oldest ones of a carried tensor |
+//! | `kernels` | operators of our own |
 //! | `evaluation` | any graph once, with inputs of any shape |
 
 mod contract;
 mod evaluation;
 mod graph;
+mod kernels;
 mod ring;
 mod stream;
 
@@ -29,6 +31,7 @@ use parking_lot::Mutex;
 pub use contract::{GraphShape, Slot};
 pub use evaluation::{Carried, Evaluation, NamedTensor, evaluate};
 pub use graph::Graph;
+pub use kernels::operators_here;
 pub use stream::GraphStream;
 
 use crate::error::EngineError;
@@ -124,6 +127,11 @@ fn session(
             .with_flush_to_zero()?)
     };
     let mut builder = configure().map_err(|error| error.to_string())?;
+    if let Some(operators) = kernels::operators().map_err(|error| error.to_string())? {
+        builder = builder
+            .with_operators(operators)
+            .map_err(|error| error.to_string())?;
+    }
     if provider != CPU {
         let devices: Vec<_> = runtime
             .environment

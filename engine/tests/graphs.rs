@@ -13,7 +13,7 @@ use timbra_engine::onnx::{Graph, GraphShape, GraphStream, NamedTensor, Slot};
 use timbra_engine::{Controls, EngineError, LoadedVoice};
 use timbra_voice::identity::IdentityVoice;
 use timbra_voice::manifest::{CpuWeights, StateTensor};
-use timbra_voice::onnx_precision::{Precision, for_cpu, in_precision};
+use timbra_voice::onnx_precision::{Operators, Precision, for_cpu, in_precision};
 use timbra_voice::onnx_writer::{Attr, GraphBuilder};
 use timbra_voice::package::{Form, write_voice};
 
@@ -325,112 +325,6 @@ fn a_cpu_plays_a_graph_in_the_weights_that_its_manifest_says() {
     let error = length(&mut rounded.iter().zip(&exact).map(|(a, b)| a - b))
         / length(&mut exact.iter().copied());
     assert!(error > 0.0 && error < 0.03, "{error}");
-}
-
-#[test]
-fn convolutions_in_eight_bits_give_nearly_the_same() {
-    if !support::runtime_is_there() {
-        return;
-    }
-    const INPUTS: usize = 48;
-    const SAMPLES: usize = 70;
-    // Outputs, taps, dilation, zeros before and after, whether there is a bias.
-    let layers = [
-        (32, 7, 3, [18, 0], true),
-        (32, 11, 5, [0, 0], false),
-        (96, 1, 1, [0, 0], true),
-        (40, 3, 1, [1, 1], true),
-    ];
-    for (outputs, taps, dilation, pads, has_bias) in layers {
-        let mut graph = GraphBuilder::new("layers");
-        let samples = "samples".into();
-        graph.input("x", &[1.into(), INPUTS.into(), samples]);
-        let mut weights = vec![0.0; outputs * INPUTS * taps];
-        timbra_dsp::noise::fill(1, 0, &mut weights);
-        // Outputs of very different size: each has a scale of its own.
-        for (n, own) in weights.chunks_mut(INPUTS * taps).enumerate() {
-            own.iter_mut().for_each(|weight| *weight *= 1.0 + n as f32);
-        }
-        let weights = graph.f32s(&[outputs, INPUTS, taps], &weights);
-        let bias: Vec<f32> = (0..outputs).map(|n| n as f32 - 7.0).collect();
-        let bias = graph.f32s(&[outputs], &bias);
-        let bent = graph.op("LeakyRelu", &["x"], vec![Attr::Float("alpha", 0.1)]);
-        let all = [bent.as_str(), &weights, &bias];
-        let attrs = vec![
-            Attr::Ints("dilations", vec![dilation]),
-            Attr::Ints("pads", pads.to_vec()),
-        ];
-        graph.node("Conv", &all[..if has_bias { 3 } else { 2 }], &["y"], attrs);
-        graph.output("y", &[1.into(), outputs.into(), "after".into()]);
-        eight_bits_give_nearly_the_same(&graph.finish(), [1, INPUTS, SAMPLES]);
-    }
-}
-
-/// Asserts that a graph with an input `x` of `shape` gives nearly the same where a CPU plays it in 8 bits, and the same of silence, which
-/// has no scale.
-fn eight_bits_give_nearly_the_same(whole: &[u8], shape: [usize; 3]) {
-    let rounded = for_cpu(whole, CpuWeights::Int8).unwrap();
-    assert!(rounded.len() < whole.len() / 2, "{}", rounded.len());
-    let run = |bytes: &[u8], data: &[f32]| {
-        let x = NamedTensor {
-            name: "x".to_owned(),
-            shape: shape.to_vec(),
-            data: data.to_vec(),
-        };
-        timbra_engine::onnx::evaluate(bytes, &[x])
-            .unwrap()
-            .remove(0)
-    };
-    let mut data = vec![0.0; shape.iter().product()];
-    assert_eq!(run(whole, &data), run(&rounded, &data), "silence");
-    timbra_dsp::noise::fill(2, 0, &mut data);
-    nearly_the_same(&run(whole, &data), &run(&rounded, &data));
-}
-
-/// Asserts that every channel of `found` is within a fiftieth of `exact`.
-fn nearly_the_same(exact: &NamedTensor, found: &NamedTensor) {
-    assert_eq!(exact.shape, found.shape);
-    let length = exact.shape[2];
-    let channels = exact.data.chunks(length).zip(found.data.chunks(length));
-    for (n, (exact, found)) in channels.enumerate() {
-        let error: f32 = exact.iter().zip(found).map(|(a, b)| (a - b).powi(2)).sum();
-        let power: f32 = exact.iter().map(|a| a * a).sum();
-        let error = (error / power).sqrt();
-        assert!(error > 0.0 && error < 0.02, "output {n}: {error}");
-    }
-}
-
-#[test]
-fn transposed_convolutions_in_eight_bits_give_nearly_the_same() {
-    if !support::runtime_is_there() {
-        return;
-    }
-    const INPUTS: usize = 96;
-    const SAMPLES: usize = 9;
-    // Outputs, taps, stride, samples left away before and after, whether there is a bias.
-    let layers = [
-        (96, 16, 8, [24, 8], true),
-        (128, 12, 4, [0, 0], false),
-        (256, 6, 6, [3, 0], true),
-    ];
-    for (outputs, taps, stride, pads, has_bias) in layers {
-        let mut graph = GraphBuilder::new("layers");
-        graph.input("x", &[1.into(), INPUTS.into(), "samples".into()]);
-        let mut weights = vec![0.0; INPUTS * outputs * taps];
-        timbra_dsp::noise::fill(1, 0, &mut weights);
-        let weights = graph.f32s(&[INPUTS, outputs, taps], &weights);
-        let bias: Vec<f32> = (0..outputs).map(|n| n as f32 * 0.1).collect();
-        let bias = graph.f32s(&[outputs], &bias);
-        let all = ["x", &weights, &bias];
-        let attrs = vec![
-            Attr::Ints("strides", vec![stride]),
-            Attr::Ints("pads", pads.to_vec()),
-        ];
-        let inputs = &all[..if has_bias { 3 } else { 2 }];
-        graph.node("ConvTranspose", inputs, &["y"], attrs);
-        graph.output("y", &[1.into(), outputs.into(), "after".into()]);
-        eight_bits_give_nearly_the_same(&graph.finish(), [1, INPUTS, SAMPLES]);
-    }
 }
 
 #[test]

@@ -6,7 +6,7 @@ mod support;
 
 use burn::backend::Flex;
 use support::runtime_is_there;
-use timbra_engine::onnx::{NamedTensor, evaluate};
+use timbra_engine::onnx::{NamedTensor, evaluate, operators_here};
 use timbra_trainer::model::vits::export::Exported;
 use timbra_trainer::model::vits::spec::VitsSpec;
 use timbra_trainer::model::vits::voice::VitsVoice;
@@ -14,7 +14,7 @@ use timbra_trainer::model::vits::weights::RandomStart;
 use timbra_trainer::random::Random;
 use timbra_trainer::vits::config::{Size, VoiceShape, spec};
 use timbra_voice::manifest::CpuWeights;
-use timbra_voice::onnx_precision::{Precision, for_cpu, in_precision};
+use timbra_voice::onnx_precision::{Operators, Precision, for_cpu, in_precision};
 
 const FRAMES: usize = 24;
 
@@ -73,12 +73,16 @@ fn a_voice_in_eight_bits_sings_nearly_the_same() {
     let exported = voice.export_streaming(&spec);
     // What works frame by frame is most of such a voice, so that its file is smaller; the decoder is rounded where it is played.
     let kept = in_precision(&exported.bytes, Precision::Int8).unwrap();
-    let played = for_cpu(&exported.bytes, CpuWeights::Int8).unwrap();
+    let played = for_cpu(&exported.bytes, CpuWeights::Int8, Operators::Runtime).unwrap();
     assert!(kept.len() < exported.bytes.len() * 3 / 4, "{}", kept.len());
     assert!(played.len() < kept.len(), "{}", played.len());
-    assert_eq!(for_cpu(&kept, CpuWeights::Int8).unwrap(), played);
+    assert_eq!(
+        for_cpu(&kept, CpuWeights::Int8, Operators::Runtime).unwrap(),
+        played
+    );
     let expected = sing(&exported.bytes, &exported, &spec);
-    for small in [kept, played] {
+    let ours = for_cpu(&kept, CpuWeights::Int8, operators_here()).unwrap();
+    for small in [kept, played, ours] {
         apart(&small, &expected, &exported, &spec);
     }
 }

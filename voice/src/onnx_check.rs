@@ -98,11 +98,12 @@ struct Tensor {
 }
 
 /// A node's attribute; texts and floats say nothing about shapes.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Attribute {
     Int(i64),
     Ints(Vec<i64>),
-    Other,
+    Float(f32),
+    Text,
 }
 
 #[derive(Debug)]
@@ -270,6 +271,7 @@ pub(crate) fn node(bytes: &[u8]) -> Result<Node<'_>> {
 
 fn attribute(bytes: &[u8]) -> Result<(&str, Attribute)> {
     let (mut name, mut kind, mut int, mut ints) = ("", 0, None, Vec::new());
+    let mut float = 0.0;
     let mut held = 0;
     let mut fields = Fields::new(bytes, "an attribute", &[1, 2, 3, 4, 13, 20]);
     while let Some((field, value)) = fields.next()? {
@@ -277,7 +279,10 @@ fn attribute(bytes: &[u8]) -> Result<(&str, Attribute)> {
             (1, Field::Bytes(bytes)) => name = text(bytes, "an attribute")?,
             (13, Field::Bytes(_)) => {}
             (20, Field::Number(number)) => kind = number,
-            (2, Field::Word(_)) => held |= 1 << 1,
+            (2, Field::Word(word)) => {
+                float = f32::from_le_bytes(word);
+                held |= 1 << 1;
+            }
             (3, Field::Number(number)) => {
                 int = Some(number as i64);
                 held |= 1 << 2;
@@ -299,7 +304,8 @@ fn attribute(bytes: &[u8]) -> Result<(&str, Attribute)> {
     let attribute = match (kind, int) {
         (2, Some(int)) => Attribute::Int(int),
         (7, None) => Attribute::Ints(ints),
-        (1 | 3, None) => Attribute::Other,
+        (1, None) => Attribute::Float(float),
+        (3, None) => Attribute::Text,
         _ => {
             return Err(refused(
                 name,

@@ -7,6 +7,7 @@
 //! |---|---|
 //! | `matrices` | products with matrices of 8 bits: a package may keep them |
 //! | `convolutions`, `products` | convolutions as products of 8 bits: made when a CPU loads a graph |
+//! | `own` | both as operators of our own, for processors that Timbra knows |
 //! | `halves` | constants in float16 |
 //!
 //! Source: ONNX IR specification, `onnx.proto3` (field numbers); ONNX Runtime, contributed operators (`MatMulNBits`).
@@ -14,6 +15,7 @@
 mod convolutions;
 mod halves;
 mod matrices;
+mod own;
 mod products;
 
 use crate::manifest::CpuWeights;
@@ -23,6 +25,7 @@ use crate::onnx_writer::{FLOAT, bytes_field, int_field, varint};
 use halves::halved;
 use matrices::quantised;
 pub(crate) use matrices::{ACCURACY_LEVEL, BLOCKS};
+pub use own::{OWN_COLUMNS, OWN_CONVOLUTION, OWN_DOMAIN, OWN_OPSET, OWN_PRODUCT, OWN_ROWS};
 
 /// In what the weights of a graph are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,23 +38,37 @@ pub enum Precision {
     Int8,
 }
 
-/// The graph in `bytes` as a processor runs it that keeps its weights in `weights`.
+/// What makes the convolutions and products of a graph in 8 bits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Operators {
+    /// Operators that every runtime has.
+    Runtime,
+    /// Timbra's, [`OWN_CONVOLUTION`] and [`OWN_PRODUCT`] of [`OWN_DOMAIN`], that a session has to be given.
+    Own,
+}
+
+/// The graph in `bytes` as a processor runs it that keeps its weights in `weights` and has the operators `by`.
 ///
 /// It may have operators that a voice's file may not.
 ///
 /// # Errors
 /// It is no graph that Timbra writes.
-pub fn for_cpu(bytes: &[u8], weights: CpuWeights) -> Result<Vec<u8>, GraphError> {
+pub fn for_cpu(bytes: &[u8], weights: CpuWeights, by: Operators) -> Result<Vec<u8>, GraphError> {
     match weights {
-        CpuWeights::Int8 => convolutions::as_products(&in_precision(bytes, Precision::Int8)?),
+        CpuWeights::Int8 => convolutions::as_products(&in_precision(bytes, Precision::Int8)?, by),
     }
 }
 
 /// Names the runtime's own operators as ones of the model.
 fn domain_of_runtime(model: &mut Vec<u8>) {
+    domain(model, RUNTIME_DOMAIN, RUNTIME_OPSET);
+}
+
+/// Names operators of `domain` as ones of the model.
+fn domain(model: &mut Vec<u8>, domain: &str, version: i64) {
     let mut opset = Vec::new();
-    bytes_field(&mut opset, 1, RUNTIME_DOMAIN.as_bytes());
-    int_field(&mut opset, 2, RUNTIME_OPSET);
+    bytes_field(&mut opset, 1, domain.as_bytes());
+    int_field(&mut opset, 2, version);
     bytes_field(model, 8, &opset);
 }
 
@@ -120,6 +137,17 @@ fn constant(bytes: &[u8]) -> Result<Option<(&str, Constant<'_>)>, GraphError> {
         .try_fold(4usize, |bytes, &extent| bytes.checked_mul(extent));
     let is_float = kind == FLOAT && bytes == Some(raw.len());
     Ok(is_float.then_some((name, Constant { shape, raw })))
+}
+
+/// The name of a constant.
+fn constant_name(bytes: &[u8]) -> Result<&str, GraphError> {
+    let mut fields = Fields::new(bytes, "a constant", &[2, 8, 9]);
+    while let Some((field, value)) = fields.next()? {
+        if let (8, Field::Bytes(bytes)) = (field, value) {
+            return text(bytes);
+        }
+    }
+    Ok("")
 }
 
 fn text(bytes: &[u8]) -> Result<&str, GraphError> {

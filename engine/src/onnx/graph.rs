@@ -12,6 +12,7 @@ use timbra_voice::onnx_check::{self, Known};
 use timbra_voice::onnx_precision::for_cpu;
 
 use super::contract::{GraphShape, Role, Slot, check, graph_error};
+use super::kernels;
 use super::stream::GraphStream;
 use super::{CPU, PREFERENCE, Runtime, runtime, session};
 use crate::error::EngineError;
@@ -91,7 +92,7 @@ impl Graph {
         let for_cpu = match shape.cpu_weights {
             None => Cow::Borrowed(bytes),
             Some(weights) => Cow::Owned(
-                for_cpu(bytes, weights)
+                for_cpu(bytes, weights, kernels::operators_here())
                     .map_err(|error| graph_error(&shape, "loaded", error.to_string()))?,
             ),
         };

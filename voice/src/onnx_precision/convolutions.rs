@@ -20,15 +20,19 @@ use crate::onnx_check::wire::{Field, Fields};
 use crate::onnx_check::{Attribute, GraphError, Node, RUNTIME_DOMAIN, node, operator_set};
 use crate::onnx_writer::{Attr, bytes_field};
 
+use super::own::{OwnConvolutions, OwnMatrices};
 use super::products::{Products, turn};
-use super::{Constant, constant, copy, domain_of_runtime};
+use super::{
+    Constant, OWN_DOMAIN, OWN_OPSET, Operators, constant, constant_name, copy, domain,
+    domain_of_runtime,
+};
 
 /// Layers with fewer weights stay as they are: what lies around the product costs more than it spares.
 const LEAST_WEIGHTS: usize = 1 << 12;
 /// The same of transposed convolutions.
 const LEAST_WEIGHTS_UP: usize = 1 << 17;
 /// Layers with more taps stay as they are: as many copies are made of what goes in.
-const MOST_TAPS: usize = 16;
+pub(super) const MOST_TAPS: usize = 16;
 /// The same of transposed convolutions, whose taps are not copied.
 const MOST_TAPS_UP: usize = 64;
 
@@ -36,13 +40,13 @@ const MOST_TAPS_UP: usize = 64;
 ///
 /// # Errors
 /// It is no model with a graph that a voice may have.
-pub(super) fn as_products(bytes: &[u8]) -> Result<Vec<u8>, GraphError> {
+pub(super) fn as_products(bytes: &[u8], by: Operators) -> Result<Vec<u8>, GraphError> {
     let mut out = Vec::new();
     let mut model = Fields::new(bytes, "the model", &[7]);
     let (mut changed, mut knows_domain) = (false, false);
     while let Some((field, value)) = model.next()? {
         match (field, value) {
-            (7, Field::Bytes(graph)) => match rewritten(graph)? {
+            (7, Field::Bytes(graph)) => match rewritten(graph, by)? {
                 Some(graph) => {
                     changed = true;
                     bytes_field(&mut out, 7, &graph);
@@ -59,40 +63,58 @@ pub(super) fn as_products(bytes: &[u8]) -> Result<Vec<u8>, GraphError> {
     if changed && !knows_domain {
         domain_of_runtime(&mut out);
     }
+    if changed && by == Operators::Own {
+        domain(&mut out, OWN_DOMAIN, OWN_OPSET);
+    }
     Ok(out)
 }
 
 /// The graph with its products; `None` if it has no such layer.
-fn rewritten(graph: &[u8]) -> Result<Option<Vec<u8>>, GraphError> {
+fn rewritten(graph: &[u8], by: Operators) -> Result<Option<Vec<u8>>, GraphError> {
     let mut constants = HashMap::new();
+    let mut nodes = Vec::new();
     let mut fields = Fields::new(graph, "the graph", &[]);
     while let Some((field, value)) = fields.next()? {
-        if let (5, Field::Bytes(bytes)) = (field, value)
-            && let Some((name, constant)) = constant(bytes)?
-        {
-            constants.insert(name, constant);
+        match (field, value) {
+            (1, Field::Bytes(bytes)) => nodes.push((node(bytes)?, bytes)),
+            (5, Field::Bytes(bytes)) => {
+                if let Some((name, constant)) = constant(bytes)? {
+                    constants.insert(name, constant);
+                }
+            }
+            _ => {}
         }
     }
+    let layers: Vec<Option<Layer<'_>>> = nodes
+        .iter()
+        .map(|(node, _)| Layer::of(node, &constants))
+        .collect();
+    let (own, matrices) = match by {
+        Operators::Runtime => (OwnConvolutions::default(), OwnMatrices::default()),
+        Operators::Own => (
+            OwnConvolutions::of(graph, &nodes, &layers)?,
+            OwnMatrices::of(graph, &nodes)?,
+        ),
+    };
     let mut products = Products::default();
     // Constants that are still read as they are.
     let mut read = HashSet::new();
     let mut replaced = HashSet::new();
-    let mut fields = Fields::new(graph, "the graph", &[]);
-    while let Some((field, value)) = fields.next()? {
-        let (1, Field::Bytes(bytes)) = (field, value) else {
+    for (n, (node, bytes)) in nodes.iter().enumerate() {
+        own.write_at(n, &layers, &mut products, &mut replaced);
+        if own.takes(n) {
             continue;
-        };
-        let node = node(bytes)?;
-        let layer = Layer::of(&node, &constants);
-        match layer.filter(|layer| layer.is_worth_it()) {
+        }
+        match layers[n].as_ref().filter(|layer| layer.is_worth_it()) {
             Some(layer) => {
                 layer.write(&mut products);
                 if replaced.insert(layer.name) {
                     layer.keep(&mut products);
                 }
             }
+            None if matrices.write(n, &mut products, &mut replaced) => {}
             None => {
-                read.extend(node.inputs);
+                read.extend(node.inputs.iter().copied());
                 bytes_field(&mut products.graph, 1, bytes);
             }
         }
@@ -105,8 +127,10 @@ fn rewritten(graph: &[u8]) -> Result<Option<Vec<u8>>, GraphError> {
     while let Some((field, value)) = fields.next()? {
         let is_left_out = match (field, value) {
             (1, _) => true,
-            (5, Field::Bytes(bytes)) => constant(bytes)?
-                .is_some_and(|(name, _)| replaced.contains(name) && !read.contains(name)),
+            (5, Field::Bytes(bytes)) => {
+                let name = constant_name(bytes)?;
+                replaced.contains(name) && !read.contains(name)
+            }
             _ => false,
         };
         if !is_left_out {
@@ -117,24 +141,24 @@ fn rewritten(graph: &[u8]) -> Result<Option<Vec<u8>>, GraphError> {
 }
 
 /// A layer that becomes a product.
-struct Layer<'a> {
-    kind: Kind,
-    input: &'a str,
+pub(super) struct Layer<'a> {
+    pub(super) kind: Kind,
+    pub(super) input: &'a str,
     /// Of its weights.
-    name: &'a str,
-    weights: &'a Constant<'a>,
-    bias: &'a str,
-    output: &'a str,
-    inputs: usize,
-    outputs: usize,
-    taps: usize,
+    pub(super) name: &'a str,
+    pub(super) weights: &'a Constant<'a>,
+    pub(super) bias: &'a str,
+    pub(super) output: &'a str,
+    pub(super) inputs: usize,
+    pub(super) outputs: usize,
+    pub(super) taps: usize,
     /// Zeros before and after what goes in, or samples of what comes out that are left away.
-    pads: [i64; 2],
+    pub(super) pads: [i64; 2],
 }
 
 /// What kind of layer it is.
 #[derive(Clone, Copy)]
-enum Kind {
+pub(super) enum Kind {
     /// A convolution.
     Plain { dilation: usize },
     /// A transposed one.
@@ -192,7 +216,7 @@ impl<'a> Layer<'a> {
     }
 
     /// Whether the product is cheaper.
-    fn is_worth_it(&self) -> bool {
+    pub(super) fn is_worth_it(&self) -> bool {
         let (least, most_taps) = match self.kind {
             Kind::Plain { .. } => (LEAST_WEIGHTS, MOST_TAPS),
             Kind::Up { .. } => (LEAST_WEIGHTS_UP, MOST_TAPS_UP),
@@ -292,10 +316,14 @@ impl<'a> Layer<'a> {
         products.op("Transpose", &[&result], &[self.output], &[turn()]);
     }
 
+    /// A weight as it is kept.
+    pub(super) fn weight(&self, n: usize) -> f32 {
+        f32::from_le_bytes(self.weights.raw.as_chunks::<4>().0[n])
+    }
+
     /// Keeps its weights as the product wants them.
     fn keep(&self, products: &mut Products) {
-        let words = self.weights.raw.as_chunks::<4>().0;
-        let at = |n: usize| f32::from_le_bytes(words[n]);
+        let at = |n: usize| self.weight(n);
         let (inputs, outputs, taps) = (self.inputs, self.outputs, self.taps);
         match self.kind {
             // [outputs, inputs, taps] as [taps · inputs, outputs].

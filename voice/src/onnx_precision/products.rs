@@ -79,23 +79,23 @@ impl Products {
         [inner, columns]: [usize; 2],
         at: impl Fn(usize, usize) -> f32,
     ) {
-        let scale_of = |column: usize| {
-            let largest = (0..inner).fold(0.0f32, |most, n| most.max(at(n, column).abs()));
-            if largest > 0.0 { largest / MOST } else { 1.0 }
-        };
-        let scale: Vec<f32> = (0..columns).map(scale_of).collect();
+        let scale: Vec<f32> = (0..columns)
+            .map(|column| scale_of((0..inner).map(|n| at(n, column))))
+            .collect();
         let mut kept = Vec::with_capacity(inner * columns);
         for n in 0..inner {
-            let rounded = scale.iter().enumerate().map(|(column, scale)| {
-                let whole = (at(n, column) / scale).round() as i8;
-                whole.to_le_bytes()[0]
-            });
-            kept.extend(rounded);
+            let columns = scale.iter().enumerate();
+            kept.extend(columns.map(|(column, scale)| rounded(at(n, column), *scale)));
         }
+        self.keep_rounded(name, &[inner, columns], &kept, &scale);
+    }
+
+    /// Keeps weights that are whole numbers already, and their scales.
+    pub(super) fn keep_rounded(&mut self, name: &str, shape: &[usize], kept: &[u8], scale: &[f32]) {
         let raw: Vec<u8> = scale.iter().flat_map(|v| v.to_le_bytes()).collect();
-        let kept = tensor(&whole(name), &[inner, columns], INT8, &kept);
+        let kept = tensor(&whole(name), shape, INT8, kept);
         bytes_field(&mut self.graph, 5, &kept);
-        let scale = tensor(&scales(name), &[columns], FLOAT, &raw);
+        let scale = tensor(&scales(name), &[scale.len()], FLOAT, &raw);
         bytes_field(&mut self.graph, 5, &scale);
     }
 }
@@ -113,10 +113,21 @@ pub(super) fn turn() -> Attr {
     Attr::Ints("perm", vec![0, 2, 1])
 }
 
-fn whole(weights: &str) -> String {
+/// What a whole number of 1 is among these weights.
+pub(super) fn scale_of(weights: impl Iterator<Item = f32>) -> f32 {
+    let largest = weights.fold(0.0f32, |most, weight| most.max(weight.abs()));
+    if largest > 0.0 { largest / MOST } else { 1.0 }
+}
+
+/// A weight as a whole number.
+pub(super) fn rounded(weight: f32, scale: f32) -> u8 {
+    ((weight / scale).round() as i8).to_le_bytes()[0]
+}
+
+pub(super) fn whole(weights: &str) -> String {
     format!("8 bits {weights}")
 }
 
-fn scales(weights: &str) -> String {
+pub(super) fn scales(weights: &str) -> String {
     format!("8 bits {weights} scales")
 }

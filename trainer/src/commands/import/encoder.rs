@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, anyhow, bail};
 use burn::backend::Flex;
+use timbra_engine::onnx::operators_here;
 use timbra_voice::manifest::{EncoderManifest, EncoderSpec, FORMAT_VERSION, TrainingSummary};
 use timbra_voice::onnx_precision::{for_cpu, in_precision};
 use timbra_voice::package::{EncoderPackage, Form, sha256_hex, write_encoder};
@@ -111,7 +112,7 @@ fn write(args: &Args, mut manifest: EncoderManifest, graph: &[u8]) -> Result<()>
         said = match &args.measure_on {
             Some(clip) => {
                 let played = match args.precision.cpu_weights() {
-                    Some(weights) => for_cpu(&kept, weights)?,
+                    Some(weights) => for_cpu(&kept, weights, operators_here())?,
                     None => kept.clone(),
                 };
                 let loss = loss(&manifest.encoder, graph, &played, &heard(clip)?)?;

@@ -1,0 +1,23 @@
+//! What is computed here as operators of the runtime.
+
+mod convolution;
+mod product;
+
+use ort::value::ValueRef;
+
+pub(super) use convolution::Convolution;
+pub(super) use product::Product;
+
+fn known(number: i64) -> Option<usize> {
+    usize::try_from(number).ok()
+}
+
+fn needed(value: Option<ValueRef<'_>>) -> ort::Result<ValueRef<'_>> {
+    value.ok_or_else(|| ort::Error::new("an input of an operator in 8 bits is missing"))
+}
+
+fn unexpected(what: &str, found: &[i64]) -> ort::Error {
+    ort::Error::new(format!(
+        "an operator in 8 bits cannot take {what} of shape {found:?}"
+    ))
+}

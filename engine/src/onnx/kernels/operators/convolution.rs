@@ -1,0 +1,232 @@
+//! The convolution as an operator of the runtime.
+//!
+//! Inputs: what goes in `[1, inputs, samples]`, the weights as `Layer` wants them, their scales `[outputs]`, the bias `[outputs]` or
+//! nothing, the past `[1, inputs, past]` or nothing, what is added `[1, outputs, samples]` or nothing, what new samples are multiplied with
+//! `[samples]` or nothing. Outputs: what comes out `[1, outputs, samples]`, and the past of the next step. Attributes: `dilation`, `pads`, `slope`.
+
+use std::cell::RefCell;
+
+use ort::operator::{ComputeContext, KernelContext, Operator, OperatorInput, OperatorOutput};
+use ort::value::TensorElementType::{Float32, Int8};
+use ort::value::ValueRef;
+use timbra_voice::onnx_precision::{OWN_CONVOLUTION, OWN_ROWS};
+
+use super::{known, needed, unexpected};
+use crate::onnx::kernels::Instructions;
+use crate::onnx::kernels::convolution::{Input, Layer, Shape};
+
+/// The operator.
+pub(in crate::onnx::kernels) struct Convolution {
+    pub(in crate::onnx::kernels) instructions: Instructions,
+}
+
+/// One node of a graph.
+pub(in crate::onnx::kernels) struct Kernel {
+    instructions: Instructions,
+    shape: Shape,
+    /// Of the weights of every output.
+    sums: Vec<i32>,
+}
+
+thread_local! {
+    /// Room for what goes in as bytes; what a thread runs, it runs one after the other.
+    static BYTES: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+impl Operator for Convolution {
+    type Kernel<'attr> = Kernel;
+
+    fn name(&self) -> &str {
+        OWN_CONVOLUTION
+    }
+
+    fn inputs(&self) -> impl IntoIterator<Item = OperatorInput> {
+        let (needed, optional) = (OperatorInput::required, OperatorInput::optional);
+        [
+            needed(Float32),
+            needed(Int8),
+            needed(Float32),
+            optional(Float32),
+            optional(Float32),
+            optional(Float32),
+            optional(Float32),
+        ]
+    }
+
+    fn outputs(&self) -> impl IntoIterator<Item = OperatorOutput> {
+        [
+            OperatorOutput::required(Float32),
+            OperatorOutput::optional(Float32),
+        ]
+    }
+
+    fn create_kernel<'attr>(&self, context: &KernelContext<'attr>) -> ort::Result<Kernel> {
+        let weights = context.constant_input::<ort::value::DynTensorValueType>(1)?;
+        let (extents, weights) = weights.try_extract_tensor::<i8>()?;
+        let &[groups, taps, quads, rows, 4] = &extents[..] else {
+            return Err(unexpected("weights", extents));
+        };
+        let number = |name: &str| context.get::<i64>(name).and_then(known);
+        let pads: Vec<i64> = context.get("pads").unwrap_or_default();
+        let (Some(dilation), &[before, after], Some(slope)) =
+            (number("dilation"), &pads[..], context.get("slope"))
+        else {
+            return Err(unexpected("attributes", &[]));
+        };
+        let found = (
+            known(groups),
+            known(taps),
+            known(quads),
+            known(before),
+            known(after),
+        );
+        let (Some(groups), Some(taps), Some(quads), Some(before), Some(after)) = found else {
+            return Err(unexpected("weights", extents));
+        };
+        if rows != OWN_ROWS as i64 || weights.is_empty() {
+            return Err(unexpected("weights", extents));
+        }
+        let shape = Shape {
+            inputs: 4 * quads,
+            outputs: groups * OWN_ROWS,
+            taps,
+            dilation,
+            pads: [before, after],
+            slope,
+        };
+        let mut sums = vec![0; shape.outputs];
+        for (n, four) in weights.as_chunks::<4>().0.iter().enumerate() {
+            let group = n / (taps * quads * OWN_ROWS);
+            let sum: i32 = four.iter().map(|&weight| i32::from(weight)).sum();
+            sums[group * OWN_ROWS + n % OWN_ROWS] += sum;
+        }
+        Ok(Kernel {
+            instructions: self.instructions,
+            shape,
+            sums,
+        })
+    }
+}
+
+impl ort::operator::Kernel for Kernel {
+    fn compute(&mut self, context: &ComputeContext) -> ort::Result<()> {
+        let Shape {
+            inputs, outputs, ..
+        } = self.shape;
+        let found = [0, 1, 2, 3, 4, 5, 6].map(|n| context.input(n));
+        let [new, weights, scales, bias, past, more, mask] = found;
+        let (new, weights, scales) = (needed(new?)?, needed(weights?)?, needed(scales?)?);
+        let (bias, past, more, mask) = (bias?, past?, more?, mask?);
+        let (new, samples) = channels(&new, inputs, "what goes in")?;
+        let (past, past_samples) = match &past {
+            Some(past) => channels(past, inputs, "the past")?,
+            None => (&[][..], 0),
+        };
+        let bias = match &bias {
+            Some(bias) => Some(bias.try_extract_tensor::<f32>()?.1),
+            None => None,
+        };
+        let (more, more_samples) = match &more {
+            Some(more) => {
+                let (more, samples) = channels(more, outputs, "what is added")?;
+                (Some(more), samples)
+            }
+            None => (None, 0),
+        };
+        let mask = match &mask {
+            Some(mask) => {
+                let (extents, mask) = mask.try_extract_tensor::<f32>()?;
+                if extents[..] != [samples as i64] {
+                    return Err(unexpected("a mask", extents));
+                }
+                Some(mask)
+            }
+            None => None,
+        };
+        let (extents, weights) = weights.try_extract_tensor::<i8>()?;
+        let scales = scales.try_extract_tensor::<f32>()?.1;
+        let expected = self.shape.taps * inputs * outputs;
+        if weights.len() != expected
+            || scales.len() != outputs
+            || bias.is_some_and(|bias| bias.len() != outputs)
+        {
+            return Err(unexpected("weights", extents));
+        }
+        let layer = Layer {
+            shape: self.shape,
+            weights,
+            scales,
+            bias,
+            sums: &self.sums,
+        };
+        let input = Input {
+            past,
+            past_samples,
+            new,
+            samples,
+            mask,
+            more,
+        };
+        let Some(width) = Layer::samples_after(&self.shape, &input) else {
+            return Err(unexpected("samples", &[samples as i64]));
+        };
+        if more.is_some() && more_samples != width && more_samples != 1 {
+            return Err(unexpected("what is added", &[more_samples as i64]));
+        }
+        let (width_i64, past_i64) = (width as i64, past_samples as i64);
+        if let Some(mut next) = context.output(1, [1, inputs as i64, past_i64])? {
+            let (_, next) = next.try_extract_tensor_mut::<f32>()?;
+            carry(&input, self.shape.slope, next);
+        }
+        let Some(mut output) = context.output(0, [1, outputs as i64, width_i64])? else {
+            return Ok(());
+        };
+        let (_, output) = output.try_extract_tensor_mut::<f32>()?;
+        let failed = RefCell::new(None);
+        BYTES.with_borrow_mut(|bytes| {
+            layer.apply(self.instructions, input, bytes, output, &|count, piece| {
+                if let Err(error) = context.par_for(count, 0, piece) {
+                    *failed.borrow_mut() = Some(error);
+                }
+            });
+        });
+        failed.into_inner().map_or(Ok(()), Err)
+    }
+}
+
+/// The last samples of the past and what is new, bent: as many as the past has.
+fn carry(input: &Input<'_>, slope: f32, next: &mut [f32]) {
+    let (past, samples) = (input.past_samples, input.samples);
+    if past == 0 {
+        return;
+    }
+    let kept = past.saturating_sub(samples);
+    for (channel, next) in next.chunks_exact_mut(past).enumerate() {
+        let (old, fresh) = next.split_at_mut(kept);
+        old.copy_from_slice(&input.past[channel * past + past - kept..][..kept]);
+        let from = &input.new[channel * samples + samples - fresh.len()..][..fresh.len()];
+        for (to, &value) in fresh.iter_mut().zip(from) {
+            *to = if value < 0.0 { slope * value } else { value };
+        }
+        if let Some(mask) = input.mask {
+            let mask = &mask[samples - fresh.len()..];
+            fresh
+                .iter_mut()
+                .zip(mask)
+                .for_each(|(to, mask)| *to *= mask);
+        }
+    }
+}
+
+/// The numbers of a tensor `[1, channels, samples]`, and its samples.
+fn channels<'a>(
+    value: &'a ValueRef<'_>,
+    channels: usize,
+    what: &str,
+) -> ort::Result<(&'a [f32], usize)> {
+    let (extents, numbers) = value.try_extract_tensor::<f32>()?;
+    match extents[..] {
+        [1, found, samples] if found == channels as i64 => Ok((numbers, samples as usize)),
+        _ => Err(unexpected(what, extents)),
+    }
+}

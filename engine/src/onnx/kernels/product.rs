@@ -1,0 +1,297 @@
+//! A product with a matrix of whole numbers of 8 bits.
+//!
+//! Rows of what goes in are rounded in blocks, each with a scale of its own, as are the columns of the matrix: what ONNX Runtime's
+//! `MatMulNBits` computes. Sixteen columns lie side by side, four of their weights together, so that a vector of weights meets four
+//! bytes of a row; every weight is read once for up to six rows.
+
+use super::Instructions;
+use super::lanes::{Lanes, WIDEST, extremes};
+#[cfg(target_arch = "x86_64")]
+use super::x86;
+
+pub(super) use timbra_voice::onnx_precision::OWN_COLUMNS as COLUMNS;
+
+/// Weights that lie together.
+const QUAD: usize = 4;
+/// Groups of [`COLUMNS`] that are one piece of work.
+const GROUPS: usize = 4;
+/// Bytes of weights that are fetched ahead: reading them is what a product of few rows costs.
+const AHEAD: usize = 1024;
+/// Largest whole number of what goes in.
+const MOST: f32 = 127.0;
+
+/// A matrix `[inner, columns]`.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Matrix<'a> {
+    pub(super) inner: usize,
+    /// A multiple of [`COLUMNS`].
+    pub(super) columns: usize,
+    /// Numbers that share a scale; a multiple of [`WIDEST`] that divides `inner`.
+    pub(super) block: usize,
+    /// `[columns / COLUMNS, inner / 4, COLUMNS, 4]`.
+    pub(super) weights: &'a [i8],
+    /// What a weight of 1 is, `[inner / block, columns]`.
+    pub(super) scales: &'a [f32],
+    /// Of the weights of every block and column, `[inner / block, columns]`.
+    pub(super) sums: &'a [i32],
+}
+
+/// Room that is used again.
+#[derive(Debug, Default)]
+pub(super) struct Room {
+    /// `[rows, inner]`.
+    bytes: Vec<u8>,
+    /// `[rows, inner / block]`.
+    scales: Vec<f32>,
+}
+
+/// A piece of work; with its vectors inside, so that it is compiled for the instructions it is made of.
+pub(super) enum Work<'a> {
+    /// Rounds one row.
+    Round {
+        from: &'a [f32],
+        bytes: &'a mut [u8],
+        scales: &'a mut [f32],
+    },
+    /// [`GROUPS`] of columns for all rows.
+    Sum {
+        first: usize,
+        rows: usize,
+        room: &'a Room,
+        to: *mut f32,
+    },
+}
+
+/// Where results are, for several threads that each write their own.
+struct Place(*mut f32);
+// SAFETY: pieces of work write to places of their own.
+unsafe impl Sync for Place {}
+
+impl Place {
+    fn get(&self) -> *mut f32 {
+        self.0
+    }
+}
+
+impl Matrix<'_> {
+    fn blocks(&self) -> usize {
+        self.inner / self.block
+    }
+
+    /// Fills `output` `[rows, columns]` from `input` `[rows, inner]`.
+    pub(super) fn apply(
+        &self,
+        instructions: Instructions,
+        input: &[f32],
+        room: &mut Room,
+        output: &mut [f32],
+        parallel: super::Parallel<'_>,
+    ) {
+        let rows = input.len() / self.inner;
+        assert!(self.columns.is_multiple_of(COLUMNS) && self.block.is_multiple_of(WIDEST));
+        assert_eq!(self.inner, self.blocks() * self.block);
+        assert_eq!(self.weights.len(), self.inner * self.columns);
+        assert_eq!(self.scales.len(), self.blocks() * self.columns);
+        assert_eq!(self.sums.len(), self.scales.len());
+        assert_eq!(input.len(), rows * self.inner);
+        assert_eq!(output.len(), rows * self.columns);
+        room.bytes.resize(rows * self.inner, 0);
+        room.scales.resize(rows * self.blocks(), 0.0);
+        let bytes = room.bytes.chunks_exact_mut(self.inner);
+        let scales = room.scales.chunks_exact_mut(self.blocks());
+        for (from, (bytes, scales)) in input.chunks_exact(self.inner).zip(bytes.zip(scales)) {
+            let work = Work::Round {
+                from,
+                bytes,
+                scales,
+            };
+            self.work(instructions, work);
+        }
+        let place = Place(output.as_mut_ptr());
+        let room = &*room;
+        parallel(self.columns.div_ceil(COLUMNS * GROUPS), &|piece| {
+            let work = Work::Sum {
+                first: piece * GROUPS,
+                rows,
+                room,
+                to: place.get(),
+            };
+            self.work(instructions, work);
+        });
+    }
+
+    fn work(&self, instructions: Instructions, work: Work<'_>) {
+        match instructions {
+            // SAFETY: the processor has been asked (`Instructions::all`).
+            #[cfg(target_arch = "x86_64")]
+            Instructions::Vnni512 => unsafe { x86::product_vnni_512(self, work) },
+            // SAFETY: as above.
+            #[cfg(target_arch = "x86_64")]
+            Instructions::Vnni256 => unsafe { x86::product_vnni_256(self, work) },
+            // SAFETY: as above.
+            #[cfg(target_arch = "x86_64")]
+            Instructions::Avx2 => unsafe { x86::product_avx2(self, work) },
+        }
+    }
+
+    /// A piece of work, with blocks of at most `R` rows and `N` vectors of columns.
+    ///
+    /// # Safety
+    /// The processor has the instructions of `L`, and [`Self::apply`] has checked the extents.
+    #[inline(always)]
+    pub(super) unsafe fn run<L: Lanes, const R: usize, const N: usize>(&self, work: Work<'_>) {
+        // SAFETY: as of this function.
+        unsafe {
+            match work {
+                Work::Round {
+                    from,
+                    bytes,
+                    scales,
+                } => self.round::<L>(from, bytes, scales),
+                Work::Sum {
+                    first,
+                    rows,
+                    room,
+                    to,
+                } => {
+                    let end = self.columns.min((first + GROUPS) * COLUMNS);
+                    let mut column = first * COLUMNS;
+                    while column < end {
+                        let vectors = ((end - column) / L::WIDTH).min(N);
+                        let mut row = 0;
+                        while row < rows {
+                            let block = Block {
+                                row,
+                                column,
+                                room,
+                                to,
+                            };
+                            row += if vectors == N {
+                                self.some_rows::<L, R, N>(&block, rows - row)
+                            } else {
+                                self.some_rows::<L, R, 1>(&block, rows - row)
+                            };
+                        }
+                        column += if vectors == N { N } else { 1 } * L::WIDTH;
+                    }
+                }
+            }
+        }
+    }
+
+    /// As many rows at once as there are, at most `R`; how many that were.
+    #[inline(always)]
+    unsafe fn some_rows<L: Lanes, const R: usize, const N: usize>(
+        &self,
+        block: &Block<'_>,
+        left: usize,
+    ) -> usize {
+        // SAFETY: as of this function.
+        unsafe {
+            match left {
+                left if left >= R => self.block::<L, R, N>(block),
+                1 => self.block::<L, 1, N>(block),
+                2 => self.block::<L, 2, N>(block),
+                _ if R > 3 => self.block::<L, 3, N>(block),
+                _ => self.block::<L, 2, N>(block),
+            }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn round<L: Lanes>(&self, from: &[f32], bytes: &mut [u8], scales: &mut [f32]) {
+        let blocks = from
+            .chunks_exact(self.block)
+            .zip(bytes.chunks_exact_mut(self.block));
+        for ((from, bytes), scale) in blocks.zip(scales) {
+            // SAFETY: as of this function.
+            let [low, high] = unsafe { extremes::<L>(from) };
+            let largest = high.max(-low);
+            *scale = largest / MOST;
+            let factor = if largest > 0.0 { MOST / largest } else { 0.0 };
+            // SAFETY: a block is whole vectors.
+            unsafe {
+                let (factor, middle) = (L::splat(factor), L::splat(f32::from(L::MIDDLE)));
+                for start in (0..from.len()).step_by(L::WIDTH) {
+                    let value = L::load(from.as_ptr().add(start));
+                    let whole = L::rounded(L::multiply_add(value, factor, middle));
+                    L::store_lowest(bytes.as_mut_ptr().add(start), whole);
+                }
+            }
+        }
+    }
+
+    /// `R` rows of `N` vectors of columns; how many rows that are.
+    #[inline(always)]
+    unsafe fn block<L: Lanes, const R: usize, const N: usize>(&self, block: &Block<'_>) -> usize {
+        let (quads, blocks) = (self.inner / QUAD, self.blocks());
+        let Block {
+            row,
+            column,
+            room,
+            to,
+        } = *block;
+        // SAFETY: as of this function; the extents have been checked, and so many rows and columns are there.
+        unsafe {
+            let mut results = [[L::splat(0.0); N]; R];
+            let mut from = [room.bytes.as_ptr(); R];
+            for (r, from) in from.iter_mut().enumerate() {
+                *from = from.add((row + r) * self.inner);
+            }
+            // Vectors of columns may lie in different groups.
+            let mut weights = [self.weights.as_ptr(); N];
+            for (n, weights) in weights.iter_mut().enumerate() {
+                let column = column + n * L::WIDTH;
+                let group = column / COLUMNS * quads * COLUMNS + column % COLUMNS;
+                *weights = weights.add(group * QUAD);
+            }
+            for number in 0..blocks {
+                let place = number * self.columns + column;
+                let mut sums = [[L::zeros(); N]; R];
+                let mut at = number * self.block;
+                for _ in 0..self.block / QUAD {
+                    let mut own = [L::zeros(); N];
+                    for (own, weights) in own.iter_mut().zip(&mut weights) {
+                        *own = L::load_bytes(weights.cast());
+                        L::soon(weights.wrapping_add(AHEAD));
+                        *weights = weights.add(COLUMNS * QUAD);
+                    }
+                    for (sums, from) in sums.iter_mut().zip(&from) {
+                        let bytes = L::spread(from.add(at).cast());
+                        for (sum, &own) in sums.iter_mut().zip(&own) {
+                            *sum = L::add_signed_products(*sum, bytes, own);
+                        }
+                    }
+                    at += QUAD;
+                }
+                for n in 0..N {
+                    let scales = L::load(self.scales.as_ptr().add(place + n * L::WIDTH));
+                    let nothing =
+                        L::load_bytes(self.sums.as_ptr().add(place + n * L::WIDTH).cast());
+                    for r in 0..R {
+                        let scale = *room.scales.get_unchecked((row + r) * blocks + number);
+                        let whole = L::floats(L::without_middle(sums[r][n], nothing));
+                        let scaled = L::multiply(scales, L::splat(scale));
+                        results[r][n] = L::multiply_add(whole, scaled, results[r][n]);
+                    }
+                }
+            }
+            for (r, results) in results.iter().enumerate() {
+                for (n, &result) in results.iter().enumerate() {
+                    let at = (row + r) * self.columns + column + n * L::WIDTH;
+                    L::store(to.add(at), result);
+                }
+            }
+        }
+        R
+    }
+}
+
+/// What a block is of.
+struct Block<'a> {
+    /// Its first row and column.
+    row: usize,
+    column: usize,
+    room: &'a Room,
+    to: *mut f32,
+}

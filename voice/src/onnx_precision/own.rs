@@ -1,0 +1,15 @@
+//! Operators of our own, for processors that Timbra knows.
+
+mod convolutions;
+mod matrices;
+
+pub use convolutions::{OWN_CONVOLUTION, OWN_ROWS};
+pub use matrices::{OWN_COLUMNS, OWN_PRODUCT};
+
+pub(super) use convolutions::OwnConvolutions;
+pub(super) use matrices::OwnMatrices;
+
+/// The domain of the operators.
+pub const OWN_DOMAIN: &str = "timbra";
+/// Its version.
+pub const OWN_OPSET: i64 = 1;
