@@ -133,6 +133,7 @@ fn transposed_convolutions_in_eight_bits_give_nearly_the_same() {
 fn layer_of_a_decoder(slope: f32, sum: &str) -> Vec<u8> {
     const CHANNELS: usize = 48;
     const REACH: usize = 12;
+    const LATE: usize = 6;
     let mut graph = GraphBuilder::new("layers");
     let (channels, samples) = (CHANNELS.into(), || "samples".into());
     graph.input("x", &[1.into(), channels, samples()]);
@@ -154,13 +155,22 @@ fn layer_of_a_decoder(slope: f32, sum: &str) -> Vec<u8> {
     graph.node("Identity", &[&kept], &["past_next"], vec![]);
     let attrs = vec![Attr::Ints("dilations", vec![2])];
     let made = graph.op("Conv", &[&joined, &weights, &bias], attrs);
+    graph.input("more_past", &[1.into(), CHANNELS.into(), LATE.into()]);
+    let [zero, two, three, late] = [0, 2, 3, -(LATE as i64)].map(|n| graph.i64s(&[n]));
+    let delayed = graph.op("Concat", &["more_past", "x"], vec![Attr::Int("axis", 2)]);
+    let kept = graph.op("Slice", &[&delayed, &late, &end, &axis], vec![]);
+    graph.node("Identity", &[&kept], &["more_past_next"], vec![]);
+    let extents = graph.op("Shape", &["x"], vec![]);
+    let count = graph.op("Slice", &[&extents, &two, &three, &zero], vec![]);
     let more = match sum {
         "mean" => graph.op("ReduceMean", &["x"], vec![Attr::Ints("axes", vec![2])]),
+        "late" => graph.op("Slice", &[&delayed, &zero, &count, &axis], vec![]),
         other => other.to_owned(),
     };
     graph.node("Add", &[&more, &made], &["y"], vec![]);
     graph.output("y", &[1.into(), CHANNELS.into(), samples()]);
     graph.output("past_next", &[1.into(), CHANNELS.into(), REACH.into()]);
+    graph.output("more_past_next", &[1.into(), CHANNELS.into(), LATE.into()]);
     graph.finish()
 }
 
@@ -174,17 +184,19 @@ fn what_lies_around_a_convolution_is_one_operator_with_it_and_streams_alike() {
         shape: vec![1, 48, samples],
         data,
     };
-    for (slope, sum) in [(0.1, "x"), (0.0, "mean"), (1.0, "x")] {
+    for (slope, sum) in [(0.1, "x"), (0.0, "mean"), (1.0, "late")] {
         let whole = layer_of_a_decoder(slope, sum);
         for by in makers() {
             let rounded = for_cpu(&whole, CpuWeights::Int8, by).unwrap();
             let has = |op: &[u8]| rounded.windows(op.len()).any(|part| part == op);
             let is_own = by == Operators::Own;
             // As operators are written: their length, then their name.
-            for op in [&b"\x09LeakyRelu"[..], b"\x06Concat", b"\x03Add", b"\x03Mul"] {
+            for op in [&b"\x09LeakyRelu"[..], b"\x03Add", b"\x03Mul"] {
                 assert!(has(op) != is_own, "{by:?} {}", op.escape_ascii());
             }
-            let mut pasts = [&whole, &rounded].map(|_| vec![0.0; 48 * 12]);
+            // What is carried and not added stays.
+            assert_eq!(has(b"\x06Concat"), !is_own || sum != "late", "{by:?} {sum}");
+            let mut pasts = [&whole, &rounded].map(|_| [vec![0.0; 48 * 12], vec![0.0; 48 * 6]]);
             let mut began = 0;
             // Steps shorter and longer than what a result sees of the past.
             for (step, samples) in [40, 5, 7, 30].into_iter().enumerate() {
@@ -199,12 +211,15 @@ fn what_lies_around_a_convolution_is_one_operator_with_it_and_streams_alike() {
                     };
                     let inputs = [
                         tensor("x", samples, noise.clone()),
-                        tensor("past", 12, pasts[n].clone()),
+                        tensor("past", 12, pasts[n][0].clone()),
+                        tensor("more_past", 6, pasts[n][1].clone()),
                         place,
                     ];
                     let mut results = evaluate(graph, &inputs).unwrap();
-                    let place = results.iter().position(|r| r.name == "past_next").unwrap();
-                    pasts[n] = results.remove(place).data;
+                    for (past, name) in pasts[n].iter_mut().zip(["past_next", "more_past_next"]) {
+                        let place = results.iter().position(|r| r.name == name).unwrap();
+                        *past = results.remove(place).data;
+                    }
                     results.remove(0)
                 };
                 let (exact, found) = (run(exact, 0), run(found, 1));

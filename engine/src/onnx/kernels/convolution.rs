@@ -67,8 +67,55 @@ pub(super) struct Input<'a> {
     pub(super) samples: usize,
     /// What the new samples are multiplied with, `[samples]`; nothing below zero.
     pub(super) mask: Option<&'a [f32]>,
-    /// What is added to what comes out, `[outputs, …]`: as many samples, or one.
-    pub(super) more: Option<&'a [f32]>,
+    /// What is added to what comes out.
+    pub(super) more: Option<More<'a>>,
+}
+
+/// What is added to what comes out, from its first sample on.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct More<'a> {
+    /// The last samples of its past: `[outputs, past_samples]`.
+    pub(super) past: &'a [f32],
+    pub(super) past_samples: usize,
+    /// `[outputs, samples]`; without a past one sample may stand for all.
+    pub(super) new: &'a [f32],
+    pub(super) samples: usize,
+}
+
+impl More<'_> {
+    /// Whether it is enough for so many samples.
+    pub(super) fn is_enough(&self, width: usize) -> bool {
+        self.past_samples + self.samples >= width || self.is_one()
+    }
+
+    fn is_one(&self) -> bool {
+        self.past_samples == 0 && self.samples == 1
+    }
+
+    /// `count` samples of a channel from sample `at` on, at most a vector, and zeros.
+    ///
+    /// # Safety
+    /// As of [`Lanes`]; so many are there ([`Self::is_enough`]).
+    #[inline(always)]
+    unsafe fn load<L: Lanes>(&self, channel: usize, at: usize, count: usize) -> L::Float {
+        // SAFETY: as of this function.
+        unsafe {
+            let new = self.new.as_ptr().add(channel * self.samples);
+            if self.is_one() {
+                return L::splat(*new);
+            }
+            if at >= self.past_samples {
+                return load_first::<L>(new.add(at - self.past_samples), count);
+            }
+            let past = self.past.as_ptr().add(channel * self.past_samples);
+            let mut room = [0.0; WIDEST];
+            let count = count.min(L::WIDTH);
+            let old = count.min(self.past_samples - at);
+            past.add(at).copy_to_nonoverlapping(room.as_mut_ptr(), old);
+            new.copy_to_nonoverlapping(room.as_mut_ptr().add(old), count - old);
+            L::load(room.as_ptr())
+        }
+    }
 }
 
 /// How what goes in was rounded: `scale · (byte − zero)`.
@@ -150,11 +197,11 @@ impl Layer<'_> {
         assert_eq!(input.new.len(), shape.inputs * input.samples);
         assert!(input.mask.is_none_or(|mask| mask.len() == input.samples));
         assert_eq!(output.len(), shape.outputs * width);
-        assert!(
-            input
-                .more
-                .is_none_or(|more| more.len() == output.len() || more.len() == shape.outputs)
-        );
+        if let Some(more) = input.more {
+            assert_eq!(more.past.len(), shape.outputs * more.past_samples);
+            assert_eq!(more.new.len(), shape.outputs * more.samples);
+            assert!(more.is_enough(width));
+        }
 
         let rounding = self.rounding(instructions, &input);
         let place = Place(bytes.as_mut_ptr());
@@ -368,18 +415,14 @@ impl Layer<'_> {
                     if at >= block.end {
                         break;
                     }
-                    let (at, count) = (output * block.width + at, block.end - at);
+                    let count = block.end - at;
                     let whole = L::load_bytes(done.as_ptr().cast());
                     let whole = L::floats(L::minus(whole, nothing));
                     let mut result = L::multiply_add(whole, factor, L::splat(bias));
-                    if let Some(more) = block.more {
-                        let more = if more.len() == self.shape.outputs {
-                            L::splat(*more.get_unchecked(output))
-                        } else {
-                            load_first::<L>(more.as_ptr().add(at), count)
-                        };
-                        result = L::add(result, more);
+                    if let Some(more) = &block.more {
+                        result = L::add(result, more.load::<L>(output, at, count));
                     }
+                    let at = output * block.width + at;
                     store_first::<L>(block.to.add(at), result, count);
                 }
             }
@@ -421,7 +464,7 @@ struct Block<'a> {
     /// `[inputs / 4, samples, 4]`, of which each of the first is `stride` bytes.
     bytes: *const u8,
     stride: usize,
-    more: Option<&'a [f32]>,
+    more: Option<More<'a>>,
     to: *mut f32,
     width: usize,
 }
@@ -439,8 +482,8 @@ mod tests {
         past_samples: usize,
         has_bias: bool,
         has_mask: bool,
-        /// Samples of what is added; 0 for nothing.
-        more_samples: usize,
+        /// Samples of what is added, of its past and new; 0 for nothing.
+        more_samples: [usize; 2],
     }
 
     impl Case {
@@ -465,7 +508,7 @@ mod tests {
                 past_samples: shape.reach(),
                 has_bias: true,
                 has_mask: false,
-                more_samples: samples,
+                more_samples: [3, samples],
             }
         }
 
@@ -501,7 +544,9 @@ mod tests {
             let bias = noise(3, outputs, 1.0);
             let new = noise(4, inputs * self.samples, 2.0);
             let past = noise(5, inputs * self.past_samples, 1.0);
-            let more = noise(6, outputs * self.more_samples, 1.0);
+            let [more_past_samples, more_samples] = self.more_samples;
+            let more = noise(6, outputs * more_samples, 1.0);
+            let more_past = noise(7, outputs * more_past_samples, 1.0);
             let mask: Vec<f32> = (0..self.samples)
                 .map(|n| f32::from(u8::from(n >= 3)))
                 .collect();
@@ -518,7 +563,12 @@ mod tests {
                 new: &new,
                 samples: self.samples,
                 mask: self.has_mask.then_some(&mask),
-                more: (self.more_samples > 0).then_some(&more),
+                more: (more_samples > 0).then_some(More {
+                    past: &more_past,
+                    past_samples: more_past_samples,
+                    new: &more,
+                    samples: more_samples,
+                }),
             };
             let width = Layer::samples_after(&self.shape, &input).unwrap();
             let bent = |value: f32| if value < 0.0 { slope * value } else { value };
@@ -563,11 +613,13 @@ mod tests {
                             doubt += weight.abs() * step;
                         }
                     }
-                    exact += match self.more_samples {
-                        0 => 0.0,
-                        1 => f64::from(more[channel]),
-                        _ => f64::from(more[n]),
+                    let added = match at.checked_sub(more_past_samples) {
+                        _ if more_samples == 0 => 0.0,
+                        _ if self.more_samples == [0, 1] => more[channel],
+                        Some(at) => more[channel * more_samples + at],
+                        None => more_past[channel * more_past_samples + at],
                     };
+                    exact += f64::from(added);
                     let error = (exact - f64::from(found)).abs();
                     assert!(
                         error <= doubt,
@@ -605,7 +657,13 @@ mod tests {
         case.shape.pads = [3, 6];
         case.shape.slope = 0.1;
         for past_samples in [0, 1, 17] {
-            for (has_bias, more_samples) in [(false, 0), (true, 1), (true, 21 + past_samples)] {
+            let all = 21 + past_samples;
+            for (has_bias, more_samples) in [
+                (false, [0, 0]),
+                (true, [0, 1]),
+                (true, [0, all]),
+                (true, [19, all]),
+            ] {
                 case.past_samples = past_samples;
                 (case.has_bias, case.more_samples) = (has_bias, more_samples);
                 case.has_mask = !case.has_mask;

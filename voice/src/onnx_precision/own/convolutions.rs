@@ -46,6 +46,8 @@ struct Fused<'a> {
     past: Option<[&'a str; 2]>,
     /// What is added.
     more: &'a str,
+    /// The samples of the past that are added before it, and those of the next step.
+    more_past: Option<[&'a str; 2]>,
     output: &'a str,
 }
 
@@ -84,6 +86,7 @@ impl<'a> OwnConvolutions<'a> {
                 mask: "",
                 past: None,
                 more: "",
+                more_past: None,
                 output: layer.output,
             };
             own.taken.insert(n);
@@ -104,6 +107,12 @@ impl<'a> OwnConvolutions<'a> {
                 fused.output = nodes[sum].0.output;
                 own.taken.insert(sum);
                 at = sum;
+                if let Some((slice, delayed)) = surroundings.delayed(sum, more) {
+                    fused.more_past = Some([delayed.past, delayed.next]);
+                    fused.more = delayed.new;
+                    own.taken.insert(slice);
+                    own.taken.extend(delayed.nodes);
+                }
             }
             own.placed.insert(at, fused);
         }
@@ -152,7 +161,8 @@ impl<'a> OwnConvolutions<'a> {
         };
         let (weights, scales) = (whole(layer.name), scales(layer.name));
         let [past, next] = fused.past.unwrap_or_default();
-        let inputs: [&str; 7] = [
+        let [more_past, more_next] = fused.more_past.unwrap_or_default();
+        let inputs: [&str; 8] = [
             fused.input,
             &weights,
             &scales,
@@ -160,8 +170,9 @@ impl<'a> OwnConvolutions<'a> {
             past,
             fused.more,
             fused.mask,
+            more_past,
         ];
-        let outputs = [fused.output, next];
+        let outputs = [fused.output, next, more_next];
         let given = |names: &[&str]| names.iter().rposition(|name| !name.is_empty());
         let inputs = &inputs[..=given(&inputs).unwrap_or(0)];
         let outputs = &outputs[..=given(&outputs).unwrap_or(0)];
@@ -341,6 +352,23 @@ impl<'a> Surroundings<'a> {
             ("Mul", false, true) => Some((b, a)),
             _ => None,
         }
+    }
+
+    /// A value that node `sum` adds, late by what is carried of it: the slice that picks its samples, and what it picks from.
+    fn delayed(&self, sum: usize, name: &str) -> Option<(usize, Carried<'a>)> {
+        let (n, slice) = self.maker(name)?;
+        let &[joined, start, _, axis] = &slice.inputs[..] else {
+            return None;
+        };
+        let is = |name: &str, number: i64| {
+            let found = self.numbers.get(name).map(Vec::as_slice);
+            found == Some(&[number])
+        };
+        let is_start = slice.op == "Slice" && is(start, 0) && is(axis, 2);
+        if !is_start || self.readers(name) != [sum] {
+            return None;
+        }
+        Some((n, self.carried(n, joined)?))
     }
 
     /// The slope of the rectifier that makes `name`, and what goes into it.

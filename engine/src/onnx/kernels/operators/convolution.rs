@@ -2,7 +2,7 @@
 //!
 //! Inputs: what goes in `[1, inputs, samples]`, the weights as `Layer` wants them, their scales `[outputs]`, the bias `[outputs]` or
 //! nothing, the past `[1, inputs, past]` or nothing, what is added `[1, outputs, samples]` or nothing, what new samples are multiplied with
-//! `[samples]` or nothing. Outputs: what comes out `[1, outputs, samples]`, and the past of the next step. Attributes: `dilation`, `pads`, `slope`.
+//! `[samples]` or nothing, the past of what is added `[1, outputs, past]` or nothing: then the first samples of both are. Outputs: what comes out `[1, outputs, samples]`, and both pasts of the next step. Attributes: `dilation`, `pads`, `slope`.
 
 use std::cell::RefCell;
 
@@ -13,7 +13,7 @@ use timbra_voice::onnx_precision::{OWN_CONVOLUTION, OWN_ROWS};
 
 use super::{known, needed, unexpected};
 use crate::onnx::kernels::Instructions;
-use crate::onnx::kernels::convolution::{Input, Layer, Shape};
+use crate::onnx::kernels::convolution::{Input, Layer, More, Shape};
 
 /// The operator.
 pub(in crate::onnx::kernels) struct Convolution {
@@ -50,12 +50,14 @@ impl Operator for Convolution {
             optional(Float32),
             optional(Float32),
             optional(Float32),
+            optional(Float32),
         ]
     }
 
     fn outputs(&self) -> impl IntoIterator<Item = OperatorOutput> {
         [
             OperatorOutput::required(Float32),
+            OperatorOutput::optional(Float32),
             OperatorOutput::optional(Float32),
         ]
     }
@@ -113,10 +115,11 @@ impl ort::operator::Kernel for Kernel {
         let Shape {
             inputs, outputs, ..
         } = self.shape;
-        let found = [0, 1, 2, 3, 4, 5, 6].map(|n| context.input(n));
-        let [new, weights, scales, bias, past, more, mask] = found;
+        let found = [0, 1, 2, 3, 4, 5, 6, 7].map(|n| context.input(n));
+        let [new, weights, scales, bias, past, more, mask, more_past] = found;
         let (new, weights, scales) = (needed(new?)?, needed(weights?)?, needed(scales?)?);
         let (bias, past, more, mask) = (bias?, past?, more?, mask?);
+        let more_past = more_past?;
         let (new, samples) = channels(&new, inputs, "what goes in")?;
         let (past, past_samples) = match &past {
             Some(past) => channels(past, inputs, "the past")?,
@@ -126,12 +129,21 @@ impl ort::operator::Kernel for Kernel {
             Some(bias) => Some(bias.try_extract_tensor::<f32>()?.1),
             None => None,
         };
-        let (more, more_samples) = match &more {
+        let more = match &more {
             Some(more) => {
-                let (more, samples) = channels(more, outputs, "what is added")?;
-                (Some(more), samples)
+                let (new, samples) = channels(more, outputs, "what is added")?;
+                let (past, past_samples) = match &more_past {
+                    Some(past) => channels(past, outputs, "the past of what is added")?,
+                    None => (&[][..], 0),
+                };
+                Some(More {
+                    past,
+                    past_samples,
+                    new,
+                    samples,
+                })
             }
-            None => (None, 0),
+            None => None,
         };
         let mask = match &mask {
             Some(mask) => {
@@ -170,14 +182,26 @@ impl ort::operator::Kernel for Kernel {
         let Some(width) = Layer::samples_after(&self.shape, &input) else {
             return Err(unexpected("samples", &[samples as i64]));
         };
-        if more.is_some() && more_samples != width && more_samples != 1 {
-            return Err(unexpected("what is added", &[more_samples as i64]));
+        if let Some(more) = more.filter(|more| !more.is_enough(width)) {
+            return Err(unexpected("what is added", &[more.samples as i64]));
         }
-        let (width_i64, past_i64) = (width as i64, past_samples as i64);
-        if let Some(mut next) = context.output(1, [1, inputs as i64, past_i64])? {
+        if let Some(mut next) = context.output(1, [1, inputs as i64, past_samples as i64])? {
             let (_, next) = next.try_extract_tensor_mut::<f32>()?;
-            carry(&input, self.shape.slope, next);
+            carry([past, new], [past_samples, samples], next);
+            bend(&input, self.shape.slope, next);
         }
+        if let Some(more) = more
+            && let Some(mut next) =
+                context.output(2, [1, outputs as i64, more.past_samples as i64])?
+        {
+            let (_, next) = next.try_extract_tensor_mut::<f32>()?;
+            carry(
+                [more.past, more.new],
+                [more.past_samples, more.samples],
+                next,
+            );
+        }
+        let width_i64 = width as i64;
         let Some(mut output) = context.output(0, [1, outputs as i64, width_i64])? else {
             return Ok(());
         };
@@ -194,26 +218,33 @@ impl ort::operator::Kernel for Kernel {
     }
 }
 
-/// The last samples of the past and what is new, bent: as many as the past has.
-fn carry(input: &Input<'_>, slope: f32, next: &mut [f32]) {
-    let (past, samples) = (input.past_samples, input.samples);
-    if past == 0 {
+/// The last samples of the past and what is new: as many as the past has.
+fn carry([past, new]: [&[f32]; 2], [past_samples, samples]: [usize; 2], next: &mut [f32]) {
+    if past_samples == 0 {
         return;
     }
-    let kept = past.saturating_sub(samples);
-    for (channel, next) in next.chunks_exact_mut(past).enumerate() {
+    let kept = past_samples.saturating_sub(samples);
+    for (channel, next) in next.chunks_exact_mut(past_samples).enumerate() {
         let (old, fresh) = next.split_at_mut(kept);
-        old.copy_from_slice(&input.past[channel * past + past - kept..][..kept]);
-        let from = &input.new[channel * samples + samples - fresh.len()..][..fresh.len()];
-        for (to, &value) in fresh.iter_mut().zip(from) {
-            *to = if value < 0.0 { slope * value } else { value };
+        old.copy_from_slice(&past[(channel + 1) * past_samples - kept..][..kept]);
+        fresh.copy_from_slice(&new[(channel + 1) * samples - fresh.len()..][..fresh.len()]);
+    }
+}
+
+/// Bends and masks what is new of the next past.
+fn bend(input: &Input<'_>, slope: f32, next: &mut [f32]) {
+    if input.past_samples == 0 {
+        return;
+    }
+    let fresh = input.past_samples.min(input.samples);
+    for next in next.chunks_exact_mut(input.past_samples) {
+        let next = &mut next[input.past_samples - fresh..];
+        for value in &mut *next {
+            *value *= if *value < 0.0 { slope } else { 1.0 };
         }
         if let Some(mask) = input.mask {
-            let mask = &mask[samples - fresh.len()..];
-            fresh
-                .iter_mut()
-                .zip(mask)
-                .for_each(|(to, mask)| *to *= mask);
+            let mask = &mask[input.samples - fresh..];
+            next.iter_mut().zip(mask).for_each(|(to, mask)| *to *= mask);
         }
     }
 }
