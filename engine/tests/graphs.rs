@@ -9,11 +9,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use timbra_engine::offline::{self, Converter};
-use timbra_engine::onnx::{Graph, GraphShape, GraphStream, NamedTensor, Slot};
+use timbra_engine::onnx::{Graph, GraphShape, GraphStream, Slot};
 use timbra_engine::{Controls, EngineError, LoadedVoice};
 use timbra_voice::identity::IdentityVoice;
 use timbra_voice::manifest::{CpuWeights, StateTensor};
-use timbra_voice::onnx_precision::{Operators, Precision, for_cpu, in_precision};
+use timbra_voice::onnx_precision::{Precision, in_precision};
 use timbra_voice::onnx_writer::{Attr, GraphBuilder};
 use timbra_voice::package::{Form, write_voice};
 

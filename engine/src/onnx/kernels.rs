@@ -14,6 +14,15 @@
 //!
 //! A processor without such instructions has the runtime's operators instead (`voice/onnx_precision.rs` writes either).
 
+#![cfg_attr(
+    not(target_arch = "x86_64"),
+    allow(
+        dead_code,
+        unused_variables,
+        reason = "no instructions are known there yet"
+    )
+)]
+
 mod convolution;
 mod lanes;
 mod operators;

@@ -570,7 +570,7 @@ mod tests {
                     samples: more_samples,
                 }),
             };
-            let width = Layer::samples_after(&self.shape, &input).unwrap();
+            let width = Layer::samples_after(&self.shape, &input).expect("enough samples");
             let bent = |value: f32| if value < 0.0 { slope * value } else { value };
             let masked = |n: usize| if self.has_mask { mask[n] } else { 1.0 };
             // What is seen by a channel, in float32 and before it is rounded.

@@ -172,7 +172,7 @@ impl Matrix<'_> {
                                 self.some_rows::<L, R, 1>(&block, rows - row)
                             };
                         }
-                        column += if vectors == N { N } else { 1 } * L::WIDTH;
+                        column += L::WIDTH * if vectors == N { N } else { 1 };
                     }
                 }
             }

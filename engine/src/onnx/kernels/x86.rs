@@ -37,7 +37,7 @@ pub(super) unsafe fn convolution_vnni_512(layer: &Layer<'_>, work: convolution::
 #[target_feature(enable = "avx2,fma,avxvnni")]
 pub(super) unsafe fn convolution_vnni_256(layer: &Layer<'_>, work: convolution::Work<'_>) {
     // SAFETY: whoever calls this knows.
-    unsafe { layer.run::<Vnni256, 4, 3>(work) }
+    unsafe { layer.run::<Vnni256, 4, 2>(work) }
 }
 
 /// # Safety

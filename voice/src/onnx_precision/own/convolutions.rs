@@ -201,10 +201,11 @@ fn keep(layer: &Layer<'_>, products: &mut Products) {
     for group in 0..outputs / OWN_ROWS {
         for tap in 0..taps {
             for quad in 0..inputs / QUAD {
-                for output in group * OWN_ROWS..(group + 1) * OWN_ROWS {
+                let rows = scale.iter().enumerate().skip(group * OWN_ROWS);
+                for (output, &scale) in rows.take(OWN_ROWS) {
                     for input in quad * QUAD..(quad + 1) * QUAD {
                         let weight = layer.weight((output * inputs + input) * taps + tap);
-                        kept.push(rounded(weight, scale[output]));
+                        kept.push(rounded(weight, scale));
                     }
                 }
             }
