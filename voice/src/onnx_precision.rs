@@ -139,15 +139,19 @@ fn constant(bytes: &[u8]) -> Result<Option<(&str, Constant<'_>)>, GraphError> {
     Ok(is_float.then_some((name, Constant { shape, raw })))
 }
 
-/// The name of a constant.
-fn constant_name(bytes: &[u8]) -> Result<&str, GraphError> {
+/// The name of a constant, its TensorProto.DataType and its bytes.
+fn raw_constant(bytes: &[u8]) -> Result<(&str, u64, &[u8]), GraphError> {
+    let (mut name, mut kind, mut raw) = ("", 0, &[][..]);
     let mut fields = Fields::new(bytes, "a constant", &[2, 8, 9]);
     while let Some((field, value)) = fields.next()? {
-        if let (8, Field::Bytes(bytes)) = (field, value) {
-            return text(bytes);
+        match (field, value) {
+            (2, Field::Number(number)) => kind = number,
+            (8, Field::Bytes(bytes)) => name = text(bytes)?,
+            (9, Field::Bytes(bytes)) => raw = bytes,
+            _ => {}
         }
     }
-    Ok("")
+    Ok((name, kind, raw))
 }
 
 fn text(bytes: &[u8]) -> Result<&str, GraphError> {

@@ -23,8 +23,8 @@ use crate::onnx_writer::{Attr, bytes_field};
 use super::own::{OwnConvolutions, OwnMatrices};
 use super::products::{Products, turn};
 use super::{
-    Constant, OWN_DOMAIN, OWN_OPSET, Operators, constant, constant_name, copy, domain,
-    domain_of_runtime,
+    Constant, OWN_DOMAIN, OWN_OPSET, Operators, constant, copy, domain, domain_of_runtime,
+    raw_constant,
 };
 
 /// Layers with fewer weights stay as they are: what lies around the product costs more than it spares.
@@ -128,7 +128,7 @@ fn rewritten(graph: &[u8], by: Operators) -> Result<Option<Vec<u8>>, GraphError>
         let is_left_out = match (field, value) {
             (1, _) => true,
             (5, Field::Bytes(bytes)) => {
-                let name = constant_name(bytes)?;
+                let (name, ..) = raw_constant(bytes)?;
                 replaced.contains(name) && !read.contains(name)
             }
             _ => false,

@@ -122,41 +122,51 @@ unsafe impl Lanes for Vnni512 {
     }
 }
 
+/// What all vectors of eight numbers have in common: they are those of AVX2.
+macro_rules! eight {
+    () => {
+        type Whole = __m256i;
+        type Float = __m256;
+        const WIDTH: usize = 8;
+
+        lanes! {
+            fn zeros() -> __m256i => _mm256_setzero_si256();
+            fn load_bytes(from: *const u8) -> __m256i => _mm256_loadu_si256(from.cast());
+            fn store_bytes(to: *mut u8, bytes: __m256i) -> () => _mm256_storeu_si256(to.cast(), bytes);
+            fn spread(weights: *const i8) -> __m256i => _mm256_set1_epi32(weights.cast::<i32>().read_unaligned());
+            fn soon(at: *const i8) -> () => _mm_prefetch::<_MM_HINT_T0>(at);
+            fn quads(parts: [__m256i; 4]) -> __m256i => _mm256_or_si256(
+            _mm256_or_si256(parts[0], _mm256_slli_epi32::<8>(parts[1])),
+            _mm256_or_si256(_mm256_slli_epi32::<16>(parts[2]), _mm256_slli_epi32::<24>(parts[3])),
+        );
+            fn minus(whole: __m256i, number: i32) -> __m256i => _mm256_sub_epi32(whole, _mm256_set1_epi32(number));
+            fn floats(whole: __m256i) -> __m256 => _mm256_cvtepi32_ps(whole);
+            fn rounded(floats: __m256) -> __m256i => _mm256_cvtps_epi32(floats);
+            fn splat(value: f32) -> __m256 => _mm256_set1_ps(value);
+            fn load(from: *const f32) -> __m256 => _mm256_loadu_ps(from);
+            fn store(to: *mut f32, floats: __m256) -> () => _mm256_storeu_ps(to, floats);
+            fn min(a: __m256, b: __m256) -> __m256 => _mm256_min_ps(a, b);
+            fn max(a: __m256, b: __m256) -> __m256 => _mm256_max_ps(a, b);
+            fn add(a: __m256, b: __m256) -> __m256 => _mm256_add_ps(a, b);
+            fn multiply(a: __m256, b: __m256) -> __m256 => _mm256_mul_ps(a, b);
+            fn multiply_add(a: __m256, b: __m256, c: __m256) -> __m256 => _mm256_fmadd_ps(a, b, c);
+        }
+    };
+}
+
 /// Eight numbers of AVX2, with AVX-VNNI.
 pub(super) struct Vnni256;
 
 // SAFETY: every function does what the trait says, with instructions that whoever calls it knows to be there.
 unsafe impl Lanes for Vnni256 {
-    type Whole = __m256i;
-    type Float = __m256;
-    const WIDTH: usize = 8;
     const MIDDLE: u8 = 128;
 
+    eight!();
     lanes! {
-        fn zeros() -> __m256i => _mm256_setzero_si256();
-        fn load_bytes(from: *const u8) -> __m256i => _mm256_loadu_si256(from.cast());
-        fn store_bytes(to: *mut u8, bytes: __m256i) -> () => _mm256_storeu_si256(to.cast(), bytes);
-        fn spread(weights: *const i8) -> __m256i => _mm256_set1_epi32(weights.cast::<i32>().read_unaligned());
         fn add_products(sums: __m256i, bytes: __m256i, weights: __m256i) -> __m256i => _mm256_dpbusd_avx_epi32(sums, bytes, weights);
         fn add_signed_products(sums: __m256i, bytes: __m256i, weights: __m256i) -> __m256i => _mm256_dpbusd_avx_epi32(sums, bytes, weights);
         fn without_middle(sums: __m256i, of_weights: __m256i) -> __m256i => _mm256_sub_epi32(sums, _mm256_slli_epi32::<7>(of_weights));
         fn store_lowest(to: *mut u8, whole: __m256i) -> () => _mm_storel_epi64(to.cast(), { let half = halves(whole); _mm_packus_epi16(half, half) });
-        fn soon(at: *const i8) -> () => _mm_prefetch::<_MM_HINT_T0>(at);
-        fn quads(parts: [__m256i; 4]) -> __m256i => _mm256_or_si256(
-            _mm256_or_si256(parts[0], _mm256_slli_epi32::<8>(parts[1])),
-            _mm256_or_si256(_mm256_slli_epi32::<16>(parts[2]), _mm256_slli_epi32::<24>(parts[3])),
-        );
-        fn minus(whole: __m256i, number: i32) -> __m256i => _mm256_sub_epi32(whole, _mm256_set1_epi32(number));
-        fn floats(whole: __m256i) -> __m256 => _mm256_cvtepi32_ps(whole);
-        fn rounded(floats: __m256) -> __m256i => _mm256_cvtps_epi32(floats);
-        fn splat(value: f32) -> __m256 => _mm256_set1_ps(value);
-        fn load(from: *const f32) -> __m256 => _mm256_loadu_ps(from);
-        fn store(to: *mut f32, floats: __m256) -> () => _mm256_storeu_ps(to, floats);
-        fn min(a: __m256, b: __m256) -> __m256 => _mm256_min_ps(a, b);
-        fn max(a: __m256, b: __m256) -> __m256 => _mm256_max_ps(a, b);
-        fn add(a: __m256, b: __m256) -> __m256 => _mm256_add_ps(a, b);
-        fn multiply(a: __m256, b: __m256) -> __m256 => _mm256_mul_ps(a, b);
-        fn multiply_add(a: __m256, b: __m256, c: __m256) -> __m256 => _mm256_fmadd_ps(a, b, c);
     }
 }
 
@@ -165,16 +175,10 @@ pub(super) struct Avx2;
 
 // SAFETY: every function does what the trait says, with instructions that whoever calls it knows to be there.
 unsafe impl Lanes for Avx2 {
-    type Whole = __m256i;
-    type Float = __m256;
-    const WIDTH: usize = 8;
     const MIDDLE: u8 = 0;
 
+    eight!();
     lanes! {
-        fn zeros() -> __m256i => _mm256_setzero_si256();
-        fn load_bytes(from: *const u8) -> __m256i => _mm256_loadu_si256(from.cast());
-        fn store_bytes(to: *mut u8, bytes: __m256i) -> () => _mm256_storeu_si256(to.cast(), bytes);
-        fn spread(weights: *const i8) -> __m256i => _mm256_set1_epi32(weights.cast::<i32>().read_unaligned());
         fn add_products(sums: __m256i, bytes: __m256i, weights: __m256i) -> __m256i => _mm256_add_epi32(sums, _mm256_madd_epi16(_mm256_maddubs_epi16(bytes, weights), _mm256_set1_epi16(1)));
         fn add_signed_products(sums: __m256i, bytes: __m256i, weights: __m256i) -> __m256i => {
             let pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(bytes), _mm256_sign_epi8(weights, bytes));
@@ -182,22 +186,6 @@ unsafe impl Lanes for Avx2 {
         };
         fn without_middle(sums: __m256i, of_weights: __m256i) -> __m256i => { let _ = of_weights; sums };
         fn store_lowest(to: *mut u8, whole: __m256i) -> () => _mm_storel_epi64(to.cast(), { let half = halves(whole); _mm_packs_epi16(half, half) });
-        fn soon(at: *const i8) -> () => _mm_prefetch::<_MM_HINT_T0>(at);
-        fn quads(parts: [__m256i; 4]) -> __m256i => _mm256_or_si256(
-            _mm256_or_si256(parts[0], _mm256_slli_epi32::<8>(parts[1])),
-            _mm256_or_si256(_mm256_slli_epi32::<16>(parts[2]), _mm256_slli_epi32::<24>(parts[3])),
-        );
-        fn minus(whole: __m256i, number: i32) -> __m256i => _mm256_sub_epi32(whole, _mm256_set1_epi32(number));
-        fn floats(whole: __m256i) -> __m256 => _mm256_cvtepi32_ps(whole);
-        fn rounded(floats: __m256) -> __m256i => _mm256_cvtps_epi32(floats);
-        fn splat(value: f32) -> __m256 => _mm256_set1_ps(value);
-        fn load(from: *const f32) -> __m256 => _mm256_loadu_ps(from);
-        fn store(to: *mut f32, floats: __m256) -> () => _mm256_storeu_ps(to, floats);
-        fn min(a: __m256, b: __m256) -> __m256 => _mm256_min_ps(a, b);
-        fn max(a: __m256, b: __m256) -> __m256 => _mm256_max_ps(a, b);
-        fn add(a: __m256, b: __m256) -> __m256 => _mm256_add_ps(a, b);
-        fn multiply(a: __m256, b: __m256) -> __m256 => _mm256_mul_ps(a, b);
-        fn multiply_add(a: __m256, b: __m256, c: __m256) -> __m256 => _mm256_fmadd_ps(a, b, c);
     }
 }
 

@@ -13,7 +13,7 @@ use crate::onnx_writer::{Attr, INT64, bytes_field, node_message};
 use super::OWN_DOMAIN;
 use crate::onnx_precision::convolutions::{Kind, Layer, MOST_TAPS};
 use crate::onnx_precision::products::{Products, rounded, scale_of, scales, whole};
-use crate::onnx_precision::{constant, text};
+use crate::onnx_precision::{constant, raw_constant, text};
 
 /// The operator: a convolution of whole numbers of 8 bits.
 pub const OWN_CONVOLUTION: &str = "Convolution8";
@@ -403,16 +403,7 @@ impl<'a> Surroundings<'a> {
 
 /// A constant of whole numbers with its name; `None` for others.
 fn whole_numbers(bytes: &[u8]) -> Result<Option<(&str, Vec<i64>)>, GraphError> {
-    let (mut name, mut kind, mut raw) = ("", 0, &[][..]);
-    let mut fields = Fields::new(bytes, "a constant", &[2, 8, 9]);
-    while let Some((field, value)) = fields.next()? {
-        match (field, value) {
-            (2, Field::Number(number)) => kind = number,
-            (8, Field::Bytes(bytes)) => name = text(bytes)?,
-            (9, Field::Bytes(bytes)) => raw = bytes,
-            _ => {}
-        }
-    }
+    let (name, kind, raw) = raw_constant(bytes)?;
     let numbers = raw.as_chunks::<8>().0.iter().copied();
     let numbers = (kind == INT64).then(|| numbers.map(i64::from_le_bytes).collect());
     Ok(numbers.map(|numbers| (name, numbers)))

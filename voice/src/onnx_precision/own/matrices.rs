@@ -6,7 +6,7 @@ use super::OWN_DOMAIN;
 use crate::onnx_check::wire::{Field, Fields};
 use crate::onnx_check::{Attribute, GraphError, Node, QUANTISED};
 use crate::onnx_precision::products::Products;
-use crate::onnx_precision::text;
+use crate::onnx_precision::raw_constant;
 use crate::onnx_writer::{Attr, FLOAT, INT8, UINT8, bytes_field, node_message, tensor};
 
 /// The operator: a product with a matrix of whole numbers of 8 bits.
@@ -146,19 +146,4 @@ impl<'a> Matrix<'a> {
         }
         bytes_field(graph, 5, &tensor(scales, &[blocks, columns], FLOAT, &scale));
     }
-}
-
-/// The name of a constant, its kind and its bytes.
-fn raw_constant(bytes: &[u8]) -> Result<(&str, u64, &[u8]), GraphError> {
-    let (mut name, mut kind, mut raw) = ("", 0, &[][..]);
-    let mut fields = Fields::new(bytes, "a constant", &[2, 8, 9]);
-    while let Some((field, value)) = fields.next()? {
-        match (field, value) {
-            (2, Field::Number(number)) => kind = number,
-            (8, Field::Bytes(bytes)) => name = text(bytes)?,
-            (9, Field::Bytes(bytes)) => raw = bytes,
-            _ => {}
-        }
-    }
-    Ok((name, kind, raw))
 }
