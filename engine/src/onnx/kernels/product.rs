@@ -295,3 +295,6 @@ struct Block<'a> {
     room: &'a Room,
     to: *mut f32,
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,77 @@
+//! Products are what the whole numbers say, whatever instructions they are made of.
+
+use super::*;
+
+fn noise(seed: u64, count: usize) -> Vec<f32> {
+    let mut values = vec![0.0; count];
+    timbra_dsp::noise::fill(seed, 0, &mut values);
+    values
+}
+
+#[test]
+fn results_are_within_what_rounding_allows_and_the_same_whatever_they_are_made_of() {
+    for (inner, columns, block) in [(64, 16, 64), (256, 80, 128), (192, 112, 64)] {
+        let weights: Vec<i8> = noise(1, inner * columns)
+            .iter()
+            .map(|weight| (weight * 127.0).clamp(-127.0, 127.0) as i8)
+            .collect();
+        // A weight of the matrix, where it lies.
+        let weight = |row: usize, column: usize| {
+            let group = column / COLUMNS * (inner / QUAD) + row / QUAD;
+            i32::from(weights[(group * COLUMNS + column % COLUMNS) * QUAD + row % QUAD])
+        };
+        let scales = noise(2, inner / block * columns);
+        let sums: Vec<i32> = (0..inner / block * columns)
+            .map(|n| {
+                let first = n / columns * block;
+                (first..first + block)
+                    .map(|row| weight(row, n % columns))
+                    .sum()
+            })
+            .collect();
+        let matrix = Matrix {
+            inner,
+            columns,
+            block,
+            weights: &weights,
+            scales: &scales,
+            sums: &sums,
+        };
+        for rows in 1..=7 {
+            let input = noise(3, rows * inner);
+            let mut first: Option<Vec<f32>> = None;
+            for instructions in Instructions::all() {
+                let mut output = vec![f32::NAN; rows * columns];
+                let alone: super::super::Parallel<'_> = &|count, piece| (0..count).for_each(piece);
+                matrix.apply(
+                    instructions,
+                    &input,
+                    &mut Room::default(),
+                    &mut output,
+                    alone,
+                );
+                for (n, &found) in output.iter().enumerate() {
+                    let (row, column) = (n / columns, n % columns);
+                    let (mut exact, mut doubt) = (0.0, 1e-3);
+                    for (part, own) in input[row * inner..][..inner].chunks(block).enumerate() {
+                        let largest = own.iter().fold(0.0f32, |most, v| most.max(v.abs()));
+                        for (k, &value) in own.iter().enumerate() {
+                            let whole = f64::from(weight(part * block + k, column));
+                            let weight = whole * f64::from(scales[part * columns + column]);
+                            exact += weight * f64::from(value);
+                            // A byte is half a step off at the most.
+                            doubt += weight.abs() * f64::from(largest) / 127.0 * 0.501;
+                        }
+                    }
+                    let error = (exact - f64::from(found)).abs();
+                    assert!(
+                        error <= doubt,
+                        "{instructions:?}, {n}: {error} of at most {doubt}"
+                    );
+                }
+                let before = first.get_or_insert_with(|| output.clone());
+                assert_eq!(*before, output, "{instructions:?}");
+            }
+        }
+    }
+}
