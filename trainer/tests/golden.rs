@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use burn::backend::Flex;
 use burn::tensor::Tensor;
-use support::runtime_is_there;
+use support::{runtime_is_there, write_some_encoder};
 use timbra_engine::LoadedVoice;
 use timbra_engine::onnx::{Carried, Evaluation, NamedTensor, evaluate};
 use timbra_engine::synthesis::{Synthesis, SynthesisFrame};
@@ -24,12 +24,8 @@ use timbra_trainer::model::vits::prior::PriorInputs;
 use timbra_trainer::model::vits::spec::VitsSpec;
 use timbra_trainer::model::vits::voice::{Posterior, VitsVoice, VoiceInputs};
 
-use timbra_voice::identity::IdentityVoice;
 use timbra_voice::manifest::StateTensor;
-use timbra_voice::onnx_writer::GraphBuilder;
-use timbra_voice::package::{
-    EncoderPackage, Form, VoicePackage, sha256_hex, write_encoder, write_voice,
-};
+use timbra_voice::package::{Form, VoicePackage, write_voice};
 
 type B = Flex;
 
@@ -357,33 +353,6 @@ fn stream(
         audio.extend(made);
     }
     audio
-}
-
-/// An encoder package by name and width; what it gives does not matter.
-fn write_some_encoder(path: &Path, channels: usize) {
-    let (mut encoder, mut files) = IdentityVoice::default().encoder_parts();
-    let mut graph = GraphBuilder::new("content");
-    graph.input("audio", &[1.into(), "samples".into()]);
-    graph.output("content", &[1.into(), "T".into(), channels.into()]);
-    let frames = graph.i64s(&[1, -1, 160]);
-    let frames = graph.op("Reshape", &["audio", &frames], vec![]);
-    let weights: Vec<f32> = (0..160 * channels)
-        .map(|n| timbra_dsp::noise::uniform(3, n as u64))
-        .collect();
-    let weights = graph.f32s(&[160, channels], &weights);
-    graph.node("MatMul", &[&frames, &weights], &["content"], vec![]);
-    let bytes = graph.finish();
-    encoder.encoder.id = if channels == 768 {
-        "vec768l12"
-    } else {
-        "vec256l9"
-    }
-    .to_owned();
-    encoder.encoder.channels = channels;
-    encoder.encoder.sha256 = sha256_hex(&bytes);
-    files.insert("content.onnx".to_owned(), bytes);
-    write_encoder(path, &encoder, &files, Form::File).unwrap();
-    EncoderPackage::read(path).unwrap();
 }
 
 fn import_args(folder: &Path, output: &Path) -> import::Args {

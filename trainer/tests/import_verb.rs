@@ -4,19 +4,13 @@
 
 mod support;
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use burn::backend::Flex;
-use safetensors::tensor::{Dtype, TensorView};
-use support::{Folder, runtime_is_there};
+use support::{Folder, runtime_is_there, write_hubert};
 use timbra_engine::offline::convert;
 use timbra_engine::{Controls, LoadedVoice};
 use timbra_trainer::commands::import::{self, Args, Content, Kept};
-use timbra_trainer::model::hubert::{Hubert, HubertSpec};
-use timbra_trainer::model::vits::weights::{RandomStart, Start, WeightError, WeightSource};
-use timbra_trainer::random::Random;
 use timbra_voice::manifest::CpuWeights;
 use timbra_voice::package::VoicePackage;
 
@@ -31,56 +25,6 @@ fn args(checkpoint: PathBuf, output: PathBuf) -> Args {
         content: Content::Vec256l9,
         ..Args::new(checkpoint, output)
     }
-}
-
-/// Random weights that are remembered by name.
-struct Remembering(RandomStart, BTreeMap<String, (Vec<usize>, Vec<f32>)>);
-
-impl WeightSource for Remembering {
-    fn tensor(
-        &mut self,
-        name: &str,
-        shape: &[usize],
-        start: Start,
-    ) -> Result<Vec<f32>, WeightError> {
-        let values = self.0.tensor(name, shape, start)?;
-        self.1
-            .insert(name.to_owned(), (shape.to_vec(), values.clone()));
-        Ok(values)
-    }
-
-    fn shape(&self, _name: &str) -> Option<Vec<usize>> {
-        None
-    }
-}
-
-/// A small HuBERT whose content is as wide as the small voice wants it, in a safetensors file.
-fn write_hubert(path: &Path, content_channels: usize) {
-    let spec = HubertSpec {
-        front_channels: 16,
-        channels: 64,
-        filter: 96,
-        heads: 1,
-        layers: 9,
-        position_taps: 16,
-        position_groups: 4,
-        projection: Some(content_channels),
-    };
-    let mut weights = Remembering(RandomStart(Random::new(4, 4)), BTreeMap::new());
-    Hubert::<Flex>::load(&mut weights, &spec, &Default::default()).unwrap();
-    let bytes: BTreeMap<String, Vec<u8>> = weights
-        .1
-        .iter()
-        .map(|(name, (_, values))| {
-            let bytes = values.iter().flat_map(|v| v.to_le_bytes()).collect();
-            (name.clone(), bytes)
-        })
-        .collect();
-    let views = weights.1.iter().map(|(name, (shape, _))| {
-        let view = TensorView::new(Dtype::F32, shape.clone(), &bytes[name]).unwrap();
-        (name.clone(), view)
-    });
-    fs::write(path, safetensors::serialize(views, None).unwrap()).unwrap();
 }
 
 #[test]

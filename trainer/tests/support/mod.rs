@@ -1,13 +1,21 @@
 //! Recordings, voices and runs of the program for tests.
 #![allow(dead_code, reason = "every test binary uses a part")]
 
+pub mod torch_file;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use burn::backend::Flex;
+use safetensors::tensor::{Dtype, TensorView};
+use timbra_trainer::model::hubert::{Hubert, HubertSpec};
+use timbra_trainer::model::vits::weights::{RandomStart, Start, WeightError, WeightSource};
+use timbra_trainer::random::Random;
 use timbra_voice::identity::IdentityVoice;
 use timbra_voice::manifest::Manifest;
+use timbra_voice::onnx_writer::GraphBuilder;
 use timbra_voice::package::{self, Form};
 
 /// Whether the tests that run graphs can run. On a laptop without ONNX Runtime they are skipped, in CI they fail.
@@ -218,6 +226,32 @@ pub fn write_encoder(path: &Path) {
     package::write_encoder(path, &encoder, &files, Form::File).unwrap();
 }
 
+/// An encoder package by name and width; what it gives does not matter.
+pub fn write_some_encoder(path: &Path, channels: usize) {
+    let (mut encoder, mut files) = IdentityVoice::default().encoder_parts();
+    let mut graph = GraphBuilder::new("content");
+    graph.input("audio", &[1.into(), "samples".into()]);
+    graph.output("content", &[1.into(), "T".into(), channels.into()]);
+    let frames = graph.i64s(&[1, -1, 160]);
+    let frames = graph.op("Reshape", &["audio", &frames], vec![]);
+    let weights: Vec<f32> = (0..160 * channels)
+        .map(|n| timbra_dsp::noise::uniform(3, n as u64))
+        .collect();
+    let weights = graph.f32s(&[160, channels], &weights);
+    graph.node("MatMul", &[&frames, &weights], &["content"], vec![]);
+    let bytes = graph.finish();
+    encoder.encoder.id = if channels == 768 {
+        "vec768l12"
+    } else {
+        "vec256l9"
+    }
+    .to_owned();
+    encoder.encoder.channels = channels;
+    encoder.encoder.sha256 = package::sha256_hex(&bytes);
+    files.insert("content.onnx".to_owned(), bytes);
+    package::write_encoder(path, &encoder, &files, Form::File).unwrap();
+}
+
 fn identity() -> IdentityVoice {
     IdentityVoice {
         name: "identity".to_owned(),
@@ -225,4 +259,60 @@ fn identity() -> IdentityVoice {
         delay_samples: 80,
         step: None,
     }
+}
+
+/// Random weights that are remembered by name.
+pub struct Remembering(RandomStart, pub BTreeMap<String, (Vec<usize>, Vec<f32>)>);
+
+impl Remembering {
+    pub fn new(seed: u64) -> Self {
+        Self(RandomStart(Random::new(seed, seed)), BTreeMap::new())
+    }
+}
+
+impl WeightSource for Remembering {
+    fn tensor(
+        &mut self,
+        name: &str,
+        shape: &[usize],
+        start: Start,
+    ) -> Result<Vec<f32>, WeightError> {
+        let values = self.0.tensor(name, shape, start)?;
+        self.1
+            .insert(name.to_owned(), (shape.to_vec(), values.clone()));
+        Ok(values)
+    }
+
+    fn shape(&self, _name: &str) -> Option<Vec<usize>> {
+        None
+    }
+}
+
+/// A small HuBERT whose content is as wide as the small voice wants it, in a safetensors file.
+pub fn write_hubert(path: &Path, content_channels: usize) {
+    let spec = HubertSpec {
+        front_channels: 16,
+        channels: 64,
+        filter: 96,
+        heads: 1,
+        layers: 9,
+        position_taps: 16,
+        position_groups: 4,
+        projection: Some(content_channels),
+    };
+    let mut weights = Remembering::new(4);
+    Hubert::<Flex>::load(&mut weights, &spec, &Default::default()).unwrap();
+    let bytes: BTreeMap<String, Vec<u8>> = weights
+        .1
+        .iter()
+        .map(|(name, (_, values))| {
+            let bytes = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+            (name.clone(), bytes)
+        })
+        .collect();
+    let views = weights.1.iter().map(|(name, (shape, _))| {
+        let view = TensorView::new(Dtype::F32, shape.clone(), &bytes[name]).unwrap();
+        (name.clone(), view)
+    });
+    fs::write(path, safetensors::serialize(views, None).unwrap()).unwrap();
 }
