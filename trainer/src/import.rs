@@ -21,6 +21,7 @@
 //! numpy     arrays inside a pickle           tensor    shape + strides + where the bytes lie
 //! npy       .npy files                       matrix    [rows, columns] of f32
 //! faiss     flat and IVF-flat indexes        speaker   whose table it is
+//! split     convolutions kept in two parts
 //! ```
 
 pub mod clusters;
@@ -42,6 +43,7 @@ pub mod settings;
 pub mod source;
 pub mod sovits_config;
 pub mod speaker;
+pub mod split;
 pub mod state_dict;
 pub mod tensor;
 pub mod torch_file;

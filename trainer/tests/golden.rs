@@ -1,6 +1,7 @@
 //! Imported voices compute what the implementation they come from computes.
 //!
-//! Our own references are made by `tests/golden/sovits_fork.py` and `tests/golden/rvc.py` (with and without F0);
+//! Our own references are made by `tests/golden/sovits_fork.py`, `tests/golden/sovits_depthwise.py` (separable convolutions, as
+//! two versions of so-vits-svc 4.1 have them) and `tests/golden/rvc.py` (with and without F0);
 //! `TIMBRA_GOLDEN` names a folder with others, or they lie in `../shared/golden`.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
@@ -30,8 +31,10 @@ use timbra_voice::package::{Form, VoicePackage, write_voice};
 type B = Flex;
 
 /// Our own references.
-const OWN: [&str; 5] = [
+const OWN: [&str; 7] = [
     "sovits_fork",
+    "sovits_depthwise",
+    "sovits_depthwise_all",
     "rvc_v1_32k",
     "rvc_v1_40k_no_f0",
     "rvc_v2_32k_no_f0",

@@ -16,6 +16,7 @@ use timbra_voice::tables::SpeakerTables;
 
 use crate::data::audio::{NonFinite, ReadOptions, scan};
 use crate::data::dataset::{DATASET_FILE, Dataset};
+use crate::import::split::DEPTH;
 
 /// Most speakers that are listed.
 const MAX_LISTED: usize = 32;
@@ -107,10 +108,11 @@ fn community(path: &Path) -> Result<()> {
         spec.decoder.initial_channels,
         spec.decoder.activation
     );
+    let depthwise = found.weights.keys().any(|name| name.contains(DEPTH));
     let can: Vec<&str> = [
         (spec.loudness, "loudness"),
         (spec.auto_f0, "auto-F0"),
-        (spec.depthwise, "depth-wise"),
+        (depthwise, "depth-wise convolutions"),
     ]
     .into_iter()
     .filter_map(|(there, name)| there.then_some(name))

@@ -10,6 +10,7 @@ use std::path::Path;
 use super::StateDict;
 use super::error::ReadError;
 use super::settings::Settings;
+use super::split::{self, DEPTH, POINT};
 use crate::model::vits::eval::COARSE_ROWS;
 use crate::model::vits::spec::{
     Activation, Coupling, DecoderSpec, FlowSpec, PUBLISHED_POSTERIOR_LAYERS, Prenet, ResidualKind,
@@ -105,14 +106,24 @@ impl Shapes<'_> {
         self.shape(&format!("{layer}.weight"))
     }
 
-    /// The same of one that may be split: its depth-wise part has the kernel.
-    fn taps(&self, layer: &str, split: bool) -> Result<usize, ReadError> {
-        let [_, _, taps] = if split {
-            self.kernel(&format!("{layer}.depth_conv"))?
+    /// Taps of a convolution that may be split: its depth-wise part has them.
+    fn taps(&self, layer: &str) -> Result<usize, ReadError> {
+        let [_, _, taps] = if split::is_split(self.weights, layer) {
+            self.kernel(&format!("{layer}.{DEPTH}"))?
         } else {
             self.kernel(layer)?
         };
         Ok(taps)
+    }
+
+    /// Channels that come out of one.
+    fn outputs(&self, layer: &str) -> Result<usize, ReadError> {
+        let [outputs, _, _] = if split::is_split(self.weights, layer) {
+            self.kernel(&format!("{layer}.{POINT}"))?
+        } else {
+            self.kernel(layer)?
+        };
+        Ok(outputs)
     }
 
     /// How many there are of `before0after`, `before1after`, and so on.
@@ -159,8 +170,7 @@ impl Shapes<'_> {
                 found: head.to_string(),
             });
         }
-        let depthwise = self.any(|name| name.contains(".depth_conv."));
-        let decoder = self.decoder(prenet, extents, settings, depthwise)?;
+        let decoder = self.decoder(prenet, extents, settings)?;
         let rate_hz = self.rate_hz(prenet, &decoder, settings, rate_hz)?;
         let loudness = self.any(|name| name.starts_with("emb_vol."));
         let spec = VitsSpec {
@@ -173,12 +183,11 @@ impl Shapes<'_> {
             layers: self.count(&format!("{stack}.attn_layers."), "."),
             kernel,
             attention_window: window / 2,
-            flow: self.flow(depthwise)?,
+            flow: self.flow()?,
             speakers: rows,
             speaker_channels: columns,
             loudness,
             auto_f0: self.has("f0_decoder.prenet.weight"),
-            depthwise,
             continuous_f0: !rvc,
             // Of so-vits-svc's two ways, 4.1's; content of 768 channels and loudness came with it.
             row_above: if !rvc
@@ -210,7 +219,7 @@ impl Shapes<'_> {
         }
     }
 
-    fn flow(&self, depthwise: bool) -> Result<FlowSpec, ReadError> {
+    fn flow(&self) -> Result<FlowSpec, ReadError> {
         let shared = self.any(|name| name.starts_with("flow.wn."));
         let inner = if shared {
             "flow.wn"
@@ -226,7 +235,7 @@ impl Shapes<'_> {
             let layers = self.count(&format!("{inner}.self_attn_layers."), ".");
             (Coupling::Transformer, layers, kernel)
         } else {
-            let kernel = self.taps(&format!("{inner}.in_layers.0"), depthwise)?;
+            let kernel = self.taps(&format!("{inner}.in_layers.0"))?;
             (
                 Coupling::Wavenet,
                 self.count(&format!("{inner}.in_layers."), "."),
@@ -247,12 +256,11 @@ impl Shapes<'_> {
         prenet: Prenet,
         extents: Extents<'_>,
         settings: &Settings,
-        depthwise: bool,
     ) -> Result<DecoderSpec, ReadError> {
-        let [initial_channels, _, _] = self.kernel("dec.conv_pre")?;
+        let initial_channels = self.outputs("dec.conv_pre")?;
         let stages = self.count("dec.ups.", ".").max(1);
         let kernels = (0..stages)
-            .map(|n| self.taps(&format!("dec.ups.{n}"), depthwise))
+            .map(|n| self.taps(&format!("dec.ups.{n}")))
             .collect::<Result<Vec<_>, _>>()?;
         // As many residual blocks in every stage.
         let kinds = (self.count("dec.resblocks.", ".") / stages).max(1);
@@ -261,11 +269,11 @@ impl Shapes<'_> {
         let (mut sizes, mut dilations) = (Vec::new(), Vec::new());
         for kind in 0..kinds {
             let block = format!("dec.resblocks.{kind}.{list}");
-            sizes.push(self.taps(&format!("{block}.0"), depthwise)?);
+            sizes.push(self.taps(&format!("{block}.0"))?);
             let steps = self.count(&format!("{block}."), ".");
             let by_graph = (0..steps).map(|n| {
                 let layer = format!("{block}.{n}");
-                let split = format!("{layer}.depth_conv");
+                let split = format!("{layer}.{DEPTH}");
                 extents
                     .dilations
                     .get(&layer)
@@ -331,7 +339,7 @@ impl Shapes<'_> {
         }
         let by_graph = (0..kernels.len()).map(|n| {
             let layer = format!("dec.ups.{n}");
-            let split = format!("{layer}.depth_conv");
+            let split = format!("{layer}.{DEPTH}");
             extents
                 .strides
                 .get(&layer)
@@ -343,10 +351,8 @@ impl Shapes<'_> {
         }
         // The source enters a stage through a kernel of twice the samples it is thinned by.
         let fits = |rates: &[usize]| {
-            (0..rates.len()).all(|n| match self.kernel(&format!("dec.noise_convs.{n}")) {
-                Ok([_, _, taps]) => {
-                    taps == 1 || taps == 2 * rates[n + 1..].iter().product::<usize>()
-                }
+            (0..rates.len()).all(|n| match self.taps(&format!("dec.noise_convs.{n}")) {
+                Ok(taps) => taps == 1 || taps == 2 * rates[n + 1..].iter().product::<usize>(),
                 Err(_) => true,
             })
         };

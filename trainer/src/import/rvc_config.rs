@@ -157,7 +157,6 @@ pub fn read(path: &Path, file: &TorchFile, weights: &StateDict) -> Result<RvcCon
         row_above: COARSE_ROWS - 1,
         loudness: false,
         auto_f0: false,
-        depthwise: false,
     };
     spec.check()
         .map_err(|(what, expected, found)| refuse(&what, &expected, found))?;

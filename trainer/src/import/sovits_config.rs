@@ -84,8 +84,6 @@ struct Model {
     #[serde(default)]
     n_layers_trans_flow: Option<usize>,
     #[serde(default)]
-    use_depthwise_conv: bool,
-    #[serde(default)]
     flow_share_parameter: bool,
     #[serde(default)]
     use_automatic_f0_prediction: Option<bool>,
@@ -226,7 +224,6 @@ fn parse(path: &Path, text: &str) -> Result<SovitsConfig, ConfigError> {
         speaker_channels: model.gin_channels,
         loudness: model.vol_embedding,
         auto_f0: model.use_automatic_f0_prediction.unwrap_or(true),
-        depthwise: model.use_depthwise_conv,
         // Only 4.1 says which encoder it was trained with.
         continuous_f0: true,
         row_above: match model.speech_encoder {

@@ -82,6 +82,6 @@ impl WeightSource for WarmStart<'_> {
     }
 
     fn shape(&self, name: &str) -> Option<Vec<usize>> {
-        CheckpointWeights(self.base).shape(name)
+        self.base.get(name).map(|tensor| tensor.shape().to_vec())
     }
 }

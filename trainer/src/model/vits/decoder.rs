@@ -156,7 +156,8 @@ impl<B: Backend> Decoder<B> {
         let source_shape = if ratio > 1 {
             ConvShape {
                 stride: ratio,
-                left: ratio / 2,
+                // As so-vits-svc 4.1 pads odd ones, but without what lies behind the last stride.
+                left: ratio.div_ceil(2),
                 right: ratio / 2,
                 ..ConvShape::same(1, half, 2 * ratio)
             }
@@ -175,7 +176,6 @@ impl<B: Backend> Decoder<B> {
             &format!("dec.ups.{n}"),
             (channels, half),
             (decoder.kernels[n], decoder.rates[n]),
-            spec.depthwise,
             device,
         )?;
         let kinds = decoder.residual_kernels.len();
@@ -226,13 +226,7 @@ impl<B: Backend> Decoder<B> {
                     let bend = format!("{name}.activations.{}", place + 1);
                     Ok((
                         Bend::load(source, &bend, channels, kind, device)?,
-                        MaybeSplit::load(
-                            source,
-                            &format!("{name}.convs2.{d}"),
-                            plain,
-                            spec.depthwise,
-                            device,
-                        )?,
+                        MaybeSplit::load(source, &format!("{name}.convs2.{d}"), plain, device)?,
                     ))
                 })
                 .transpose()?;
@@ -248,7 +242,6 @@ impl<B: Backend> Decoder<B> {
                     source,
                     &format!("{name}.{list}.{d}"),
                     plain.dilated(dilation),
-                    spec.depthwise,
                     device,
                 )?,
                 second,

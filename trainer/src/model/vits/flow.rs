@@ -33,7 +33,6 @@ impl<B: Backend> Inner<B> {
                 kernel: flow.kernel,
                 layers: flow.layers,
                 condition: spec.speaker_channels,
-                split: spec.depthwise,
             };
             Wavenet::load(source, name, shape, device)
         });

@@ -341,7 +341,7 @@ pub struct MaybeSplit<B: Backend> {
 }
 
 impl<B: Backend> MaybeSplit<B> {
-    /// The convolution `name`, split or not.
+    /// The convolution `name`, split where the source has it so.
     ///
     /// # Errors
     /// The source does not have it.
@@ -349,10 +349,9 @@ impl<B: Backend> MaybeSplit<B> {
         source: &mut dyn WeightSource,
         name: &str,
         shape: ConvShape,
-        split: bool,
         device: &B::Device,
     ) -> Result<Self, WeightError> {
-        if !split {
+        if !source.splits(name) {
             return Ok(Self {
                 first: Conv::load(source, name, shape, device)?,
                 point: None,
@@ -395,7 +394,7 @@ pub struct Upsample<B: Backend> {
 }
 
 impl<B: Backend> Upsample<B> {
-    /// The transposed convolution `name` of a source.
+    /// The transposed convolution `name` of a source, split where the source has it so.
     ///
     /// # Errors
     /// The source does not have it.
@@ -404,14 +403,13 @@ impl<B: Backend> Upsample<B> {
         name: &str,
         (inputs, outputs): (usize, usize),
         (kernel, stride): (usize, usize),
-        split: bool,
         device: &B::Device,
     ) -> Result<Self, WeightError> {
         let trim = (kernel - stride) / 2;
         // Equal taps but for a swell, so that what is constant stays so and does not start as a tone of the frame rate.
         // Source: Pons et al., "Upsampling artifacts in neural audio synthesis" (2010.14356), for where such tones come from.
         let swell = Start::Swelling(0.4 / (inputs as f32).sqrt());
-        if !split {
+        if !source.splits(name) {
             let shape = [inputs, outputs, kernel];
             return Ok(Self {
                 kernel: Kernel::load(source, name, shape, outputs, (true, true), swell, device)?,

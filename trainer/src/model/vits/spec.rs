@@ -111,8 +111,6 @@ pub struct VitsSpec {
     pub loudness: bool,
     /// Whether there is a decoder that predicts F0.
     pub auto_f0: bool,
-    /// Convolutions are split into depth-wise and point-wise ones.
-    pub depthwise: bool,
     /// F0 goes on where there is no voice; else it is 0 there and the source is noise.
     #[serde(default = "continuous")]
     pub continuous_f0: bool,

@@ -42,7 +42,6 @@ impl<B: Backend> Posterior<B> {
             kernel: POSTERIOR_KERNEL,
             layers: spec.posterior_layers,
             condition: spec.speaker_channels,
-            split: spec.depthwise,
         };
         let entry = ConvShape::same(spec.spectrum_bins, width, 1);
         let out = ConvShape::same(width, 2 * spec.inter_channels, 1);

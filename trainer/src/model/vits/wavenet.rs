@@ -21,8 +21,6 @@ pub struct WavenetShape {
     pub layers: usize,
     /// Width of the condition.
     pub condition: usize,
-    /// The gated convolutions are split.
-    pub split: bool,
 }
 
 /// A stack of gated convolutions.
@@ -53,7 +51,7 @@ impl<B: Backend> Wavenet<B> {
         for n in 0..shape.layers {
             let wide = ConvShape::same(channels, 2 * channels, shape.kernel).normed();
             let inner = format!("{name}.in_layers.{n}");
-            gated.push(MaybeSplit::load(source, &inner, wide, shape.split, device)?);
+            gated.push(MaybeSplit::load(source, &inner, wide, device)?);
             let last = n + 1 == shape.layers;
             let width = if last { channels } else { 2 * channels };
             let out = ConvShape::same(channels, width, 1).normed();

@@ -76,6 +76,11 @@ pub trait WeightSource {
 }
 
 /// A random start, the same for the same seed.
+
+    /// Whether the convolution `name` is kept in two parts, depth-wise and point-wise.
+    fn splits(&self, _name: &str) -> bool {
+        false
+    }
 #[derive(Debug)]
 pub struct RandomStart(pub Random);
 
