@@ -2,9 +2,10 @@
 
 mod encoder;
 mod look;
+mod tables;
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context, Result, anyhow, bail};
 use burn::backend::Flex;
@@ -16,20 +17,19 @@ use timbra_voice::manifest::{
 };
 use timbra_voice::onnx_precision::{Precision, in_precision};
 use timbra_voice::package::{ANY_ENCODER, EncoderPackage, Form, write_voice};
-use timbra_voice::tables::{self, Table};
 
 pub use look::{Found, look};
 
 use super::export::{About, about};
-use crate::import::retrieval::Retrieval;
 use crate::import::source::Source;
 use crate::import::weights::CheckpointWeights;
-use crate::import::{Matrix, Speaker as Whose, clusters, hubert_names, onnx_file, read_state_dict};
+use crate::import::{hubert_names, onnx_file, read_state_dict};
 use crate::model::vits::export::{F0_HZ, RECEPTIVE_FIELD_FRAMES};
 use crate::model::vits::spec::{Prenet, VitsSpec};
 use crate::model::vits::voice::VitsVoice;
 
 pub use encoder::Content;
+use tables::tables_of;
 
 /// Deviation of the prior's noise in so-vits-svc and in RVC.
 const NOISE_SCALE: (f32, f32) = (0.4, 0.666_66);
@@ -210,23 +210,11 @@ pub fn run(args: &Args) -> Result<()> {
     exported.spec.cpu_weights = args.precision.cpu_weights();
     let mut files = BTreeMap::from([(exported.spec.file.clone(), exported.bytes.clone())]);
     let encoder = encoder_of(args, &found, &mut files)?;
-    let clusters = tables_of(args.clusters.as_deref(), &speakers, &spec, |path| {
-        let tables = clusters::read_clusters(path)?;
-        Ok(tables
-            .into_iter()
-            .map(|table| (table.speaker, table.centers))
-            .collect())
-    })?;
-    let retrieval = tables_of(args.retrieval.as_deref(), &speakers, &spec, |path| {
-        let index = Retrieval::open(path)?;
-        let mut tables = Vec::new();
-        for whose in index.speakers() {
-            if let Some(vectors) = index.vectors(whose)? {
-                tables.push((whose.clone(), vectors));
-            }
-        }
-        Ok(tables)
-    })?;
+    let whose = (found.speakers.as_slice(), speakers.as_slice());
+    let mut notes = Vec::new();
+    let (clusters, retrieval) = (args.clusters.as_deref(), args.retrieval.as_deref());
+    let clusters = tables_of(clusters, whose, &spec, &mut notes, tables::centres)?;
+    let retrieval = tables_of(retrieval, whose, &spec, &mut notes, tables::vectors)?;
     let mut add = |name: &str, bytes: Option<Vec<u8>>| {
         bytes.map(|bytes| {
             files.insert(name.to_owned(), bytes);
@@ -297,6 +285,9 @@ pub fn run(args: &Args) -> Result<()> {
             .join(", "),
         &identity[..12]
     );
+    for note in &notes {
+        println!("  {note}");
+    }
     if args.encoder.is_none() {
         println!(
             "  it needs the content encoder {} ({} channels) in an `encoders` folder beside it, or import it with --encoder",
@@ -384,52 +375,6 @@ fn encoder_of(
     }
     files.insert(spec.graph.file.clone(), package.graph().to_vec());
     Ok(spec)
-}
-
-/// A table per speaker from a file, as a file of the package.
-fn tables_of(
-    path: Option<&Path>,
-    speakers: &[(usize, String)],
-    spec: &VitsSpec,
-    read: impl FnOnce(&Path) -> Result<Vec<(Whose, Matrix)>>,
-) -> Result<Option<Vec<u8>>> {
-    let Some(path) = path else {
-        return Ok(None);
-    };
-    let mut tables = BTreeMap::new();
-    for (whose, matrix) in read(path)? {
-        if matrix.columns() != spec.content_channels {
-            bail!(
-                "{}: its vectors have {} channels, and the voice's content has {}; the two do not belong together",
-                path.display(),
-                matrix.columns(),
-                spec.content_channels
-            );
-        }
-        let name = speakers.iter().find_map(|(row, name)| {
-            let this = match &whose {
-                Whose::Only => true,
-                Whose::Index(index) => *index == *row as i64,
-                Whose::Name(known) => known == name,
-            };
-            this.then_some(name)
-        });
-        if let Some(name) = name {
-            let table = Table {
-                rows: matrix.rows(),
-                channels: matrix.columns(),
-                data: matrix.into_values(),
-            };
-            tables.insert(name.clone(), table);
-        }
-    }
-    if tables.is_empty() {
-        bail!(
-            "{}: has no table for any speaker of the voice",
-            path.display()
-        );
-    }
-    Ok(Some(tables::write(&tables)?))
 }
 
 fn unknown_speaker(name: &str, said: &About) -> Speaker {
