@@ -1,5 +1,7 @@
 //! `trainer inspect`: what a file or folder holds, in words.
 
+mod foreign;
+
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -16,7 +18,6 @@ use timbra_voice::tables::SpeakerTables;
 
 use crate::data::audio::{NonFinite, ReadOptions, scan};
 use crate::data::dataset::{DATASET_FILE, Dataset};
-use crate::import::split::DEPTH;
 
 /// Most speakers that are listed.
 const MAX_LISTED: usize = 32;
@@ -24,9 +25,18 @@ const MAX_LISTED: usize = 32;
 /// Arguments of `trainer inspect`.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Args {
-    /// A voice, an encoder, a recording, a work folder, a checkpoint or .onnx export (also of so-vits-svc or RVC) or a safetensors file
+    /// A voice, an encoder, a recording, a work folder, a checkpoint or a safetensors file; of so-vits-svc and RVC also .onnx exports,
+    /// cluster centres, indexes and the HuBERT or ContentVec they use
     #[arg(required = true, value_name = "PATH")]
     pub paths: Vec<PathBuf>,
+
+    /// As of `import`: the voice's config.json, where it does not lie beside G_*.pth or an .onnx export does not say enough
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+
+    /// As of `import`: the rate of an .onnx export or RVC's G_*.pth that does not say it
+    #[arg(long = "rate", value_name = "HZ", value_parser = clap::value_parser!(u32).range(8_000..=192_000))]
+    pub rate_hz: Option<u32>,
 }
 
 /// Runs the verb.
@@ -35,30 +45,25 @@ pub struct Args {
 /// A path is nothing that is known here, or damaged.
 pub fn run(args: &Args) -> Result<()> {
     for path in &args.paths {
-        inspect(path)?;
+        inspect(path, args)?;
     }
     Ok(())
 }
 
-fn inspect(path: &Path) -> Result<()> {
+fn inspect(path: &Path, args: &Args) -> Result<()> {
     println!("{}", path.display());
     if path.is_dir() {
         return inspect_folder(path);
     }
-    let mut start = [0_u8; 4];
+    let mut start = [0_u8; 8];
     let mut file = File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
     let read = file
         .read(&mut start)
         .with_context(|| format!("cannot read {}", path.display()))?;
-    let is_checkpoint = path.extension().is_some_and(|e| {
-        ["pth", "pt", "onnx"]
-            .iter()
-            .any(|known| e.eq_ignore_ascii_case(known))
-    });
-    if is_checkpoint {
-        return community(path);
+    if foreign::is_foreign(path, &start[..read]) {
+        return foreign::describe(path, args);
     }
-    let is_package = start[..read] == *b"PK\x03\x04"
+    let is_package = start[..read].starts_with(b"PK\x03\x04")
         || path
             .extension()
             .is_some_and(|e| e.eq_ignore_ascii_case("timbra"));
@@ -70,65 +75,11 @@ fn inspect(path: &Path) -> Result<()> {
         return voice(path);
     }
     if path.extension().is_some_and(|e| e == "safetensors") {
-        return tensors(path);
+        tensors(path)?;
+        foreign::describe_encoder(path);
+        return Ok(());
     }
     recording(path)
-}
-
-/// A checkpoint of another program.
-fn community(path: &Path) -> Result<()> {
-    let found = super::import::look(path, None, None)?;
-    let spec = &found.spec;
-    println!(
-        "  checkpoint   {}{}",
-        found.kind,
-        after(", ", &found.training)
-    );
-    for (row, name) in found.speakers.iter().take(MAX_LISTED) {
-        println!("  speaker      {name} ({row})");
-    }
-    if found.speakers.len() > MAX_LISTED {
-        println!(
-            "               and {} more",
-            found.speakers.len() - MAX_LISTED
-        );
-    }
-    println!(
-        "  sound        {} Hz, {} samples per frame",
-        spec.rate_hz,
-        spec.hop_samples()
-    );
-    println!(
-        "  network      {} latent, {} hidden, {} layers; {} couplings of {:?}; {} to 1 channels, {:?}",
-        spec.inter_channels,
-        spec.hidden_channels,
-        spec.layers,
-        spec.flow.couplings,
-        spec.flow.coupling,
-        spec.decoder.initial_channels,
-        spec.decoder.activation
-    );
-    let depthwise = found.weights.keys().any(|name| name.contains(DEPTH));
-    let can: Vec<&str> = [
-        (spec.loudness, "loudness"),
-        (spec.auto_f0, "auto-F0"),
-        (depthwise, "depth-wise convolutions"),
-    ]
-    .into_iter()
-    .filter_map(|(there, name)| there.then_some(name))
-    .collect();
-    if !can.is_empty() {
-        println!("  with         {}", can.join(", "));
-    }
-    println!(
-        "  needs        the content encoder {} ({} channels), in an `encoders` folder beside the voice or in a voice folder",
-        found.encoder, spec.content_channels
-    );
-    println!(
-        "  next         trainer import {} -o voice.timbra",
-        path.display()
-    );
-    Ok(())
 }
 
 fn inspect_folder(path: &Path) -> Result<()> {
@@ -189,6 +140,9 @@ fn voice(path: &Path) -> Result<()> {
         "not embedded"
     };
     print_encoder(&manifest.encoder, embedded);
+    if package.encoder_graph().is_none() {
+        print_need(&manifest.encoder.id, manifest.encoder.channels);
+    }
     println!(
         "  synthesis    inputs {}; {} carried tensors{}",
         manifest.synthesis.inputs.join(", "),
@@ -361,6 +315,13 @@ fn print_encoder(spec: &EncoderSpec, remark: &str) {
         on_cpus(&spec.graph)
     );
     println!("               SHA-256 {}", spec.sha256);
+}
+
+/// Where the encoder of a voice that has none inside is looked for.
+fn print_need(id: &str, channels: usize) {
+    println!(
+        "  needs        the content encoder {id} ({channels} channels), in an `encoders` folder beside the voice or in a voice folder"
+    );
 }
 
 /// In what a CPU keeps the weights, where it is told to.

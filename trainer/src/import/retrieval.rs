@@ -90,6 +90,12 @@ impl Retrieval {
     }
 }
 
+/// Whether a file that begins so is an array or an index by itself, not in a pickle.
+#[must_use]
+pub fn is_plain(head: &[u8]) -> bool {
+    npy::is_npy(head) || faiss::is_index(head)
+}
+
 fn pickled(source: &Arc<Source>) -> Result<Vec<(Speaker, Table)>, ReadError> {
     let file = TorchFile::read_any(source)?;
     let root = file.root();

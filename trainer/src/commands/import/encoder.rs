@@ -29,6 +29,21 @@ pub enum Content {
 }
 
 impl Content {
+    /// Those that an encoder of these sizes can give.
+    pub(crate) fn given_by(sizes: &HubertSpec) -> Vec<Self> {
+        let mut all = vec![Self::Vec768l12, Self::Vec256l9];
+        all.retain(|content| {
+            let (_, layers, projected) = content.parts();
+            layers <= sizes.layers && (!projected || sizes.projection.is_some())
+        });
+        all
+    }
+
+    /// As the communities call it.
+    pub(crate) fn name(self) -> &'static str {
+        self.parts().0
+    }
+
     /// Name, layers, and whether it is projected.
     fn parts(self) -> (&'static str, usize, bool) {
         match self {
