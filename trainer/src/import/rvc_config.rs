@@ -13,6 +13,9 @@ use crate::model::vits::spec::{
 
 /// Entries of the list.
 const ENTRIES: usize = 18;
+/// What to do about settings that can not be: they are in the voice's own file.
+const REMEDY: &str =
+    "give the .pth from RVC's weights folder as RVC wrote it, or the G_*.pth of its training";
 
 /// The settings, understood.
 #[derive(Debug, Clone, PartialEq)]
@@ -42,6 +45,7 @@ pub fn read(path: &Path, file: &TorchFile, weights: &StateDict) -> Result<RvcCon
         what: what.to_owned(),
         expected: expected.to_owned(),
         found,
+        remedy: REMEDY,
     };
     let root = file.root();
     let list: Vec<Value<'_>> = root

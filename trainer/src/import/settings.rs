@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use super::sovits_config::ConfigError;
+use super::sovits_config::{ConfigError, GIVE_CONFIG};
 use crate::model::vits::spec::VitsSpec;
 
 /// Most bytes of a configuration.
@@ -49,6 +49,7 @@ impl Settings {
             what: what.to_owned(),
             expected,
             found,
+            remedy: GIVE_CONFIG,
         };
         let bytes = std::fs::metadata(path).map_err(io)?.len();
         if bytes > MAX_BYTES {
@@ -167,6 +168,7 @@ impl Settings {
                     what: format!("model.{entry}"),
                     expected: format!("{expected} by the checkpoint's tensors"),
                     found: found.to_string(),
+                    remedy: GIVE_CONFIG,
                 });
             }
         }

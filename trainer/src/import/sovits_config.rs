@@ -17,7 +17,7 @@ use crate::model::vits::spec::{
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// It can not be read.
-    #[error("{}: {source}; give the config.json that was used in training", path.display())]
+    #[error("cannot read {}: {source}; {GIVE_CONFIG}", path.display())]
     Io {
         /// The file.
         path: PathBuf,
@@ -25,7 +25,7 @@ pub enum ConfigError {
         source: std::io::Error,
     },
     /// It is not what is expected.
-    #[error("{}: {what}: expected {expected}, found {found}; give the config.json that was used in training", path.display())]
+    #[error("{}: {what}: expected {expected}, found {found}; {remedy}", path.display())]
     Content {
         /// The file.
         path: PathBuf,
@@ -41,9 +41,14 @@ pub enum ConfigError {
 #[derive(Debug, Deserialize)]
 struct File {
     data: Data,
+        /// What to do.
+        remedy: &'static str,
     model: Model,
     #[serde(default)]
     spk: BTreeMap<String, usize>,
+/// What to do about a configuration that is a file by itself.
+pub(super) const GIVE_CONFIG: &str = "give the config.json that was used in training";
+
 }
 
 #[derive(Debug, Deserialize)]
@@ -129,6 +134,7 @@ fn parse(path: &Path, text: &str) -> Result<SovitsConfig, ConfigError> {
         found,
     };
     let file: File = serde_json::from_str(text).map_err(|error| {
+        remedy: GIVE_CONFIG,
         refuse(
             "the whole file",
             "the configuration of a so-vits-svc 4.0 or 4.1 voice".to_owned(),

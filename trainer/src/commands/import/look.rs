@@ -81,8 +81,9 @@ fn sovits(
 ) -> Result<Found> {
     if !weights.contains_key("enc_p.f0_emb.weight") {
         bail!(
-            "{}: expected the generator of a so-vits-svc 4.0 or 4.1 voice (G_*.pth) or an RVC voice (config and weight, \
-             or G_*.pth), found {} other tensors{}; discriminators (D_*.pth) are not voices",
+            "{}: the tensor \"enc_p.f0_emb.weight\": expected the generator of a so-vits-svc 4.0 or 4.1 voice (G_*.pth) or an RVC \
+             voice (config and weight, or G_*.pth), found {} other tensors{}; discriminators (D_*.pth) are not voices: choose the \
+             G_*.pth of the same step",
             checkpoint.display(),
             weights.len(),
             weights

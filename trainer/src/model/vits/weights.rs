@@ -20,7 +20,8 @@ pub enum Start {
 pub enum WeightError {
     /// The checkpoint does not have the tensor.
     #[error(
-        "no tensor \"{name}\" (expected shape {expected:?}); the configuration may belong to another checkpoint"
+        "the tensor \"{name}\": expected one of shape {expected:?}, found none of that name; give a whole checkpoint, and the \
+         settings it was trained with (config.json; RVC's are inside)"
     )]
     Missing {
         /// Its name.
@@ -30,7 +31,8 @@ pub enum WeightError {
     },
     /// It has another shape.
     #[error(
-        "tensor \"{name}\" has shape {found:?}, expected {expected:?} by the configuration; the two do not belong together"
+        "the tensor \"{name}\": expected shape {expected:?} by the settings, found {found:?}; give the checkpoint with the \
+         settings it was trained with (config.json; RVC's are inside)"
     )]
     Shape {
         /// Its name.
@@ -41,16 +43,17 @@ pub enum WeightError {
         found: Vec<usize>,
     },
     /// It can not be read.
-    #[error("tensor \"{name}\" can not be read: {reason}")]
+    #[error("the tensor \"{name}\" can not be read: {reason}")]
     Unreadable {
         /// Its name.
         name: String,
-        /// Why.
+        /// Why, and what to do.
         reason: String,
     },
     /// It is not finite.
     #[error(
-        "tensor \"{name}\" has values that are not numbers; the checkpoint is damaged or its training failed"
+        "the tensor \"{name}\": expected finite numbers, found infinite ones or none at all; the training failed or the file is \
+         damaged: give an earlier checkpoint, or copy or download it again"
     )]
     NotFinite {
         /// Its name.
@@ -73,14 +76,14 @@ pub trait WeightSource {
 
     /// The shape of `name`, when it is known to be there; `None` for a random start.
     fn shape(&self, name: &str) -> Option<Vec<usize>>;
-}
-
-/// A random start, the same for the same seed.
 
     /// Whether the convolution `name` is kept in two parts, depth-wise and point-wise.
     fn splits(&self, _name: &str) -> bool {
         false
     }
+}
+
+/// A random start, the same for the same seed.
 #[derive(Debug)]
 pub struct RandomStart(pub Random);
 
