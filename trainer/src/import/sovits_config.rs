@@ -1,6 +1,12 @@
 //! `config.json` of so-vits-svc 4.0 and 4.1.
 //!
-//! What 4.0 does not say has its 4.0 meaning: content of 256 channels, no loudness, a flow of gated convolutions.
+//! What 4.0 does not say has its 4.0 meaning: content of 256 channels, no loudness, a flow of gated convolutions. Which
+//! convolutions `use_depthwise_conv` splits has changed between versions, so the names of the tensors say it ([`super::split`]).
+//!
+//! `unit_interpolate_mode` is not read. so-vits-svc brings content of 50 frames a second to the voice's frames with it: `left`
+//! and `nearest` hold each frame of 20 ms to its end (their results are the same but for rounding), other modes pass from one
+//! to the next. The engine does the same for every voice, between the two: a frame is held for 10 ms and passes to the next one
+//! in the 10 ms after (`engine/src/synthesis/steps.rs`).
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -35,20 +41,20 @@ pub enum ConfigError {
         expected: String,
         /// What is there.
         found: String,
+        /// What to do.
+        remedy: &'static str,
     },
 }
+
+/// What to do about a configuration that is a file by itself.
+pub(super) const GIVE_CONFIG: &str = "give the config.json that was used in training";
 
 #[derive(Debug, Deserialize)]
 struct File {
     data: Data,
-        /// What to do.
-        remedy: &'static str,
     model: Model,
     #[serde(default)]
     spk: BTreeMap<String, usize>,
-/// What to do about a configuration that is a file by itself.
-pub(super) const GIVE_CONFIG: &str = "give the config.json that was used in training";
-
 }
 
 #[derive(Debug, Deserialize)]
@@ -56,8 +62,6 @@ struct Data {
     sampling_rate: u32,
     filter_length: usize,
     hop_length: usize,
-    #[serde(default)]
-    unit_interpolate_mode: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -105,8 +109,6 @@ pub struct SovitsConfig {
     pub speakers: Vec<String>,
     /// The content encoder the voice was trained with, as so-vits-svc names it.
     pub encoder: String,
-    /// How content of 50 frames a second becomes the voice's frames: `left` or `nearest`.
-    pub interpolation: String,
 }
 
 /// Most channels of any layer that are believed.
@@ -132,9 +134,9 @@ fn parse(path: &Path, text: &str) -> Result<SovitsConfig, ConfigError> {
         what: what.to_owned(),
         expected,
         found,
+        remedy: GIVE_CONFIG,
     };
     let file: File = serde_json::from_str(text).map_err(|error| {
-        remedy: GIVE_CONFIG,
         refuse(
             "the whole file",
             "the configuration of a so-vits-svc 4.0 or 4.1 voice".to_owned(),
@@ -258,9 +260,6 @@ fn parse(path: &Path, text: &str) -> Result<SovitsConfig, ConfigError> {
                 768 => "vec768l12".to_owned(),
                 _ => "vec256l9".to_owned(),
             }),
-        interpolation: data
-            .unit_interpolate_mode
-            .unwrap_or_else(|| "left".to_owned()),
     })
 }
 
