@@ -323,7 +323,12 @@ fn rehearse(graph: &Arc<Graph>) {
 fn encoder_of(voice: &VoicePackage, folders: &[PathBuf]) -> Result<Arc<Encoder>, EngineError> {
     let spec = &voice.manifest.encoder;
     let any = spec.sha256 == ANY_ENCODER;
-    let mut known_as = if any { &spec.id } else { &spec.sha256 }.clone();
+    // Where any of a name will do it still has to be as wide.
+    let mut known_as = if any {
+        format!("{} of {} channels", spec.id, spec.channels)
+    } else {
+        spec.sha256.clone()
+    };
     if voice.encoder_graph().is_some() {
         // The same graph in other weights is another encoder: what a voice gives must not depend on who came first.
         known_as = format!("{known_as} in a voice, {:?}", spec.graph.cpu_weights);
