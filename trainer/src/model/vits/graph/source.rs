@@ -1,10 +1,16 @@
 //! The sines and the noise a decoder is fed with.
 
+use timbra_voice::onnx_writer::Attr;
+
 use super::{Node, WriteGraph};
 use crate::kernels::Kernels;
 use crate::model::causal::to_vec;
 use crate::model::vits::eval::{Eval, Function, SINE_LEVEL, SourceForm, VOICED_NOISE};
 use crate::model::vits::layers::Conv;
+
+/// Element types of ONNX.
+const FLOAT32: i64 = 1;
+const FLOAT64: i64 = 11;
 
 impl<B: Kernels> WriteGraph<B> {
     /// What [`Eval::source`] says.
@@ -24,17 +30,22 @@ impl<B: Kernels> WriteGraph<B> {
             this.graph.builder.constant_i64("time_axis", &[], &[2]);
             String::new()
         });
-        let mut after = self.op("CumSum", &[&whole, "time_axis"], vec![]);
+        // The sum of a clip's cycles grows, and what its float32 rounds away is heard as phase: summed in float64.
+        let fine_whole = self.op("Cast", &[&whole], vec![Attr::Int("to", FLOAT64)]);
+        let mut after = self.op("CumSum", &[&fine_whole, "time_axis"], vec![]);
         if self.counting.is_some() {
             let state = self.graph.state(&[1, 1, 1]);
-            after = self.op("Add", &[&after, &state], vec![]);
+            let known = self.op("Cast", &[&state], vec![Attr::Int("to", FLOAT64)]);
+            after = self.op("Add", &[&after, &known], vec![]);
             let (start, end) = (self.count(false, 1, -1), self.count(false, 1, 0));
             let last = self.slice(&after, 2, &start, &end);
             let next = self.fraction(&last);
+            let next = self.op("Cast", &[&next], vec![Attr::Int("to", FLOAT32)]);
             self.graph.keep(&state, &next);
         }
-        let before = self.op("Sub", &[&after, &whole], vec![]);
+        let before = self.op("Sub", &[&after, &fine_whole], vec![]);
         let before = self.fraction(&before);
+        let before = self.op("Cast", &[&before], vec![Attr::Int("to", FLOAT32)]);
         let column = [1, 1, -1, 1];
         let before = self.reshape(&before, &column);
         let fine_step = self.reshape(&step.name, &column);
