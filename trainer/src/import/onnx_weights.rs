@@ -4,7 +4,7 @@
 //! folded, linear maps transposed) have none; these are found by the node that uses them: by the bias beside them, or by
 //! the modules in the node's name (`/dec/conv_post/Conv`).
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::error::ReadError;
 use super::onnx_file::{Node, OnnxFile};
@@ -56,6 +56,7 @@ pub fn weights(file: &OnnxFile) -> Result<OnnxWeights, ReadError> {
     }
     graph.last_convolution(file);
     graph.speakers(file);
+    graph.shared_flow();
     check_growth(file.source(), std::mem::take(&mut graph.found.weights)).map(|weights| {
         OnnxWeights {
             weights,
@@ -87,6 +88,8 @@ struct Graph<'a> {
     additions: HashMap<&'a str, &'a Node>,
     /// What stands before every name: `model.` or nothing.
     prefix: String,
+    /// Whether only one coupling of the flow has names inside.
+    flow_is_named_once: bool,
     found: OnnxWeights,
 }
 
@@ -111,6 +114,8 @@ impl<'a> Graph<'a> {
                 found.weights.insert(name.to_owned(), tensor.clone());
             }
         }
+        let named = |n: &usize| within(&found.weights, &inside(*n)).next().is_some();
+        let flow_is_named_once = (0..couplings(&found.weights)).filter(named).count() == 1;
         let mut additions = HashMap::new();
         for node in &file.nodes {
             if node.op == "Add" {
@@ -145,6 +150,7 @@ impl<'a> Graph<'a> {
             values,
             additions,
             prefix: prefix.to_owned(),
+            flow_is_named_once,
             found,
         })
     }
@@ -279,6 +285,26 @@ impl<'a> Graph<'a> {
         }
     }
 
+    /// Couplings that share what is inside of them have names for it once, and what all compute alike is computed once: under
+    /// the modules of whichever comes first. What is known of any of them is known of all.
+    fn shared_flow(&mut self) {
+        let weights = &mut self.found.weights;
+        let count = couplings(weights);
+        let known = |n: usize| within(weights, &inside(n)).collect::<BTreeSet<_>>();
+        if !self.flow_is_named_once || (1..count).all(|n| known(n) == known(0)) {
+            return;
+        }
+        for start in (0..count).map(inside) {
+            let names: Vec<String> = within(weights, &start).map(str::to_owned).collect();
+            for name in names {
+                if let Some(tensor) = weights.remove(&format!("{start}{name}")) {
+                    let entry = weights.entry(format!("flow.wn.{name}"));
+                    entry.or_insert(tensor);
+                }
+            }
+        }
+    }
+
     /// Exports that mix speakers hold their embeddings as a factor `[1, S, 1, 1, G]`.
     fn speakers(&mut self, file: &OnnxFile) {
         let Some(&[_, width, _]) = self
@@ -302,6 +328,26 @@ impl<'a> Graph<'a> {
             }
         }
     }
+}
+
+/// How many couplings the flow of a voice has.
+fn couplings(weights: &StateDict) -> usize {
+    (0..)
+        .take_while(|n| weights.contains_key(&format!("flow.flows.{}.pre.weight", 2 * n)))
+        .count()
+}
+
+/// What the names inside of a coupling begin with.
+fn inside(coupling: usize) -> String {
+    format!("flow.flows.{}.enc.", 2 * coupling)
+}
+
+/// Names that begin with `start`, without it.
+fn within<'w>(weights: &'w StateDict, start: &str) -> impl Iterator<Item = &'w str> {
+    let start = start.to_owned();
+    weights
+        .keys()
+        .filter_map(move |name| name.strip_prefix(&start))
 }
 
 /// What to say of another network.
