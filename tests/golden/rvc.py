@@ -1,12 +1,13 @@
 """Makes small RVC voices with the package infer-rvc-python, and what that package computes from them.
 
-    pip install torch numpy scipy
+    pip install torch onnx numpy scipy
     pip install --no-deps infer-rvc-python
     python tests/golden/rvc.py trainer/tests/fixtures [SEED]
 
 A folder for each kind: version 1 or 2, with or without F0, at 32 or 40 kHz, saved as RVC saves a voice: half precision,
 without the posterior encoder. The weights are random. Noise is off in what is computed. Layout as in the folders of
-`TIMBRA_GOLDEN`: content [1, T, C], f0_hz [1, T] (also where a voice has no use for it), f0_coarse [1, T], audio_speakerN.
+`TIMBRA_GOLDEN`: content [1, T, C], f0_hz [1, T] (also where a voice has no use for it), f0_coarse [1, T], audio_speakerN. Beside
+the voice of version 1 without F0 is voice.onnx, an export of it.
 """
 
 import importlib.util
@@ -17,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from small_onnx import export
 
 FRAMES = 36
 SPEAKERS = 3
@@ -33,6 +35,8 @@ SHAPES = {
 KINDS = [("v1", 40000, False), ("v2", 32000, False), ("v1", 32000, True), ("v2", 40000, True)]
 # Residual blocks of the second kind: no checkpoint of the community has them, but a config may ask for them.
 SECOND_KIND = ("v2", 40000)
+# The kind that is exported too.
+EXPORTED = ("v1", 40000, False)
 
 
 def networks():
@@ -44,6 +48,17 @@ def networks():
     from infer_rvc_python.lib.infer_pack import models
 
     return models
+
+
+class Infer(torch.nn.Module):
+    """What an export of a voice without F0 runs."""
+
+    def __init__(self, net: torch.nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, phone, phone_lengths, ds):  # noqa: ANN001, ANN201
+        return self.net.infer(phone, phone_lengths, ds)[0]
 
 
 def without_noise() -> None:
@@ -131,6 +146,9 @@ def make(models, folder: Path, version: str, rate_hz: int, has_f0: bool, seed: i
         np.save(folder / f"audio_speaker{speaker}.npy", audio)
         level = np.sqrt(np.mean(audio**2))
         print(f"{folder.name} speaker {speaker}: {audio.shape}, level {level:.3f}")
+    if (version, rate_hz, has_f0) == EXPORTED:
+        inputs = dict(phone=torch.from_numpy(content), phone_lengths=torch.tensor([FRAMES]), ds=torch.tensor([0]))
+        export(Infer(net), inputs, folder / "voice.onnx", True, 16)
 
 
 def main(folder: Path, seed: int) -> None:

@@ -1,10 +1,12 @@
 """Makes a small so-vits-svc 4.0 voice with the package so-vits-svc-fork, and what that package computes from it.
 
     pip install torch so-vits-svc-fork numpy
-    python tests/golden/sovits_fork.py trainer/tests/fixtures/sovits_fork [SEED]
+    python tests/golden/sovits_fork.py trainer/tests/fixtures/sovits_fork [SEED | posterior]
 
 The voice is trained for a few steps on noise and saved by the package itself, optimiser and all. Noise is off in what is
-computed. Layout as in the folders of `TIMBRA_GOLDEN`: content [1, C, T], f0_hz [1, T], voiced [1, T], audio_speakerN.
+computed. Layout as in the folders of `TIMBRA_GOLDEN`: content [1, C, T], f0_hz [1, T], voiced [1, T], audio_speakerN; and of the
+posterior encoder spectrum [1, bins, T], posterior_mean and posterior_log_deviation of speaker 1, [1, inter, T]. With `posterior`
+these alone are made, of the voice that is there.
 """
 
 import json
@@ -62,6 +64,25 @@ def train(net: SynthesizerTrn, optimiser: torch.optim.Optimizer) -> None:
         optimiser.step()
 
 
+def posterior(folder: Path) -> None:
+    """What the posterior encoder of the voice in the folder says of a spectrum."""
+    bins = DATA["filter_length"] // 2 + 1
+    net = SynthesizerTrn(bins, 10, **MODEL, sampling_rate=DATA["sampling_rate"])
+    state = torch.load(folder / "G_3.pth", map_location="cpu", weights_only=True)
+    net.load_state_dict(state["model"])
+    net.eval()
+    # Magnitudes of a harmonic sound that glides, over noise.
+    rng = np.random.default_rng(5)
+    partials = 0.5 + 0.5 * np.cos(np.arange(bins)[:, None] / (1.2 + 0.3 * np.sin(np.arange(FRAMES) / 6)))
+    spectrum = (partials**4 * 10 + rng.random((bins, FRAMES)))[None].astype(np.float32)
+    with torch.no_grad():
+        speaker = net.emb_g(torch.tensor([[1]])).mT
+        _, mean, log_deviation, _ = net.enc_q(torch.from_numpy(spectrum), torch.tensor([FRAMES]), g=speaker)
+    np.save(folder / "spectrum.npy", spectrum)
+    np.save(folder / "posterior_mean.npy", mean.numpy())
+    np.save(folder / "posterior_log_deviation.npy", log_deviation.numpy())
+
+
 def without_noise() -> None:
     """Every draw is 0."""
     torch.rand = lambda *shape, **rest: torch.zeros(*shape, **rest)
@@ -104,7 +125,11 @@ def main(folder: Path, seed: int) -> None:
             np.save(folder / f"audio_speaker{speaker}.npy", audio[0, 0].numpy())
         audio = net.infer(content, f0, voiced, g=torch.tensor([[1]]), noice_scale=0, predict_f0=True)
         np.save(folder / "audio_speaker1_auto_f0.npy", audio[0, 0].numpy())
+    posterior(folder)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 1)
+    if sys.argv[2:] == ["posterior"]:
+        posterior(Path(sys.argv[1]))
+    else:
+        main(Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 1)
