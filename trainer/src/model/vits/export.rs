@@ -88,6 +88,12 @@ impl<B: Kernels> VitsVoice<B> {
         self.export(spec, Some(PAST_FRAMES))
     }
 
+    /// The same with another number of frames of the past in place of [`PAST_FRAMES`].
+    #[must_use]
+    pub fn export_remembering(&self, spec: &VitsSpec, past_frames: usize) -> Exported {
+        self.export(spec, Some(past_frames))
+    }
+
     fn export(&self, spec: &VitsSpec, past_frames: Option<usize>) -> Exported {
         let mut graph = StreamingGraph::new("synthesis");
         let mut inputs = Self::graph_inputs(spec);
