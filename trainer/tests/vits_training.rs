@@ -8,10 +8,13 @@ mod support;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use burn::backend::Flex;
 use support::{
     Folder, assert_fails, assert_succeeds, float_wav, read_wav, runtime_is_there, song, trainer,
     write_encoder,
 };
+use timbra_trainer::model::causal::value;
+use timbra_trainer::vits::checkpoints::load;
 use timbra_voice::manifest::Family;
 use timbra_voice::package::VoicePackage;
 
@@ -101,6 +104,23 @@ fn rows(work: &Path) -> Vec<String> {
     text.lines().skip(1).map(str::to_owned).collect()
 }
 
+/// A voice is heard through the engine.
+fn sings(folder: &Folder, voice: &Path) {
+    let (source, sung) = (folder.at("source.wav"), folder.at("sung.wav"));
+    float_wav(&source, 16_000, &[&song(16_000, 1.5)]);
+    assert_succeeds(&run(&[
+        "convert",
+        source.to_str().unwrap(),
+        "--voice",
+        voice.to_str().unwrap(),
+        "-o",
+        sung.to_str().unwrap(),
+    ]));
+    let (_, sung) = read_wav(&sung);
+    let power = sung[0].iter().map(|s| s * s).sum::<f32>() / sung[0].len() as f32;
+    assert!(power.is_finite() && power > 0.0, "the voice is silent");
+}
+
 #[test]
 fn a_training_goes_on_as_if_nothing_had_been_and_becomes_a_voice() {
     if !runtime_is_there() {
@@ -125,6 +145,8 @@ fn a_training_goes_on_as_if_nothing_had_been_and_becomes_a_voice() {
         "the second half differs after an interruption"
     );
     assert_ne!(whole[0].split(',').nth(1), whole[1].split(',').nth(1));
+    // What it began with may be gone when it goes on.
+    assert_succeeds(&train(&broken, "4", &["--base", "gone.pth"]));
     for figure in whole.iter().flat_map(|row| row.split(',')) {
         assert!(figure.parse::<f64>().unwrap().is_finite(), "{whole:?}");
     }
@@ -151,19 +173,7 @@ fn a_training_goes_on_as_if_nothing_had_been_and_becomes_a_voice() {
         (Family::Vits, 2)
     );
     assert_eq!(manifest.model_rate_hz, 16_000);
-    let (source, sung) = (folder.at("source.wav"), folder.at("sung.wav"));
-    float_wav(&source, 16_000, &[&song(16_000, 1.5)]);
-    assert_succeeds(&run(&[
-        "convert",
-        source.to_str().unwrap(),
-        "--voice",
-        voice.to_str().unwrap(),
-        "-o",
-        sung.to_str().unwrap(),
-    ]));
-    let (_, sung) = read_wav(&sung);
-    let power = sung[0].iter().map(|s| s * s).sum::<f32>() / sung[0].len() as f32;
-    assert!(power.is_finite() && power > 0.0, "the voice is silent");
+    sings(&folder, &voice);
 
     // Smaller, and mixed with another of the same shape.
     assert_succeeds(&train(&cut, "2", &["--seed", "9"]));
@@ -198,6 +208,55 @@ fn a_training_goes_on_as_if_nothing_had_been_and_becomes_a_voice() {
         .training
         .notes;
     assert!(notes.contains("0.75"), "{notes}");
+    sings(&folder, &folder.at("mixed.timbra"));
+
+    // Beyond one of them, away from the other.
+    let beyond = folder.at("beyond");
+    let mix = |weights: &str, more: &[&str]| {
+        let (small, other) = (text(&small), text(&best(&cut)));
+        let mut args = vec!["mix", &small, &other, "--weights", weights, "-o"];
+        let output = text(&beyond);
+        args.push(&output);
+        args.extend(more);
+        run(&args)
+    };
+    assert_fails(&mix("1.5,-0.5", &[]), 2, &["--linear"]);
+    assert_succeeds(&mix("1.5,-0.5", &["--linear"]));
+    let weight = |folder: &Path| {
+        let (voice, _) = load::<Flex>(folder, &Default::default()).unwrap();
+        value(
+            &voice
+                .speakers
+                .val()
+                .narrow(0, 0, 1)
+                .narrow(1, 0, 1)
+                .reshape([1]),
+        )
+    };
+    let (own, other) = (weight(&small), weight(&best(&cut)));
+    assert!((weight(&beyond) - (1.5 * own - 0.5 * other)).abs() < 1e-4);
+    assert!((weight(&mixed) - (0.75 * own + 0.25 * other)).abs() < 1e-4);
+
+    // A voice that has learned another encoder's content is no relative.
+    let position = beyond.join("position.json");
+    let before = fs::read_to_string(&position).unwrap();
+    let sha256 = "encoder_sha256\": \"";
+    let place = before.find(sha256).unwrap() + sha256.len();
+    let strange = format!(
+        "{}{}{}",
+        &before[..place],
+        "0".repeat(64),
+        &before[place + 64..]
+    );
+    fs::write(&position, strange).unwrap();
+    let out = run(&[
+        "mix",
+        &text(&small),
+        &text(&beyond),
+        "-o",
+        &text(&folder.at("x")),
+    ]);
+    assert_fails(&out, 1, &["beyond", "another encoder", "prepare and train"]);
 }
 
 #[test]
@@ -208,6 +267,8 @@ fn what_does_not_fit_is_refused_with_a_remedy() {
     let folder = Folder::new("vits-refused");
     let work = prepared(&folder);
     let refused = |out: &std::process::Output, words: &[&str]| assert_fails(out, 1, words);
+    let out = train(&work, "1", &["--keep", "0"]);
+    refused(&out, &["--keep"]);
     let out = train(&work, "1", &["--size", "published"]);
     refused(&out, &["44100", "16000", "prepare again"]);
     let none = folder.at("none.pth");

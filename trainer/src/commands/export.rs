@@ -150,7 +150,7 @@ pub fn run(args: &Args) -> Result<()> {
             return Err(WrongArgument(why.to_owned()).into());
         }
         let folder = args.checkpoint.clone().or(checkpoints.best());
-        vits::make(args, &folder.unwrap_or_default())?
+        vits::make(args, &folder.unwrap_or_default(), &dataset.encoder.sha256)?
     } else {
         harmonic(args, &folder, &taken)?
     };

@@ -16,7 +16,8 @@ use crate::data::dataset::Dataset;
 use crate::harmonic::fit::{VoiceBase, VoiceFitConfig, fit};
 use crate::import::read_state_dict;
 use crate::model::harmonic::MODEL_RATE_HZ;
-use crate::training::clips::load_clips;
+use crate::training::checkpoint::{Checkpoints, kept};
+use crate::training::clips::{VoiceClip, load_clips};
 use crate::training::pulled::add_pulled;
 use crate::vits::config::{Size, VitsFitConfig, VoiceShape, spec};
 use crate::vits::fit::fit as fit_vits;
@@ -68,6 +69,10 @@ pub struct Args {
     /// Steps between checkpoints [default: harmonic 200, vits tiny 250, published 1000]
     #[arg(long, value_name = "N")]
     pub save_every: Option<u64>,
+
+    /// How many of the newest checkpoints are kept besides the best
+    #[arg(long, value_name = "N", default_value_t = kept())]
+    pub keep: usize,
 
     /// vits: loudness of the input shapes that of the output
     #[arg(long, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set)]
@@ -133,8 +138,8 @@ pub struct Args {
 /// There are no features, the loss is not a number, or the disk is full.
 pub fn run(args: &Args) -> Result<()> {
     ensure!(
-        args.batch != Some(0) && args.save_every != Some(0),
-        "--batch and --save-every must be at least 1"
+        args.batch != Some(0) && args.save_every != Some(0) && args.keep > 0,
+        "--batch, --save-every and --keep must be at least 1"
     );
     if !(0.0..=100.0).contains(&args.words) {
         let found = args.words;
@@ -186,17 +191,19 @@ fn harmonic(args: &Args, work: &WorkFolder, dataset: &Dataset) -> Result<()> {
         critics_from: args.critics_from.unwrap_or(standard.critics_from),
         learning_rate: args.learning_rate.unwrap_or(standard.learning_rate),
         save_every: args.save_every.unwrap_or(standard.save_every),
+        keep: args.keep,
         seed: args.seed,
         words_weight: args.words,
         crossed_crops: args.crossed,
         speaker_weights: filled(&given),
         ..standard
     };
-    let base = args
-        .base
-        .as_deref()
-        .map(|path| harmonic_base(path, dataset));
-    let base = base.transpose()?;
+    // What goes on does not begin again: the file of its beginning may be gone.
+    let checkpoints = Checkpoints::open(&work.training().join("checkpoints"))?;
+    let base = match &args.base {
+        Some(path) if checkpoints.newest()?.is_none() => Some(harmonic_base(path, dataset)?),
+        _ => None,
+    };
     with_backend!(args.backend, |B, device| fit::<Autodiff<B>>(
         clips,
         &work.training(),
@@ -284,11 +291,20 @@ fn vits(args: &Args, work: &WorkFolder, dataset: &Dataset) -> Result<()> {
             work.features().display()
         )
     })?;
-    let base = Base {
-        voice: base(args.base.as_deref())?,
-        critics: base(args.base_critics.as_deref())?,
+    // What goes on does not begin again: the files of its beginning may be gone.
+    let checkpoints = Checkpoints::open(&work.training().join("checkpoints"))?;
+    let base = if checkpoints.newest()?.is_some() {
+        Base::default()
+    } else {
+        Base {
+            voice: base(args.base.as_deref())?,
+            critics: base(args.base_critics.as_deref())?,
+        }
     };
     let clips = load_clips(dataset, &[], &[])?;
+    if args.pitch_augmentation == 0.0 {
+        advise_pitch(dataset, &clips);
+    }
     let standard = VitsFitConfig::standard(args.size, network);
     let config = VitsFitConfig {
         steps: args.steps.unwrap_or(standard.steps),
@@ -296,7 +312,9 @@ fn vits(args: &Args, work: &WorkFolder, dataset: &Dataset) -> Result<()> {
         critics_from: args.critics_from.unwrap_or(standard.critics_from),
         learning_rate: args.learning_rate.unwrap_or(standard.learning_rate),
         save_every: args.save_every.unwrap_or(standard.save_every),
+        keep: args.keep,
         pitch_semitones: args.pitch_augmentation,
+        encoder_sha256: dataset.encoder.sha256.clone(),
         seed: args.seed,
         ..standard
     };
@@ -310,6 +328,26 @@ fn vits(args: &Args, work: &WorkFolder, dataset: &Dataset) -> Result<()> {
         &several(&device, args.devices)
     )
     .map(drop))
+}
+
+/// Minutes of a speaker below which pitch is worth varying.
+const FEW_MINUTES: f64 = 10.0;
+
+/// Says whose recordings are few.
+fn advise_pitch(dataset: &Dataset, clips: &[VoiceClip]) {
+    for (index, speaker) in dataset.speakers.iter().enumerate() {
+        let own = clips
+            .iter()
+            .filter(|clip| clip.speaker == index && !clip.held_out);
+        let samples: usize = own.map(|clip| clip.audio.len()).sum();
+        let minutes = samples as f64 / f64::from(dataset.model_rate_hz) / 60.0;
+        if minutes < FEW_MINUTES {
+            println!(
+                "{}: {minutes:.1} minutes to learn from are few; --pitch-augmentation 1 also plays them up to a semitone higher and lower",
+                speaker.name
+            );
+        }
+    }
 }
 
 /// `count` devices of the kind of `first`, by number.

@@ -29,7 +29,7 @@ use crate::model::harmonic::{
 };
 use crate::random::Random;
 use crate::training::checkpoint::{
-    Checkpoints, load_module, load_optimizer, module_bytes, optimizer_bytes, read_position,
+    Checkpoints, kept, load_module, load_optimizer, module_bytes, optimizer_bytes, read_position,
 };
 use crate::training::clips::VoiceClip;
 use crate::training::progress::{Figures, bar};
@@ -79,6 +79,9 @@ pub struct VoiceFitConfig {
     pub seed: u64,
     /// Steps between checkpoints and validations.
     pub save_every: u64,
+    /// How many of the newest checkpoints are kept besides the best.
+    #[serde(default = "kept")]
+    pub keep: usize,
     /// Share of batches per speaker; empty = equal.
     pub speaker_weights: Vec<f32>,
 }
@@ -99,6 +102,7 @@ impl VoiceFitConfig {
             words_weight: 0.0,
             seed: 1,
             save_every: 200,
+            keep: kept(),
             speaker_weights: Vec::new(),
         }
     }
@@ -177,7 +181,7 @@ pub fn fit<B: AutodiffBackend>(
             work.display()
         );
     }
-    let checkpoints = Checkpoints::open(&work.join("checkpoints"))?;
+    let checkpoints = Checkpoints::open(&work.join("checkpoints"))?.keeping(config.keep);
     let mut figures = Figures::open(
         &work.join("figures.csv"),
         &[

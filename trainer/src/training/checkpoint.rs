@@ -19,13 +19,17 @@ use serde::de::DeserializeOwned;
 type Bytes = BinBytesRecorder<FullPrecisionSettings>;
 type HalfBytes = BinBytesRecorder<HalfPrecisionSettings>;
 
-/// How many of the newest checkpoints are kept besides the best.
-const KEEP: usize = 2;
+/// How many of the newest checkpoints are kept besides the best, unless it is said.
+#[must_use]
+pub fn kept() -> usize {
+    2
+}
 
 /// The checkpoints of one run.
 #[derive(Debug, Clone)]
 pub struct Checkpoints {
     folder: PathBuf,
+    keep: usize,
 }
 
 impl Checkpoints {
@@ -38,7 +42,15 @@ impl Checkpoints {
             .with_context(|| format!("{}: cannot make the checkpoint folder", folder.display()))?;
         Ok(Self {
             folder: folder.to_owned(),
+            keep: kept(),
         })
+    }
+
+    /// The same, of which the newest `count` are kept, at least one.
+    #[must_use]
+    pub fn keeping(self, count: usize) -> Self {
+        let keep = count.max(1);
+        Self { keep, ..self }
     }
 
     /// Steps for which a whole checkpoint exists, ascending.
@@ -74,7 +86,7 @@ impl Checkpoints {
     ) -> Result<()> {
         self.write(&format!("step-{step}"), position, parts)?;
         let steps = self.steps()?;
-        for old in steps.iter().rev().skip(KEEP) {
+        for old in steps.iter().rev().skip(self.keep) {
             fs::remove_dir_all(self.folder.join(format!("step-{old}"))).ok();
         }
         Ok(())
@@ -256,4 +268,29 @@ fn read_record<B: Backend, R: Record<B>>(
     let bytes = fs::read(&path).with_context(|| path.display().to_string())?;
     Recorder::<B>::load(&Bytes::new(), bytes, device)
         .map_err(|error| anyhow!("{}: does not fit this network: {error}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_newest_are_kept_and_the_best() {
+        let folder = std::env::temp_dir().join(format!("timbra-keep-{}", std::process::id()));
+        let checkpoints = Checkpoints::open(&folder).unwrap().keeping(3);
+        checkpoints.save_best(&1, &[("a.bin", vec![1])]).unwrap();
+        for step in [2_u64, 4, 6, 8, 10] {
+            checkpoints
+                .save(step, &step, &[("a.bin", vec![2])])
+                .unwrap();
+        }
+        assert_eq!(checkpoints.steps().unwrap(), [6, 8, 10]);
+        let best = checkpoints.best().expect("it stays");
+        assert_eq!(fs::read(best.join("a.bin")).unwrap(), [1]);
+        // Nobody can have none kept: a run would have nothing to go on from.
+        checkpoints.keeping(0).save(12, &12, &[]).unwrap();
+        let newest = Checkpoints::open(&folder).unwrap();
+        assert_eq!(newest.steps().unwrap(), [12]);
+        fs::remove_dir_all(&folder).unwrap();
+    }
 }

@@ -371,6 +371,35 @@ mod tests {
     }
 
     #[test]
+    fn louder_is_louder_in_the_sound_and_in_what_is_said_of_it() {
+        let clip = clip(0, 100, 200.0);
+        let plain = read(&clip, 0, 40, (24_000, 240), Reading::PLAIN).unwrap();
+        let reading = Reading {
+            gain_db: 6.0,
+            ..Reading::PLAIN
+        };
+        let part = read(&clip, 0, 40, (24_000, 240), reading).unwrap();
+        for (louder, sample) in part.audio.iter().zip(&plain.audio) {
+            assert!((louder - 1.995_262 * sample).abs() < 1e-6);
+        }
+        assert_eq!(part.loudness_db, [-14.0; 40]);
+        assert_eq!((part.f0_hz, part.content), (plain.f0_hz, plain.content));
+        // A run draws both: no two batches are as loud.
+        let maker = BatchMaker::new(Arc::new(vec![clip]), &config()).unwrap();
+        let level = |step| maker.batch(step, (0, 1)).unwrap().loudness[0];
+        let levels: Vec<f32> = (0..8).map(level).collect();
+        let (least, most) = (amplitude(-28.0), amplitude(-12.0));
+        assert!(
+            levels.iter().all(|level| (least..=most).contains(level)),
+            "{levels:?}"
+        );
+        assert!(
+            levels.windows(2).all(|pair| pair[0] != pair[1]),
+            "{levels:?}"
+        );
+    }
+
+    #[test]
     fn faster_is_higher_and_reads_on_faster() {
         let clip = clip(0, 100, 200.0);
         let reading = Reading {

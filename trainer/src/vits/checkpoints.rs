@@ -6,7 +6,7 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use burn::tensor::backend::Backend;
 use serde::{Deserialize, Serialize};
 
@@ -73,6 +73,20 @@ pub fn load<B: Backend>(folder: &Path, device: &B::Device) -> Result<(VitsVoice<
     Ok((voice, position))
 }
 
+/// A voice understands the content of one encoder; checkpoints that do not know theirs go with any.
+///
+/// # Errors
+/// The checkpoint in `folder` learned from another.
+pub fn same_encoder(folder: &Path, expected: &str, found: &str) -> Result<()> {
+    ensure!(
+        expected.is_empty() || found.is_empty() || expected == found,
+        "{}: has learned the content of another encoder: expected the one with SHA-256 {expected}, found {found}; prepare and train with one \
+         encoder",
+        folder.display()
+    );
+    Ok(())
+}
+
 /// Writes the voice of a checkpoint in half precision and without what only training needs.
 ///
 /// # Errors
@@ -96,6 +110,11 @@ pub fn mix<B: Backend>(parts: &[(&Path, f32)], output: &Path, device: &B::Device
         |folder| load::<B>(folder, device),
         |first, other, folder| {
             same_shape(folder, &first.config.network, &other.config.network)?;
+            same_encoder(
+                folder,
+                &first.config.encoder_sha256,
+                &other.config.encoder_sha256,
+            )?;
             first.step = first.step.max(other.step);
             first.seconds += other.seconds;
             first.minutes = first.minutes.max(other.minutes);

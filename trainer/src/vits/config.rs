@@ -6,6 +6,7 @@ use crate::model::vits::spec::{
     Activation, Coupling, DecoderSpec, FlowSpec, PUBLISHED_POSTERIOR_LAYERS, Prenet, ResidualKind,
     VitsSpec,
 };
+use crate::training::checkpoint::kept;
 use crate::training::schedule::Schedule;
 
 /// Rate of the published configuration in Hz.
@@ -224,6 +225,12 @@ pub struct VitsFitConfig {
     pub seed: u64,
     /// Steps between checkpoints and validations.
     pub save_every: u64,
+    /// How many of the newest checkpoints are kept besides the best.
+    #[serde(default = "kept")]
+    pub keep: usize,
+    /// SHA-256 of the encoder whose content it learns; empty where it was not kept.
+    #[serde(default)]
+    pub encoder_sha256: String,
 }
 
 impl VitsFitConfig {
@@ -268,6 +275,8 @@ impl VitsFitConfig {
             pitch_semitones: 0.0,
             seed: 1,
             save_every: if tiny { 250 } else { 1_000 },
+            keep: kept(),
+            encoder_sha256: String::new(),
         }
     }
 }

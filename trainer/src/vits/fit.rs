@@ -55,7 +55,7 @@ pub fn fit<B: TrainingBackend>(
             config.segment_frames * spec.hop_samples() * 1000 / spec.rate_hz as usize
         );
     };
-    let checkpoints = Checkpoints::open(&work.join("checkpoints"))?;
+    let checkpoints = Checkpoints::open(&work.join("checkpoints"))?.keeping(config.keep);
     let mut stepper = Stepper::<B>::new(config, base, device)?;
     let samples = clips
         .iter()
@@ -90,13 +90,21 @@ pub fn fit<B: TrainingBackend>(
         };
         tracing::info!("resumed at step {}", position.step);
     }
+    let auto_f0 = spec.auto_f0.then_some("auto_f0_cents");
     let columns: Vec<&str> = STEP_COLUMNS
         .iter()
         .chain(&HELD_OUT_COLUMNS)
         .copied()
+        .chain(auto_f0)
         .collect();
     let mut figures = Figures::open(&work.join("figures.csv"), &columns)?;
     let held_out = HeldOut::<B::InnerBackend>::new(&clips, spec, encoder, device)?;
+    if !held_out.unheard {
+        let notice = "no clip of a second or so is held out: what is measured is how the voice sings clips it learns from, and the best \
+                      checkpoint is chosen by that; prepare with --held-out, or give more recordings";
+        println!("{notice}");
+        tracing::warn!("{notice}");
+    }
     join(&mut stepper, &maker, devices, position.step..config.steps)?;
     let batches = stream(maker, position.step, (0, devices.len().max(1) as u64));
     let progress = bar(config.steps, "steps");
@@ -122,13 +130,15 @@ pub fn fit<B: TrainingBackend>(
             position.measures = held_out.measure(&stepper.average, Some(&folder))?;
             position.seconds = seconds_before + started.elapsed().as_secs_f64();
             let means = sums.mean();
-            sums = Sums::default();
-            let (better, notices) = position.watch.validated(reading(&position, &means));
-            checkpoints.save(position.step, &position, &stepper.parts()?)?;
+            let taken = std::mem::take(&mut sums).steps > 0;
+            let means_of_steps = taken.then_some(&means);
+            let (better, notices) = position.watch.validated(reading(&position, means_of_steps));
+            // First the best: the other one says that it is there.
             if better {
                 let voice = module_bytes(&stepper.average)?;
                 checkpoints.save_best(&position, &[(VOICE_FILE, voice)])?;
             }
+            checkpoints.save(position.step, &position, &stepper.parts()?)?;
             let m = position.measures;
             let held = [
                 m.mel,
@@ -139,23 +149,35 @@ pub fn fit<B: TrainingBackend>(
                 m.level_db,
                 m.score(),
             ];
-            let row: Vec<f64> = means.iter().chain(&held).copied().collect();
+            let predicted = auto_f0.map(|_| m.auto_f0_cents);
+            let row: Vec<f64> = means
+                .iter()
+                .chain(&held)
+                .copied()
+                .chain(predicted)
+                .collect();
             figures.row(position.step, &row)?;
             figures.draw();
             println!(
-                "step {} mel {:.4} nats {:.3} verdict {:.3} critic {:.3} | held out: mel {:.4} similarity {:.3} F0 {:.1} ct \
-                 voicing {:.1} % content {:.3} level {:+.1} dB | score {:.3}{} after {:.0} s",
+                "step {} mel {:.4} nats {:.3} verdict {:.3} critic {:.3} | {}: mel {:.4} similarity {:.3} F0 {:.1} ct \
+                 voicing {:.1} % content {:.3} level {:+.1} dB{} | score {:.3}{} after {:.0} s",
                 position.step,
                 means[0],
                 means[1],
                 means[3],
                 means[5],
+                if held_out.unheard {
+                    "held out"
+                } else {
+                    "not held out"
+                },
                 m.mel,
                 m.similarity,
                 m.f0_cents,
                 100.0 * m.voicing_error,
                 m.content,
                 m.level_db,
+                predicted.map_or_else(String::new, |cents| format!(" auto-F0 {cents:.0} ct")),
                 m.score(),
                 if better { " (best)" } else { "" },
                 position.seconds
@@ -172,7 +194,8 @@ pub fn fit<B: TrainingBackend>(
         .ok_or_else(|| anyhow!("no checkpoint was written"))
 }
 
-fn reading(position: &VitsPosition, means: &StepFigures) -> Reading {
+/// What a validation and the means of the steps before it say; no means where no step was taken.
+fn reading(position: &VitsPosition, means: Option<&StepFigures>) -> Reading {
     let config = &position.config;
     let critics = 1 + config.critics.periods.len();
     Reading {
@@ -180,8 +203,10 @@ fn reading(position: &VitsPosition, means: &StepFigures) -> Reading {
         score: position.measures.score(),
         mel: position.measures.mel,
         level_db: position.measures.level_db,
-        nats: means[1],
-        critic: (position.step > config.critics_from).then(|| means[5] / critics as f64),
+        nats: means.map(|means| means[1]),
+        critic: means
+            .filter(|_| position.step > config.critics_from)
+            .map(|means| means[5] / critics as f64),
     }
 }
 

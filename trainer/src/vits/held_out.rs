@@ -11,7 +11,7 @@ use timbra_dsp::resample::resample_all;
 use timbra_engine::Encoder;
 
 use super::batch::{Part, Reading, read};
-use super::network::sing;
+use super::network::{predicted_f0_hz, sing};
 use super::spectrum::LogMel;
 use crate::data::audio::{SampleKind, write_wav};
 use crate::evaluation::measures::{Timbre, compare_f0, content_distance, f0_track_hz, similarity};
@@ -51,6 +51,9 @@ pub struct Measures {
     pub content: f64,
     /// Level of what is sung beside the recordings, in dB.
     pub level_db: f64,
+    /// Median error of the F0 that is predicted for a speaker's own clip where it is voiced, in cents; 0 where none is predicted.
+    #[serde(default)]
+    pub auto_f0_cents: f64,
 }
 
 impl Measures {
@@ -69,10 +72,12 @@ pub struct HeldOut<B: Backend> {
     encoder: Arc<Encoder>,
     mel: LogMel<B>,
     device: B::Device,
+    /// Whether the clips are held out; where none are, it measures on some of the others.
+    pub unheard: bool,
 }
 
 impl<B: Kernels> HeldOut<B> {
-    /// For a training on `clips`; without held-out clips it takes some of the others.
+    /// For a training on `clips`.
     ///
     /// # Errors
     /// The rate of the recordings is not supported.
@@ -85,7 +90,8 @@ impl<B: Kernels> HeldOut<B> {
         let hop = spec.hop_samples();
         let long = |clip: &&VoiceClip| clip.audio.len() / hop > 50;
         let mut held: Vec<&VoiceClip> = clips.iter().filter(|c| c.held_out).filter(long).collect();
-        if held.is_empty() {
+        let unheard = !held.is_empty();
+        if !unheard {
             held = clips.iter().filter(long).collect();
         }
         let count = CLIPS.min(held.len());
@@ -117,6 +123,7 @@ impl<B: Kernels> HeldOut<B> {
             encoder,
             mel: LogMel::new(spec.rate_hz, hop, device),
             device: device.clone(),
+            unheard,
         })
     }
 
@@ -148,6 +155,10 @@ impl<B: Kernels> HeldOut<B> {
             };
             let distance = (line(&copied) - line(&part.audio)).abs().mean();
             sums.mel += f64::from(value(&distance));
+
+            if let Some(predicted) = predicted_f0_hz(voice, &self.spec, part, *own, &self.device) {
+                sums.auto_f0_cents += compare_f0(&part.f0_hz, &predicted).cents;
+            }
 
             let next = (*own + 1) % self.spec.speakers;
             let crossed = if next == *own {
@@ -193,6 +204,7 @@ impl<B: Kernels> HeldOut<B> {
             voicing_error: sums.voicing_error / count,
             content: sums.content / count,
             level_db: sums.level_db / count,
+            auto_f0_cents: sums.auto_f0_cents / count,
         })
     }
 

@@ -82,12 +82,13 @@ impl<B: Kernels> VitsNetwork<B> {
         let entered = voice.prior.enter(&mut eval, &inputs);
         let f0 = voice.auto_f0.as_ref().map(|decoder| {
             let factor = from_vec(batch.f0_factor.clone(), [size, 1, 1], device);
+            // It listens to the prior and the speakers, and does not teach them.
             let (predicted, truth) = decoder.predict(
                 &mut eval,
-                &entered,
+                &entered.clone().detach(),
                 &inputs.f0_hz,
                 &inputs.voiced,
-                &speaker,
+                &speaker.clone().detach(),
                 Some(&factor),
             );
             f0_distance(&predicted, &truth, &mask)
@@ -157,6 +158,51 @@ pub fn sing<B: Kernels>(
     device: &B::Device,
 ) -> Vec<f32> {
     let frames = part.f0_hz.len();
+    let inputs = VoiceInputs {
+        prior: prior_inputs(spec, part, device),
+        speaker_mix: one_hot(&[speaker], spec.speakers, device).repeat_dim(2, frames),
+        prior_noise: from_vec(prior_noise, [1, spec.inter_channels, frames], device),
+        source_noise: from_vec(source_noise, [1, 1, frames * spec.hop_samples()], device),
+        auto_f0: None,
+    };
+    let (audio, _) = voice.sing(&mut Compute::default(), &inputs);
+    to_vec(audio.reshape([1, frames * spec.hop_samples()]))
+}
+
+/// The F0 that `speaker` would choose for a part, a value per frame in Hz and 0 where the part is unvoiced, if the voice has learned to.
+#[must_use]
+pub fn predicted_f0_hz<B: Kernels>(
+    voice: &VitsVoice<B>,
+    spec: &VitsSpec,
+    part: &Part,
+    speaker: usize,
+    device: &B::Device,
+) -> Option<Vec<f32>> {
+    let mut eval = Compute::default();
+    let inputs = prior_inputs(spec, part, device);
+    let frames = part.f0_hz.len();
+    let mix = one_hot(&[speaker], spec.speakers, device).repeat_dim(2, frames);
+    let speaker = eval.blend(&mix, &voice.speakers);
+    let entered = voice.prior.enter(&mut eval, &inputs);
+    let predicted = voice.predicted_f0(&mut eval, &inputs, &entered, &speaker)?;
+    let predicted = to_vec(predicted.reshape([1, frames]));
+    let voiced = part.f0_hz.iter().map(|&f0| f0 > 0.0);
+    Some(
+        predicted
+            .into_iter()
+            .zip(voiced)
+            .map(|(f0, voiced)| if voiced { f0 } else { 0.0 })
+            .collect(),
+    )
+}
+
+/// What the prior takes of a part.
+fn prior_inputs<B: Backend>(
+    spec: &VitsSpec,
+    part: &Part,
+    device: &B::Device,
+) -> PriorInputs<Tensor<B, 3>> {
+    let frames = part.f0_hz.len();
     let row = |values: Vec<f32>| from_vec::<B, 3>(values, [1, 1, frames], device);
     let mut f0_hz = part.f0_hz.clone();
     if spec.continuous_f0 {
@@ -169,18 +215,79 @@ pub fn sing<B: Kernels>(
         [1, frames, spec.content_channels],
         device,
     );
-    let inputs = VoiceInputs {
-        prior: PriorInputs {
-            content: content.swap_dims(1, 2),
-            f0_hz: row(f0_hz),
-            voiced: row(voiced),
-            loudness: spec.loudness.then(|| row(loudness)),
-        },
-        speaker_mix: one_hot(&[speaker], spec.speakers, device).repeat_dim(2, frames),
-        prior_noise: from_vec(prior_noise, [1, spec.inter_channels, frames], device),
-        source_noise: from_vec(source_noise, [1, 1, frames * spec.hop_samples()], device),
-        auto_f0: None,
-    };
-    let (audio, _) = voice.sing(&mut Compute::default(), &inputs);
-    to_vec(audio.reshape([1, frames * spec.hop_samples()]))
+    PriorInputs {
+        content: content.swap_dims(1, 2),
+        f0_hz: row(f0_hz),
+        voiced: row(voiced),
+        loudness: spec.loudness.then(|| row(loudness)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::backend::{Autodiff, Flex};
+    use burn::module::{ModuleVisitor, Param};
+    use burn::optim::GradientsParams;
+
+    use super::super::config::{Size, VoiceShape, spec};
+    use super::*;
+    use crate::model::vits::weights::RandomStart;
+    use crate::random::Random;
+
+    type B = Autodiff<Flex>;
+
+    /// Sum of the magnitudes of a module's gradients.
+    struct Lengths<'a>(&'a GradientsParams, f32);
+
+    impl ModuleVisitor<B> for Lengths<'_> {
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
+            if let Some(gradient) = self.0.get::<Flex, D>(param.id) {
+                self.1 += crate::model::causal::value(&gradient.abs().sum());
+            }
+        }
+    }
+
+    #[test]
+    fn predicted_f0_teaches_its_decoder_and_nobody_else() {
+        let device = Default::default();
+        let shape = VoiceShape {
+            content_channels: 4,
+            speakers: 2,
+            rate_hz: 16_000,
+            loudness: true,
+            auto_f0: true,
+        };
+        let spec = spec(Size::Tiny, shape).unwrap();
+        let mut start = RandomStart(Random::new(1, 0));
+        let network = VitsNetwork::<B>::load(&mut start, &spec, &device).unwrap();
+        let (frames, segment) = (40, 16);
+        let batch = VitsBatch {
+            size: 1,
+            frames,
+            lengths: vec![frames],
+            content: vec![0.3; 4 * frames],
+            f0_hz: (0..frames).map(|n| 200.0 + n as f32).collect(),
+            voiced: vec![1.0; frames],
+            loudness: vec![0.1; frames],
+            spectrum: vec![0.1; spec.spectrum_bins * frames],
+            audio: vec![0.0; segment * spec.hop_samples()],
+            segments: vec![0],
+            speakers: vec![1],
+            f0_factor: vec![1.0],
+            posterior_noise: vec![0.1; spec.inter_channels * frames],
+            source_noise: vec![0.1; segment * spec.hop_samples()],
+        };
+        let pass = network.pass(&spec, &batch, &device);
+        let gradients = pass.f0.expect("it is predicted").backward();
+        let gradients = GradientsParams::from_grads(gradients, &network);
+        let length = |visit: &dyn Fn(&mut Lengths<'_>)| {
+            let mut lengths = Lengths(&gradients, 0.0);
+            visit(&mut lengths);
+            lengths.1
+        };
+        let all = length(&|lengths| network.visit(lengths));
+        let own = length(&|lengths| network.voice.auto_f0.visit(lengths));
+        assert!(own > 0.0);
+        assert_eq!(all, own, "others learn from it");
+    }
 }

@@ -26,8 +26,8 @@ pub struct Reading {
     pub mel: f64,
     /// Level of what is sung beside the recordings, in dB.
     pub level_db: f64,
-    /// Mean divergence of posterior and prior since the last, in nats per frame.
-    pub nats: f64,
+    /// Mean divergence of posterior and prior since the last, in nats per frame, where a step was taken.
+    pub nats: Option<f64>,
     /// Mean loss per critic since the last, where critics judge.
     pub critic: Option<f64>,
 }
@@ -75,10 +75,9 @@ impl Watch {
         } else {
             self.since_best += 1;
         }
-        if reading.nats < COLLAPSED_NATS {
+        if let Some(nats) = reading.nats.filter(|&nats| nats < COLLAPSED_NATS) {
             notices.push(format!(
-                "the posterior carries {:.3} nats a frame: it has collapsed onto the prior; lower --learning-rate",
-                reading.nats
+                "the posterior carries {nats:.3} nats a frame: it has collapsed onto the prior; lower --learning-rate"
             ));
         }
         if reading.critic.is_some_and(|loss| loss < CRITIC_WON) {
@@ -126,7 +125,7 @@ mod tests {
         score: 0.5,
         mel: 1.0,
         level_db: -1.0,
-        nats: 1.0,
+        nats: Some(1.0),
         critic: Some(0.4),
     };
 
@@ -162,7 +161,7 @@ mod tests {
         for (bad, word) in [
             (
                 Reading {
-                    nats: 0.01,
+                    nats: Some(0.01),
                     ..worse
                 },
                 "collapsed",
@@ -187,8 +186,14 @@ mod tests {
             assert_eq!(notices.len(), 1, "{notices:?}");
             assert!(notices[0].contains(word), "{notices:?}");
         }
-        for _ in 0..2 {
-            assert_eq!(watch.validated(worse).1, Vec::<String>::new());
+        // Steps that were not taken say nothing of a collapse.
+        let untaken = Reading {
+            nats: None,
+            critic: None,
+            ..worse
+        };
+        for reading in [worse, untaken] {
+            assert_eq!(watch.validated(reading).1, Vec::<String>::new());
         }
         assert!(watch.validated(worse).1[0].contains("stopping is advised"));
         assert_eq!(

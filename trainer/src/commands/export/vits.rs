@@ -8,7 +8,7 @@ use timbra_voice::manifest::{Family, TrainingSummary};
 
 use super::{Args, Made};
 use crate::model::vits::export::{F0_HZ, RECEPTIVE_FIELD_FRAMES};
-use crate::vits::checkpoints::load;
+use crate::vits::checkpoints::{load, same_encoder};
 use crate::vits::held_out::NOISE_SCALE;
 
 /// Frames a step of a voice makes, and sees of the future.
@@ -26,12 +26,13 @@ pub fn is_vits(folder: &Path) -> Result<bool> {
     Ok(position["config"]["network"].get("prenet").is_some())
 }
 
-/// Graph and figures of the checkpoint in `folder`.
+/// Graph and figures of the checkpoint in `folder`, which has learned from the encoder of that SHA-256.
 ///
 /// # Errors
-/// It is not one, or does not fit its sizes.
-pub fn make(args: &Args, folder: &Path) -> Result<Made> {
+/// It is not one, has learned from another, or does not fit its sizes.
+pub fn make(args: &Args, folder: &Path, encoder_sha256: &str) -> Result<Made> {
     let (voice, position) = load::<Flex>(folder, &Default::default())?;
+    same_encoder(folder, encoder_sha256, &position.config.encoder_sha256)?;
     let spec = &position.config.network;
     let exported = voice.export_streaming(spec);
     let step = exported.step(spec, args.step_frames, args.lookahead_frames, NOISE_SCALE);

@@ -135,10 +135,9 @@ impl<B: Backend> VitsVoice<B> {
         let prior = &inputs.prior;
         let entered = self.prior.enter(eval, prior);
         let mut f0_hz = prior.f0_hz.clone();
-        if let (Some(decoder), Some(chosen)) = (&self.auto_f0, &inputs.auto_f0) {
-            let (predicted, _) =
-                decoder.predict(eval, &entered, &f0_hz, &prior.voiced, &speaker, None);
-            let predicted = to_hz(eval, &predicted);
+        if let Some(chosen) = &inputs.auto_f0
+            && let Some(predicted) = self.predicted_f0(eval, prior, &entered, &speaker)
+        {
             let difference = eval.sub(&predicted, &f0_hz);
             let difference = eval.mul(&difference, chosen);
             f0_hz = eval.add(&f0_hz, &difference);
@@ -150,5 +149,20 @@ impl<B: Backend> VitsVoice<B> {
             .decoder
             .forward(eval, &latent, &f0_hz, &inputs.source_noise, &speaker);
         (audio, f0_hz)
+    }
+
+    /// The F0 the voice would choose, `[B, 1, T]` in Hz, if it has learned to: from the inputs, what the prior has `entered` of them, and
+    /// the speaker.
+    pub fn predicted_f0<E: Eval<B>>(
+        &self,
+        eval: &mut E,
+        inputs: &PriorInputs<E::Value>,
+        entered: &E::Value,
+        speaker: &E::Value,
+    ) -> Option<E::Value> {
+        let decoder = self.auto_f0.as_ref()?;
+        let (predicted, _) =
+            decoder.predict(eval, entered, &inputs.f0_hz, &inputs.voiced, speaker, None);
+        Some(to_hz(eval, &predicted))
     }
 }
