@@ -116,6 +116,26 @@ fn a_step_of_auto_f0_or_noise_scale_is_heard_at_its_sample() {
 }
 
 #[test]
+fn the_voice_is_told_how_loud_the_input_is() {
+    if !support::runtime_is_there() {
+        return;
+    }
+    let voice = shown(Shows::Loudness).load("loudness");
+    let input = support::song(RATE_HZ as u32, 1.0);
+    let quieter: Vec<f32> = input.iter().map(|sample| sample * 0.1).collect();
+    let plain = [(0, Controls::default())];
+    let (loud, quiet) = (play(&voice, &input, &plain), play(&voice, &quieter, &plain));
+    let middle = RATE_HZ / 4..RATE_HZ * 3 / 4;
+    for place in middle.clone() {
+        let fell = loud[place] - quiet[place];
+        assert!((fell - 20.0).abs() < 0.1, "{fell} dB at {place}");
+    }
+    let mean = loud[middle.clone()].iter().sum::<f32>() / middle.len() as f32;
+    let expected = 20.0 * rms(&input[middle]).log10();
+    assert!((mean - expected).abs() < 2.0, "{mean} dBFS, not {expected}");
+}
+
+#[test]
 fn each_control_changes_what_it_should_and_nothing_else() {
     if !support::runtime_is_there() {
         return;

@@ -2,15 +2,17 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "support/small_voice.rs"]
+mod small_voice;
 mod support;
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Output;
 use std::sync::Arc;
 use std::time::Duration;
 
+use small_voice::imported;
 use support::{
     Folder, assert_fails, assert_succeeds, float_wav, read_wav, runtime_is_there, said, song,
     trainer, write_voice,
@@ -18,107 +20,11 @@ use support::{
 use timbra_engine::controls::{HeldNote, RetuneControls, RetuneMode, Scale};
 use timbra_engine::offline::{convert, load_voice};
 use timbra_engine::{ClusterMethod, Controls, LoadedVoice, Service, StreamConfig, Tier, VoiceRef};
-use timbra_trainer::commands::import::{self, Args, Content};
-use timbra_voice::identity::IdentityVoice;
-use timbra_voice::onnx_writer::{Attr, GraphBuilder};
-use timbra_voice::package::{self, Form, VoicePackage, sha256_hex};
-use timbra_voice::tables::{self, Table};
+use timbra_voice::package::{self, Form, VoicePackage};
 
-/// Content channels of the small voice.
-const CHANNELS: usize = 12;
 const RATE_HZ: u32 = 16_000;
 /// Longest that loading a voice may take here.
 const PATIENCE: Duration = Duration::from_secs(60);
-
-/// An encoder that gives numbers that follow the audio, as wide as the small voice wants them.
-fn write_small_encoder(path: &Path) {
-    let (mut manifest, mut files) = IdentityVoice {
-        lookahead_frames: 5,
-        ..Default::default()
-    }
-    .encoder_parts();
-    let encoder = &mut manifest.encoder;
-    let samples = 5 * 160;
-    let mut graph = GraphBuilder::new("content");
-    graph.input("audio", &[1.into(), "samples".into()]);
-    graph.input("history", &[1.into(), samples.into()]);
-    graph.output("content", &[1.into(), "T".into(), CHANNELS.into()]);
-    graph.output("history_next", &[1.into(), samples.into()]);
-    let axis = vec![Attr::Int("axis", 1)];
-    let joined = graph.op("Concat", &["history", "audio"], axis);
-    let (start, cut) = (graph.i64s(&[0]), graph.i64s(&[-(samples as i64)]));
-    let (end, along) = (graph.i64s(&[i64::MAX]), graph.i64s(&[1]));
-    graph.node(
-        "Slice",
-        &[&joined, &cut, &end, &along],
-        &["history_next"],
-        vec![],
-    );
-    let late = graph.op("Slice", &[&joined, &start, &cut, &along], vec![]);
-    let shape = graph.i64s(&[1, -1, 160]);
-    let frames = graph.op("Reshape", &[&late, &shape], vec![]);
-    let weights: Vec<f32> = (0..160 * CHANNELS as u64)
-        .map(|n| timbra_dsp::noise::uniform(3, n))
-        .collect();
-    let weights = graph.f32s(&[160, CHANNELS], &weights);
-    graph.node("MatMul", &[&frames, &weights], &["content"], vec![]);
-    let bytes = graph.finish();
-    encoder.id = "vec256l9".to_owned();
-    encoder.channels = CHANNELS;
-    encoder.sha256 = sha256_hex(&bytes);
-    files.insert(encoder.graph.file.clone(), bytes);
-    package::write_encoder(path, &manifest, &files, Form::File).unwrap();
-}
-
-/// The small voice of so-vits-svc with both kinds of tables.
-fn imported(folder: &Folder) -> PathBuf {
-    let encoder = folder.at("encoder.timbra");
-    write_small_encoder(&encoder);
-    let bare = folder.at("bare.timbra");
-    let checkpoint =
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/sovits_fork/G_3.pth");
-    import::run(&Args {
-        content: Content::Vec256l9,
-        encoder: Some(encoder),
-        ..Args::new(checkpoint, bare.clone())
-    })
-    .unwrap();
-    let package = VoicePackage::read(&bare).unwrap();
-    let mut manifest = package.manifest.clone();
-    let mut files: BTreeMap<String, Vec<u8>> = manifest
-        .files
-        .keys()
-        .map(|name| (name.clone(), package.file(name).unwrap().to_vec()))
-        .collect();
-    for (name, seed) in [("clusters", 1), ("retrieval", 2)] {
-        let of_each: BTreeMap<String, Table> = manifest
-            .speakers
-            .iter()
-            .map(|speaker| {
-                let rows = 16;
-                let data = (0..rows * CHANNELS)
-                    .map(|n| timbra_dsp::noise::uniform(seed, n as u64))
-                    .collect();
-                let table = Table {
-                    rows,
-                    channels: CHANNELS,
-                    data,
-                };
-                (speaker.name.clone(), table)
-            })
-            .collect();
-        let file = format!("{name}.safetensors");
-        files.insert(file.clone(), tables::write(&of_each).unwrap());
-        if name == "clusters" {
-            manifest.clusters = Some(file);
-        } else {
-            manifest.retrieval = Some(file);
-        }
-    }
-    let path = folder.at("voice.timbra");
-    package::write_voice(&path, &manifest, &files, Form::File).unwrap();
-    path
-}
 
 fn sing(voice: &Arc<LoadedVoice>, song: &[f32], controls: Controls) -> Vec<f32> {
     convert(voice, song, RATE_HZ, &|_| controls, &mut |_| {}).unwrap()
@@ -130,7 +36,7 @@ fn every_control_reaches_an_imported_voice() {
         return;
     }
     let folder = Folder::new("vits-reaches");
-    let voice = load_voice(&imported(&folder)).unwrap();
+    let voice = load_voice(&imported(&folder.at(""))).unwrap();
     let song = song(RATE_HZ, 2.0);
     let own = Controls::default();
     let plain = sing(&voice, &song, own);
@@ -187,7 +93,7 @@ impl Program {
             return None;
         }
         let folder = Folder::new(test);
-        let path = imported(&folder);
+        let path = imported(&folder.at(""));
         let song = song(RATE_HZ, 1.5);
         float_wav(&folder.at("in.wav"), RATE_HZ, &[&song]);
         Some(Self {
@@ -214,7 +120,7 @@ fn a_voice_that_is_pulled_by_itself_sings_as_one_that_is_told_to() {
         return;
     }
     let folder = Folder::new("vits-pulled");
-    let path = imported(&folder);
+    let path = imported(&folder.at(""));
     let song = song(RATE_HZ, 1.0);
     let told = |ratio: f32| Controls {
         cluster_ratio: ratio,

@@ -22,6 +22,8 @@ pub enum Shows {
     AutoF0,
     /// The level of the prior's noise.
     PriorNoise,
+    /// Loudness in dBFS.
+    Loudness,
     /// Noise of one level, whatever is sung.
     SourceNoise,
 }
@@ -54,6 +56,7 @@ impl Shown {
             Shows::F0 => "f0_hz",
             Shows::AutoF0 => "auto_f0",
             Shows::PriorNoise => "prior_noise",
+            Shows::Loudness => "loudness",
             Shows::SourceNoise => "noise",
         };
         let step = StepSpec {
