@@ -69,6 +69,7 @@ REALTIME = {
     "window, CPU preset: blocks of 1.5 s": (1, 1.5, 0.05, 0.01, 0.01, 0.1, -35),
     "window, GPU preset but blocks of 0.05 s: 0.2 s late": (1, 0.05, 0.05, 0.15, 0.1, 0.1, -35),
     "window, GPU preset but blocks of 0.08 s, half as much after: 0.15 s late": (1, 0.08, 0.02, 0.15, 0.05, 0.1, -35),
+    "window, crooning preset: blocks of 0.15 s, 0.24 s late": (1, 0.15, 0.04, 0.05, 0.05, 0.1, -35),
     "command line, algorithm 1: blocks of 0.5 s": (1, 0.5, 0.05, 0.2, 0.1, 0.5, -35),
     "command line, algorithm 2: whole phrases": (2, 0.5, None, None, None, None, -35),
 }
