@@ -283,7 +283,15 @@ impl VitsFitConfig {
 
 #[cfg(test)]
 mod tests {
+    use burn::backend::Flex;
+    use burn::tensor::Tensor;
+
     use super::*;
+    use crate::model::vits::eval::Compute;
+    use crate::model::vits::prior::PriorInputs;
+    use crate::model::vits::voice::{VitsVoice, VoiceInputs};
+    use crate::model::vits::weights::RandomStart;
+    use crate::random::Random;
 
     #[test]
     fn every_rate_has_a_sound_network() {
@@ -298,6 +306,40 @@ mod tests {
             let spec = spec(Size::Tiny, shape).unwrap();
             spec.check().unwrap();
             assert_eq!(spec.hop_samples() * 100, rate_hz as usize);
+        }
+    }
+
+    #[test]
+    fn at_every_rate_a_frame_is_a_hop_of_sound() {
+        let frames = 4;
+        for rate_hz in [16_000, 24_000, 32_000, 44_100, 48_000] {
+            let shape = VoiceShape {
+                content_channels: 8,
+                speakers: 1,
+                rate_hz,
+                loudness: false,
+                auto_f0: false,
+            };
+            let spec = spec(Size::Tiny, shape).unwrap();
+            let device = Default::default();
+            let mut start = RandomStart(Random::new(1, 0));
+            let voice = VitsVoice::<Flex>::load(&mut start, &spec, &device).unwrap();
+            let row = |value: f32| Tensor::full([1, 1, frames], value, &device);
+            let inputs = VoiceInputs {
+                prior: PriorInputs {
+                    content: Tensor::zeros([1, spec.content_channels, frames], &device),
+                    f0_hz: row(220.0),
+                    voiced: row(1.0),
+                    loudness: None,
+                },
+                speaker_mix: row(1.0),
+                prior_noise: Tensor::zeros([1, spec.inter_channels, frames], &device),
+                source_noise: Tensor::zeros([1, 1, frames * spec.hop_samples()], &device),
+                auto_f0: None,
+            };
+            let (audio, _) = voice.sing(&mut Compute::default(), &inputs);
+            let expected = [1, 1, frames * spec.hop_samples()];
+            assert_eq!(audio.dims(), expected, "{rate_hz} Hz");
         }
     }
 
