@@ -33,7 +33,11 @@ impl Imported {
         let encoder = place.at(&format!("{name}/encoders/encoder.timbra"));
         write_some_encoder(&encoder, spec.content_channels);
         let path = place.at(&format!("{name}/voice.timbra"));
-        import::run(&import::Args::new(checkpoint(folder), path.clone())).unwrap();
+        import::run(&import::Args {
+            precision: import::Kept::F32,
+            ..import::Args::new(checkpoint(folder), path.clone())
+        })
+        .unwrap();
         LoadedVoice::load(&path, &[]).expect("as it is imported");
         Self {
             path,

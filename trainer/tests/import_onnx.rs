@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use burn::backend::Flex;
 use burn::tensor::Tensor;
 use support::{Folder, said, trainer};
-use timbra_trainer::commands::import::{self, Args, Content, Found, look};
+use timbra_trainer::commands::import::{self, Args, Content, Found, Kept, look};
 use timbra_trainer::import::derived::{Extents, derive};
 use timbra_trainer::import::weights::CheckpointWeights;
 use timbra_trainer::import::{Settings, npy, read_state_dict};
@@ -165,6 +165,7 @@ fn sovits_exports_sing_as_their_checkpoint() {
 fn args(checkpoint: PathBuf, output: PathBuf) -> Args {
     Args {
         content: Content::Vec256l9,
+        precision: Kept::F32,
         ..Args::new(checkpoint, output)
     }
 }

@@ -15,9 +15,12 @@ use timbra_engine::{Controls, LoadedVoice};
 use timbra_trainer::commands::import::{self, Args, Kept};
 use timbra_trainer::import::sovits_config;
 use timbra_trainer::model::vits::voice::VitsVoice;
+use timbra_voice::package::VoicePackage;
 
 /// How far half precision, 11 significant bits of every weight, may be heard: 40 dB below the voice.
 const HALF: f32 = 1e-2;
+/// How far 8 bits on CPUs may be heard: as far.
+const EIGHT_BITS: f32 = 1e-2;
 
 fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -72,7 +75,10 @@ fn a_half_checkpoint_of_sovits_sings_nearly_as_the_whole_one() {
         return;
     }
     let folder = stage("half");
-    let voice = |name: &str| Args::new(fixture(name), PathBuf::new());
+    let voice = |name: &str| Args {
+        precision: Kept::F32,
+        ..Args::new(fixture(name), PathBuf::new())
+    };
     let whole = import(&folder, "whole.timbra", &voice("sovits_fork/G_3.pth"));
     let half = Args {
         config: Some(fixture("sovits_fork/config.json")),
@@ -116,16 +122,29 @@ fn a_voice_kept_in_half_precision_is_half_as_large_and_sings_nearly_the_same() {
     }
     let folder = stage("f16");
     let args = Args::new(write_wide_voice(&folder), PathBuf::new());
-    let whole = import(&folder, "whole.timbra", &args);
-    let half = Args {
-        precision: Kept::F16,
-        ..args
+    let kept = |precision, name: &str| {
+        let args = Args {
+            precision,
+            ..args.clone()
+        };
+        import(&folder, name, &args)
     };
-    let half = import(&folder, "half.timbra", &half);
+    let (whole, half) = (
+        kept(Kept::F32, "whole.timbra"),
+        kept(Kept::F16, "half.timbra"),
+    );
     let bytes = |path: &Path| path.metadata().unwrap().len() as f64;
     let share = bytes(&half) / bytes(&whole);
     let error = apart(&whole, &half);
     println!("kept in f16: {share:.2} of the file, {error:.2e}");
     assert!(share < 0.6, "{share}");
     assert!(error > 0.0 && error < HALF, "{error}");
+
+    // Unless it is said, the file is as it was trained, and what differs is how a CPU plays it.
+    let played = import(&folder, "played.timbra", &args);
+    let graph = |path: &Path| VoicePackage::read(path).unwrap().synthesis_graph().to_vec();
+    assert!(graph(&played) == graph(&whole));
+    let error = apart(&whole, &played);
+    println!("played in 8 bits: {error:.2e}");
+    assert!(error > 0.0 && error < EIGHT_BITS, "{error}");
 }

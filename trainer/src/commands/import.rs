@@ -95,11 +95,11 @@ pub struct Args {
     #[arg(long, value_name = "L")]
     pub lookahead_frames: Option<usize>,
 
-    /// In what the weights are kept: int8 and int8-played make encoders and voices cheaper, f16 makes files half as large
-    #[arg(long, value_name = "PRECISION", value_enum, default_value_t = Kept::F32)]
+    /// In what the weights are kept and played: f32 changes nothing and costs CPUs twice as much, f16 and int8 make files smaller
+    #[arg(long, value_name = "PRECISION", value_enum, default_value_t = Kept::Int8Played)]
     pub precision: Kept,
 
-    /// For an encoder in f16 or int8: a recording of speech or singing on which its loss is measured
+    /// For an encoder not in f32: a recording of speech or singing on which its loss is measured
     #[arg(long, value_name = "CLIP")]
     pub measure_on: Option<PathBuf>,
 
@@ -126,7 +126,7 @@ impl Args {
             about: None,
             step_frames: None,
             lookahead_frames: None,
-            precision: Kept::F32,
+            precision: Kept::Int8Played,
             measure_on: None,
             without_auto_f0: false,
         }
@@ -136,14 +136,14 @@ impl Args {
 /// In what the weights of a package are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Kept {
-    /// As they were trained
+    /// As they were trained, everywhere
     F32,
     /// Half the file, the same load, 11 significant bits
     F16,
     /// 8 bits: of encoders and of what voices compute frame by frame; the rest stays as it was trained, and CPUs round that
     /// while they play it
     Int8,
-    /// The file as it was trained, and CPUs play it as int8
+    /// The file as it was trained; GPUs play it so, CPUs as int8
     Int8Played,
 }
 
@@ -296,7 +296,7 @@ pub fn run(args: &Args) -> Result<()> {
     }
     if args.precision.cpu_weights().is_none() {
         println!(
-            "  without a GPU it costs about half as much to play when imported with --precision int8-played, and its encoder too"
+            "  without a GPU it costs twice as much to play as with --precision int8-played, and so does an encoder that is kept so"
         );
     }
     Ok(())
