@@ -136,4 +136,68 @@ mod tests {
             assert_eq!(peer.join().unwrap(), [2.0, 4.0]);
         }
     }
+
+    #[test]
+    fn devices_that_step_together_have_the_same_weights_and_other_than_alone() {
+        use std::sync::Arc;
+
+        use crate::training::clips::VoiceClip;
+        use crate::vits::config::{Size, VitsFitConfig, VoiceShape, spec};
+        use crate::vits::stepper::Base;
+        use crate::vits::watch::Watch;
+
+        let shape = VoiceShape {
+            content_channels: 4,
+            speakers: 1,
+            rate_hz: 16_000,
+            loudness: true,
+            auto_f0: false,
+        };
+        let config = VitsFitConfig {
+            batch: 1,
+            critics_from: 1,
+            ..VitsFitConfig::standard(Size::Tiny, spec(Size::Tiny, shape).unwrap())
+        };
+        let frames = 200;
+        let clip = VoiceClip {
+            speaker: 0,
+            name: "a clip".to_owned(),
+            contents: vec![(0..frames * 4).map(|n| (n as f32).sin()).collect()],
+            f0_hz: vec![200.0; frames],
+            loudness_db: vec![-20.0; frames],
+            audio: (0..frames * 160)
+                .map(|n| 0.1 * (n as f32 * 0.08).sin())
+                .collect(),
+            held_out: false,
+        };
+        let maker = BatchMaker::new(Arc::new(vec![clip]), &config).unwrap();
+        let first = Stepper::<B>::new(&config, &Base::default(), &Default::default()).unwrap();
+        // Groups of the collective are told apart by their devices' numbers: the other test has 0 and 1.
+        let after = |index: usize, together: bool| {
+            let mut stepper = first.on(&Default::default());
+            let (maker, count) = (maker.clone(), if together { 2 } else { 1 });
+            move || {
+                if together {
+                    stepper.share_by(share::<B>(2 + index, 2, Default::default()).unwrap());
+                }
+                let mut watch = Watch::default();
+                for step in 0..3 {
+                    let batch = maker.batch(step, (index as u64, count)).unwrap();
+                    stepper.step(&batch, step, &mut watch).unwrap().expect("taken");
+                }
+                stepper.parts().unwrap()
+            }
+        };
+        let peers: Vec<_> = (0..2)
+            .map(|index| std::thread::spawn(after(index, true)))
+            .collect();
+        let [a, b] = &peers.into_iter().map(|peer| peer.join().unwrap()).collect::<Vec<_>>()[..] else {
+            panic!("two devices")
+        };
+        for (a, b) in a.iter().zip(b) {
+            assert!(a == b, "{} differs between devices", a.0);
+        }
+        let alone = after(0, false)();
+        assert!(alone[1] != a[1], "the other's batches count");
+    }
 }
