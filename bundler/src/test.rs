@@ -45,7 +45,15 @@ pub fn command(rest: &[String]) -> Result<()> {
         .args(rest)
         .env("TIMBRA_BUNDLES", &bundled)
         .env("TIMBRA_HOSTS", &hosts);
-    summarised(&mut tests)
+    summarised(&mut tests)?;
+    if rest.is_empty() {
+        // Nothing else compiles what several devices need.
+        let several = ["--lib", "--features", "multi-gpu", "peers"];
+        run(cargo()
+            .args(["test", "--package", "timbra-trainer"])
+            .args(several))?;
+    }
+    Ok(())
 }
 
 /// Runs `cargo test`, shows what it prints, and says at the end what became of all test programs together.

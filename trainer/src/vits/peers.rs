@@ -68,8 +68,7 @@ pub fn join<B: TrainingBackend>(
                 Ok(())
             };
             // The others would wait for this one for ever; every checkpoint that was begun is whole or not there.
-            let mut work = std::panic::AssertUnwindSafe(work);
-            match std::panic::catch_unwind(move || (*work)()) {
+            match std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)) {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => {
                     eprintln!("error: device {index}: {error:#}");
@@ -104,48 +103,22 @@ fn share<B: TrainingBackend>(index: usize, count: usize, device: B::Device) -> R
 
 #[cfg(all(test, feature = "multi-gpu"))]
 mod tests {
+    use std::sync::Arc;
+
     use burn::backend::{Autodiff, Flex};
     use burn::nn::{Linear, LinearConfig};
     use burn::tensor::Tensor;
 
     use super::*;
+    use crate::training::clips::VoiceClip;
+    use crate::vits::config::{Size, VitsFitConfig, VoiceShape, spec};
+    use crate::vits::stepper::Base;
+    use crate::vits::watch::Watch;
 
     type B = Autodiff<Flex>;
+    type Parts = Vec<(&'static str, Vec<u8>)>;
 
-    #[test]
-    fn every_device_gets_the_mean_of_all_gradients() {
-        let device = Default::default();
-        let layer: Linear<B> = LinearConfig::new(2, 1).init(&device);
-        let peers: Vec<_> = [[1.0f32, 2.0], [3.0, 6.0]]
-            .into_iter()
-            .enumerate()
-            .map(|(index, input)| {
-                let layer = layer.clone();
-                std::thread::spawn(move || {
-                    let share = share::<B>(index, 2, Default::default()).unwrap();
-                    let input = Tensor::<B, 2>::from_data([input], &Default::default());
-                    let loss = layer.forward(input).sum();
-                    let gradients = GradientsParams::from_grads(loss.backward(), &layer);
-                    let gradients = share(gradients).unwrap();
-                    let weight = gradients.get::<Flex, 2>(layer.weight.id).unwrap();
-                    weight.into_data().to_vec::<f32>().unwrap()
-                })
-            })
-            .collect();
-        for peer in peers {
-            assert_eq!(peer.join().unwrap(), [2.0, 4.0]);
-        }
-    }
-
-    #[test]
-    fn devices_that_step_together_have_the_same_weights_and_other_than_alone() {
-        use std::sync::Arc;
-
-        use crate::training::clips::VoiceClip;
-        use crate::vits::config::{Size, VitsFitConfig, VoiceShape, spec};
-        use crate::vits::stepper::Base;
-        use crate::vits::watch::Watch;
-
+    fn config() -> VitsFitConfig {
         let shape = VoiceShape {
             content_channels: 4,
             speakers: 1,
@@ -153,11 +126,14 @@ mod tests {
             loudness: true,
             auto_f0: false,
         };
-        let config = VitsFitConfig {
+        VitsFitConfig {
             batch: 1,
             critics_from: 1,
             ..VitsFitConfig::standard(Size::Tiny, spec(Size::Tiny, shape).unwrap())
-        };
+        }
+    }
+
+    fn maker(config: &VitsFitConfig) -> BatchMaker {
         let frames = 200;
         let clip = VoiceClip {
             speaker: 0,
@@ -170,34 +146,70 @@ mod tests {
                 .collect(),
             held_out: false,
         };
-        let maker = BatchMaker::new(Arc::new(vec![clip]), &config).unwrap();
-        let first = Stepper::<B>::new(&config, &Base::default(), &Default::default()).unwrap();
-        // Groups of the collective are told apart by their devices' numbers: the other test has 0 and 1.
-        let after = |index: usize, together: bool| {
-            let mut stepper = first.on(&Default::default());
-            let (maker, count) = (maker.clone(), if together { 2 } else { 1 });
-            move || {
-                if together {
-                    stepper.share_by(share::<B>(2 + index, 2, Default::default()).unwrap());
-                }
-                let mut watch = Watch::default();
-                for step in 0..3 {
-                    let batch = maker.batch(step, (index as u64, count)).unwrap();
-                    stepper.step(&batch, step, &mut watch).unwrap().expect("taken");
-                }
-                stepper.parts().unwrap()
-            }
-        };
-        let peers: Vec<_> = (0..2)
-            .map(|index| std::thread::spawn(after(index, true)))
-            .collect();
-        let [a, b] = &peers.into_iter().map(|peer| peer.join().unwrap()).collect::<Vec<_>>()[..] else {
-            panic!("two devices")
-        };
-        for (a, b) in a.iter().zip(b) {
-            assert!(a == b, "{} differs between devices", a.0);
+        BatchMaker::new(Arc::new(vec![clip]), config).unwrap()
+    }
+
+    /// Everything that a device has after three steps with `share`, or alone.
+    fn stepped(
+        mut stepper: Stepper<B>,
+        maker: &BatchMaker,
+        place: (u64, u64),
+        share: Option<Share>,
+    ) -> Parts {
+        if let Some(share) = share {
+            stepper.share_by(share);
         }
-        let alone = after(0, false)();
-        assert!(alone[1] != a[1], "the other's batches count");
+        let mut watch = Watch::default();
+        for step in 0..3 {
+            let batch = maker.batch(step, place).unwrap();
+            stepper
+                .step(&batch, step, &mut watch)
+                .unwrap()
+                .expect("taken");
+        }
+        stepper.parts().unwrap()
+    }
+
+    /// One test: a process has one group of devices.
+    #[test]
+    fn devices_share_gradients_and_step_as_one() {
+        let layer: Linear<B> = LinearConfig::new(2, 1).init(&Default::default());
+        let config = config();
+        let maker = maker(&config);
+        let first = Stepper::<B>::new(&config, &Base::default(), &Default::default()).unwrap();
+        let peers: Vec<_> = [[1.0f32, 2.0], [3.0, 6.0]]
+            .into_iter()
+            .enumerate()
+            .map(|(index, input)| {
+                let (layer, maker) = (layer.clone(), maker.clone());
+                let stepper = first.on(&Default::default());
+                std::thread::spawn(move || {
+                    let share = share::<B>(index, 2, Default::default()).unwrap();
+                    let input = Tensor::<B, 2>::from_data([input], &Default::default());
+                    let loss = layer.forward(input).sum();
+                    let gradients = GradientsParams::from_grads(loss.backward(), &layer);
+                    let gradients = share(gradients).unwrap();
+                    let weight = gradients.get::<Flex, 2>(layer.weight.id).unwrap();
+                    let weight = weight.into_data().to_vec::<f32>().unwrap();
+                    let place = (index as u64, 2);
+                    (weight, stepped(stepper, &maker, place, Some(share)))
+                })
+            })
+            .collect();
+        let found: Vec<_> = peers.into_iter().map(|peer| peer.join().unwrap()).collect();
+        for (weight, parts) in &found {
+            assert_eq!(*weight, [2.0, 4.0], "the mean of both");
+            // The state of an optimiser is written in no order.
+            let weights = |part: &&(&str, Vec<u8>)| !part.0.contains("optimizer");
+            for (own, others) in parts
+                .iter()
+                .zip(&found[0].1)
+                .filter(|(own, _)| weights(own))
+            {
+                assert!(own == others, "{} differs between devices", own.0);
+            }
+        }
+        let alone = stepped(first, &maker, (0, 1), None);
+        assert!(alone[1] != found[0].1[1], "the other's batches count");
     }
 }
