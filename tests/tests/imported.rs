@@ -1,5 +1,7 @@
 //! A voice of so-vits-svc in the built plugin, in the studio tier: every control it has, and the same as the converter.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 #[path = "../../trainer/tests/support/small_voice.rs"]
 mod small_voice;
 
@@ -9,6 +11,9 @@ use timbra_tests::measure::{first_difference, rms};
 use timbra_tests::{bundles, singer};
 
 const RATE_HZ: u32 = 44_100;
+
+/// What is turned, for the converter and for the plugin.
+type Turned<'a> = (&'a str, Controls, &'a [(&'a str, &'a str)]);
 
 /// What the plugin makes of a song.
 fn bounced(format: Format, voice: &std::path::Path, settings: &[(&str, &str)]) -> Vec<f32> {
@@ -40,7 +45,7 @@ fn every_control_reaches_it_in_the_plugin_as_in_the_converter() {
     let own = Controls::default();
     let mut mix = own.speaker_mix;
     (mix[0], mix[1]) = (0.5, 0.5);
-    let cases: [(&str, Controls, &[(&str, &str)]); 8] = [
+    let cases: [Turned<'_>; 8] = [
         ("nothing", own, &[]),
         (
             "cluster ratio",
