@@ -9,6 +9,7 @@ speaker sings them; written are, for every step, the cosine of their embeddings 
 """
 
 import csv
+import json
 import re
 import sys
 from pathlib import Path
@@ -40,12 +41,15 @@ def main() -> None:
     for speaker, clips in known.items():
         others = [clips @ centre[other] for other in speakers]
         print(speaker, {other: f"{np.mean(values):.3f}" for other, values in zip(speakers, others)})
+    dataset = json.loads((work / "features/dataset.json").read_text())
+    assert [speaker["name"] for speaker in dataset["speakers"]] == speakers, "not the recordings of this work folder"
+    owner = {clip["name"]: clip["speaker"] for clip in dataset["clips"]}
     rows = []
     for folder in sorted((work / "training/samples").iterdir(), key=lambda p: int(p.name.split("-")[1])):
         target, source = [], []
         for sample in sorted(folder.glob("*.wav")):
             name = re.sub(r"^\d+ ", "", sample.stem)
-            own = next(n for n, speaker in enumerate(speakers) if name.startswith(speaker))
+            own = owner[name]
             heard = embedding(encoder, sample)
             target.append(heard @ centre[speakers[(own + 1) % len(speakers)]])
             source.append(heard @ centre[speakers[own]])
