@@ -25,6 +25,8 @@ pub mod held_out;
 pub mod losses;
 pub mod network;
 pub mod peers;
+#[cfg(test)]
+mod small;
 pub mod spectrum;
 pub mod start;
 pub mod stepper;

@@ -103,51 +103,17 @@ fn share<B: TrainingBackend>(index: usize, count: usize, device: B::Device) -> R
 
 #[cfg(all(test, feature = "multi-gpu"))]
 mod tests {
-    use std::sync::Arc;
-
     use burn::backend::{Autodiff, Flex};
     use burn::nn::{Linear, LinearConfig};
     use burn::tensor::Tensor;
 
+    use super::super::small;
     use super::*;
-    use crate::training::clips::VoiceClip;
-    use crate::vits::config::{Size, VitsFitConfig, VoiceShape, spec};
     use crate::vits::stepper::Base;
     use crate::vits::watch::Watch;
 
     type B = Autodiff<Flex>;
     type Parts = Vec<(&'static str, Vec<u8>)>;
-
-    fn config() -> VitsFitConfig {
-        let shape = VoiceShape {
-            content_channels: 4,
-            speakers: 1,
-            rate_hz: 16_000,
-            loudness: true,
-            auto_f0: false,
-        };
-        VitsFitConfig {
-            batch: 1,
-            critics_from: 1,
-            ..VitsFitConfig::standard(Size::Tiny, spec(Size::Tiny, shape).unwrap())
-        }
-    }
-
-    fn maker(config: &VitsFitConfig) -> BatchMaker {
-        let frames = 200;
-        let clip = VoiceClip {
-            speaker: 0,
-            name: "a clip".to_owned(),
-            contents: vec![(0..frames * 4).map(|n| (n as f32).sin()).collect()],
-            f0_hz: vec![200.0; frames],
-            loudness_db: vec![-20.0; frames],
-            audio: (0..frames * 160)
-                .map(|n| 0.1 * (n as f32 * 0.08).sin())
-                .collect(),
-            held_out: false,
-        };
-        BatchMaker::new(Arc::new(vec![clip]), config).unwrap()
-    }
 
     /// Everything that a device has after three steps with `share`, or alone.
     fn stepped(
@@ -174,8 +140,8 @@ mod tests {
     #[test]
     fn devices_share_gradients_and_step_as_one() {
         let layer: Linear<B> = LinearConfig::new(2, 1).init(&Default::default());
-        let config = config();
-        let maker = maker(&config);
+        let config = small::config(1);
+        let maker = small::maker(&config);
         let first = Stepper::<B>::new(&config, &Base::default(), &Default::default()).unwrap();
         let peers: Vec<_> = [[1.0f32, 2.0], [3.0, 6.0]]
             .into_iter()

@@ -325,48 +325,12 @@ fn told(source: &WarmStart<'_>, name: &str) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use burn::backend::{Autodiff, Flex};
 
-    use super::super::batch::BatchMaker;
-    use super::super::config::{Size, VoiceShape, spec};
+    use super::super::small;
     use super::*;
-    use crate::training::clips::VoiceClip;
 
     type B = Autodiff<Flex>;
-
-    fn config() -> VitsFitConfig {
-        let shape = VoiceShape {
-            content_channels: 4,
-            speakers: 1,
-            rate_hz: 16_000,
-            loudness: true,
-            auto_f0: true,
-        };
-        VitsFitConfig {
-            batch: 1,
-            critics_from: 0,
-            ..VitsFitConfig::standard(Size::Tiny, spec(Size::Tiny, shape).unwrap())
-        }
-    }
-
-    fn batch(config: &VitsFitConfig) -> VitsBatch {
-        let frames = 40;
-        let clip = VoiceClip {
-            speaker: 0,
-            name: "a clip".to_owned(),
-            contents: vec![(0..frames * 4).map(|n| (n as f32).sin()).collect()],
-            f0_hz: vec![200.0; frames],
-            loudness_db: vec![-20.0; frames],
-            audio: (0..frames * 160)
-                .map(|n| 0.1 * (n as f32 * 0.08).sin())
-                .collect(),
-            held_out: false,
-        };
-        let maker = BatchMaker::new(Arc::new(vec![clip]), config).unwrap();
-        maker.batch(0, (0, 1)).unwrap()
-    }
 
     fn stepper(config: &VitsFitConfig) -> Stepper<B> {
         Stepper::new(config, &Base::default(), &Default::default()).unwrap()
@@ -374,10 +338,10 @@ mod tests {
 
     #[test]
     fn a_step_whose_numbers_are_none_changes_nothing() {
-        let config = config();
+        let config = small::config(0);
         let mut stepper = stepper(&config);
         let mut watch = Watch::default();
-        let good = batch(&config);
+        let good = small::maker(&config).batch(0, (0, 1)).unwrap();
         let mut bad = good.clone();
         bad.audio[7] = f32::NAN;
         let before = stepper.parts().unwrap();
