@@ -105,7 +105,8 @@ impl Ear {
                 Content::Known(content)
             }
             Self::Beside { listener, content } => {
-                Content::Promised(content.insert(listener.content(pull)))
+                let ahead = listener.content_ahead();
+                Content::Promised(content.insert(listener.content(pull)), ahead)
             }
         }
     }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use timbra_dsp::CONTENT_HOP_SAMPLES;
 use timbra_dsp::f0::{F0Config, F0Frame, F0Tracker};
 use timbra_dsp::loudness::LoudnessMeter;
+use timbra_voice::manifest::EncoderSpec;
 
 use crate::content::ContentStream;
 use crate::error::EngineError;
@@ -39,9 +40,9 @@ pub(crate) struct Measures {
 }
 
 impl Measures {
-    /// At the start of a signal, beside an encoder that looks ahead by so many samples.
-    pub fn new(encoder_lookahead_samples: usize) -> Self {
-        let lookahead = latency::lookahead(encoder_lookahead_samples);
+    /// At the start of a signal, beside `encoder`, of frames that wait for `encoder_lookahead_samples`.
+    pub fn new(encoder: &EncoderSpec, encoder_lookahead_samples: usize) -> Self {
+        let lookahead = latency::lookahead(latency::heard_ahead_samples(encoder));
         Self {
             f0: F0Tracker::new(F0Config {
                 lookahead,
@@ -107,7 +108,7 @@ impl FeatureExtractor {
     pub fn new(encoder: Arc<Encoder>) -> Result<Self, EngineError> {
         Ok(Self {
             content: ContentStream::new(&encoder)?,
-            measures: Measures::new(encoder.spec().lookahead_samples),
+            measures: Measures::new(encoder.spec(), encoder.spec().lookahead_samples),
             next: 0,
         })
     }

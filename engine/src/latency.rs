@@ -9,7 +9,7 @@ use timbra_dsp::f0::F0Tracker;
 use timbra_dsp::loudness::LoudnessMeter;
 use timbra_dsp::resample::StreamResampler;
 use timbra_dsp::{CONTENT_HOP_SAMPLES, CONTENT_RATE_HZ, Lookahead};
-use timbra_voice::manifest::Manifest;
+use timbra_voice::manifest::{EncoderSpec, Manifest};
 
 use crate::controls::Tier;
 use crate::error::EngineError;
@@ -17,39 +17,68 @@ use crate::error::EngineError;
 /// The numbers of a voice that decide its delay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct VoiceTiming {
-    /// Look-ahead of its content encoder, in samples at 16 kHz.
+    /// Look-ahead of its content encoder, in samples at 16 kHz: what a frame waits for before it is handed on.
     pub encoder_lookahead_samples: usize,
-    /// Samples at 16 kHz that its encoder listens to at a time, when that is more than a frame of 10 ms.
+    /// Samples at 16 kHz that its encoder listens to at a time, when that is more than a frame of 10 ms and frames wait
+    /// for it.
     pub encoder_step_samples: usize,
     /// Output rate of its synthesis graph.
     pub model_rate_hz: u32,
-    /// Delay of its synthesis in samples at the model rate, [`Self::handover_frames`] among it.
+    /// Delay of its synthesis in samples at the model rate, [`Self::step_wait_samples`] among it.
     pub synthesis_delay_samples: usize,
     /// Frames of the past that can still be heard.
     pub receptive_field_frames: usize,
-    /// Frames of 10 ms after which a step must be made that makes more than one at a time: it is made on a thread of its
-    /// own meanwhile. 0 where every frame is made at once.
-    pub handover_frames: usize,
+    /// Samples at the model rate by which a graph that makes several frames at a time is late before it begins with any:
+    /// until a step is full, the future it sees is there, and the step is made, on a thread of its own. 0 where every
+    /// frame is made at once.
+    pub step_wait_samples: usize,
+    /// Frames of 10 ms of the encoder's steps, where the graph makes a step with each of them.
+    pub round_frames: Option<usize>,
 }
 
 impl VoiceTiming {
     /// The timing a manifest states.
     pub fn of(manifest: &Manifest) -> Self {
-        let handover_frames = manifest.step.as_ref().map_or(0, |step| {
-            let step_s =
-                (step.frames * step.frame_samples) as f64 / f64::from(manifest.model_rate_hz);
-            (STEP_SHARE * step_s * CONTENT_FRAMES_HZ).ceil() as usize
-        });
-        Self {
-            encoder_lookahead_samples: manifest.encoder.lookahead_samples,
-            encoder_step_samples: (manifest.encoder.step.as_ref())
+        let (encoder, hop_samples) = (&manifest.encoder, manifest.hop_samples);
+        let mut timing = Self {
+            encoder_lookahead_samples: encoder.lookahead_samples,
+            encoder_step_samples: (encoder.step.as_ref())
                 .map_or(0, |step| step.frames * step.frame_samples),
             model_rate_hz: manifest.model_rate_hz,
-            synthesis_delay_samples: manifest.delay_samples
-                + handover_frames * manifest.hop_samples,
-            receptive_field_frames: manifest.receptive_field_frames + handover_frames,
-            handover_frames,
+            synthesis_delay_samples: manifest.delay_samples,
+            receptive_field_frames: manifest.receptive_field_frames,
+            step_wait_samples: 0,
+            round_frames: None,
+        };
+        let Some(step) = &manifest.step else {
+            return timing;
+        };
+        let share = |of: usize, share: f64| (share * of as f64).ceil() as usize;
+        let handover_samples;
+        match encoder.step.as_ref().filter(|_| step.follows_encoder) {
+            Some(round) => {
+                // Frames are handed on when F0 and the future of the last one of a step of the encoder are there. What they
+                // make then has to last until the next step.
+                let samples = round.hops() * hop_samples;
+                handover_samples = share(samples, ROUND_SHARE);
+                timing.encoder_lookahead_samples = heard_ahead_samples(encoder);
+                timing.encoder_step_samples = 0;
+                timing.step_wait_samples = samples.saturating_sub(hop_samples)
+                    + step.lookahead_frames * step.frame_samples
+                    + handover_samples;
+                timing.round_frames = Some(round.hops());
+                timing.receptive_field_frames += round.hops();
+            }
+            None => {
+                handover_samples = share(step.frames * step.frame_samples, STEP_SHARE)
+                    .next_multiple_of(hop_samples.max(1));
+                timing.step_wait_samples =
+                    step.lag_samples() - step.delay_samples + handover_samples;
+            }
         }
+        timing.synthesis_delay_samples = timing.step_wait_samples + step.delay_samples;
+        timing.receptive_field_frames += handover_samples.div_ceil(hop_samples.max(1));
+        timing
     }
 }
 
@@ -63,7 +92,8 @@ impl Default for VoiceTiming {
             model_rate_hz: 48_000,
             synthesis_delay_samples: 96,
             receptive_field_frames: 100,
-            handover_frames: 0,
+            step_wait_samples: 0,
+            round_frames: None,
         }
     }
 }
@@ -71,16 +101,24 @@ impl Default for VoiceTiming {
 /// Frames that are still synthesised, after everything that can be heard of the past is over, before a stream sleeps.
 pub const SLEEP_MARGIN_FRAMES: usize = 2;
 
-/// Look-ahead of F0 and loudness beside an encoder of `encoder_lookahead_samples` at 16 kHz: the long one, unless they
-/// would be what is waited for.
-pub fn lookahead(encoder_lookahead_samples: usize) -> Lookahead {
-    let short = F0Tracker::lookahead_samples(Lookahead::Short)
-        .max(LoudnessMeter::lookahead_samples(Lookahead::Short));
-    if encoder_lookahead_samples > short {
+/// Look-ahead of F0 and loudness beside an encoder that sees `heard_ahead_samples` at 16 kHz of every frame's future: the
+/// long one, unless they would be what is waited for.
+pub fn lookahead(heard_ahead_samples: usize) -> Lookahead {
+    let hops = |samples: usize| samples.div_ceil(CONTENT_HOP_SAMPLES);
+    let long = F0Tracker::lookahead_samples(Lookahead::Long)
+        .max(LoudnessMeter::lookahead_samples(Lookahead::Long));
+    if hops(heard_ahead_samples) >= hops(long) {
         Lookahead::Long
     } else {
         Lookahead::Short
     }
+}
+
+/// How much of the future of every frame an encoder sees, in samples at 16 kHz, however long its steps are.
+pub fn heard_ahead_samples(encoder: &EncoderSpec) -> usize {
+    (encoder.step.as_ref()).map_or(encoder.lookahead_samples, |step| {
+        step.lookahead_frames * step.frame_samples
+    })
 }
 
 /// Hops that must follow a frame's time before every feature of the frame is there.
@@ -104,10 +142,10 @@ pub fn slack_s(tier: Tier) -> f64 {
 
 /// Share of the time of a step in which it may be made: its work comes all at once.
 const STEP_SHARE: f64 = 0.55;
+/// The same where encoder and voice make their steps one after the other.
+const ROUND_SHARE: f64 = 0.65;
 /// The same of a step of the encoder, for which the slack is spent: it has to be done before the voice can go on.
 const ENCODER_STEP_SHARE: f64 = 0.5;
-/// Frames of features in a second.
-const CONTENT_FRAMES_HZ: f64 = CONTENT_RATE_HZ as f64 / CONTENT_HOP_SAMPLES as f64;
 
 /// The delays of one voice in one stream, in host samples.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -162,6 +200,9 @@ impl LatencyPlan {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests {
+    use timbra_voice::identity::IdentityVoice;
+    use timbra_voice::manifest::{EncoderStep, StepSpec};
+
     use super::*;
 
     #[test]
@@ -174,11 +215,54 @@ mod tests {
         );
     }
 
+    /// A so-vits-svc voice of full width at 44.1 kHz with an encoder of 20 ms, in steps of so many frames with one of the
+    /// future.
+    fn full_width(encoder_frames: usize) -> VoiceTiming {
+        let (mut manifest, _) = IdentityVoice::default().parts();
+        let encoder = EncoderStep {
+            frame_samples: 320,
+            frames: encoder_frames,
+            lookahead_frames: 1,
+        };
+        let step = StepSpec {
+            frame_samples: 512,
+            frames: 2,
+            lookahead_frames: 2,
+            delay_samples: 942,
+            noise_channels: 192,
+            noise_scale: 0.4,
+            source_noise_scale: 1.0,
+            continuous_f0: true,
+            follows_encoder: true,
+        };
+        manifest.model_rate_hz = 44_100;
+        manifest.hop_samples = 441;
+        manifest.delay_samples = step.lag_samples();
+        manifest.encoder.lookahead_samples = encoder.lag_samples();
+        manifest.encoder.step = Some(encoder);
+        manifest.step = Some(step);
+        VoiceTiming::of(&manifest)
+    }
+
+    #[test]
+    fn voices_of_full_width_are_within_120_and_150_ms_in_the_studio_tier() {
+        for (encoder_frames, most_ms) in [(1, 120), (2, 150)] {
+            let timing = full_width(encoder_frames);
+            let plan = LatencyPlan::new(&timing, Tier::Studio, 48_000, 64).unwrap();
+            assert!(
+                plan.latency_samples <= 48 * most_ms,
+                "steps of {encoder_frames}: {} samples at 48 kHz",
+                plan.latency_samples
+            );
+        }
+    }
+
     #[test]
     fn f0_and_loudness_never_wait_longer_than_an_early_encoder() {
         assert_eq!(lookahead_hops(0), 1);
         assert_eq!(lookahead_hops(160), 1);
-        assert_eq!(lookahead_hops(161), 3);
+        assert_eq!(lookahead_hops(320), 2);
+        assert_eq!(lookahead_hops(321), 3);
         assert_eq!(lookahead_hops(480), 3);
         assert_eq!(lookahead_hops(481), 4);
     }

@@ -5,6 +5,7 @@
 //! loudness itself, and passes content on as a [`Promise`] that the voice's thread waits for. Orders are kept in the order
 //! they are given, so what is heard does not depend on how the threads are scheduled.
 
+use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -41,6 +42,10 @@ type Order = (u64, Wish);
 pub(crate) struct Listener {
     clock: ContentClock,
     measures: Measures,
+    /// Whether a frame is handed on before its content is there.
+    in_rounds: bool,
+    /// Frames whose content was there and that were not handed on yet, less those that were handed on before it.
+    ahead: i64,
     /// Frames since the last reset.
     frames: u64,
     /// How many resets there were.
@@ -63,15 +68,19 @@ impl Listener {
             resets: Arc::clone(&resets),
             content: ContentStream::new(voice.encoder())?,
             next: 0,
+            owed: VecDeque::new(),
             failed: None,
             blender: Blender::default(),
             voice: Arc::clone(voice),
         };
         let stopwatch = stopwatch.clone();
         let thread = service::spawn("timbra-listener", move || ear.run(&work, &stopwatch))?;
+        let timing = voice.timing();
         Ok(Self {
             clock: ContentClock::new(spec),
-            measures: Measures::new(spec.lookahead_samples),
+            measures: Measures::new(spec, timing.encoder_lookahead_samples),
+            in_rounds: timing.round_frames.is_some(),
+            ahead: 0,
             frames: 0,
             resets,
             orders: Some(orders),
@@ -89,12 +98,26 @@ impl Listener {
     pub fn push_hop(&mut self, hop: &[f32; CONTENT_HOP_SAMPLES]) -> Option<(f32, f32)> {
         self.send(Wish::Hear(Box::new(*hop)));
         self.clock.push();
-        if !self.measures.push(hop) || !self.clock.take() {
+        if !self.measures.push(hop) {
+            return None;
+        }
+        if self.in_rounds {
+            while self.clock.take() {
+                self.ahead += 1;
+            }
+        } else if !self.clock.take() {
             return None;
         }
         let (f0, loudness_db) = self.measures.take()?;
+        self.ahead -= i64::from(self.in_rounds);
         self.frames += 1;
         Some((f0.f0_hz, loudness_db))
+    }
+
+    /// How many frames after the one that came last will have their content without another hop; below 0 how many of the
+    /// last ones will not.
+    pub fn content_ahead(&self) -> i64 {
+        self.ahead
     }
 
     /// Content of the frame that came last, pulled to the speaker's. It can be asked for once.
@@ -108,6 +131,7 @@ impl Listener {
     pub fn reset(&mut self) {
         self.clock.reset();
         self.measures.reset();
+        self.ahead = 0;
         self.frames = 0;
         self.resets.fetch_add(1, Ordering::Relaxed);
         self.send(Wish::Reset);
@@ -137,6 +161,8 @@ struct Ear {
     content: ContentStream,
     /// The frame that the content stream gives next.
     next: u64,
+    /// What was asked for and is not there yet, oldest first.
+    owed: VecDeque<(u64, Pull, Keeper)>,
     /// Why there is no content until the next reset.
     failed: Option<EngineError>,
     blender: Blender,
@@ -155,12 +181,15 @@ impl Ear {
                 Wish::Hear(hop) => {
                     let heard = self.attempt(|ear| ear.content.push(&hop));
                     self.failed = heard.err();
+                    self.keep_promises();
                 }
                 Wish::Content(frame, pull, keeper) => {
-                    keeper.keep(self.attempt(|ear| ear.content(frame, &pull)));
+                    self.owed.push_back((frame, pull, keeper));
+                    self.keep_promises();
                 }
                 Wish::Reset => {
                     self.next = 0;
+                    self.owed.clear();
                     self.failed = None;
                     let reset = self.attempt(|ear| ear.content.reset());
                     self.failed = reset.err();
@@ -181,16 +210,32 @@ impl Ear {
             .unwrap_or_else(|panic| Err(EngineError::Panic(service::panic_text(panic.as_ref()))))
     }
 
-    fn content(&mut self, frame: u64, pull: &Pull) -> Result<Vec<f32>, EngineError> {
-        let mut content = None;
-        while self.next <= frame {
-            content = self.content.take();
-            self.next += 1;
+    /// Gives what is owed, as far as it is there.
+    fn keep_promises(&mut self) {
+        while let Some((frame, pull, _)) = self.owed.front() {
+            let (frame, pull) = (*frame, *pull);
+            let Some(made) = self.attempt(|ear| ear.content(frame, &pull)).transpose() else {
+                return;
+            };
+            if let Some((.., keeper)) = self.owed.pop_front() {
+                keeper.keep(made);
+            }
         }
-        let behind = || EngineError::Panic("the encoder is behind its clock".to_owned());
-        let mut content = content.ok_or_else(behind)?;
-        let (retrieval, clusters) = (self.voice.retrieval(), self.voice.clusters());
-        self.blender.pull(&mut content, retrieval, clusters, pull);
-        Ok(content)
+    }
+
+    /// The content of a frame, when it is there.
+    fn content(&mut self, frame: u64, pull: &Pull) -> Result<Option<Vec<f32>>, EngineError> {
+        while self.next <= frame {
+            let Some(mut content) = self.content.take() else {
+                return Ok(None);
+            };
+            self.next += 1;
+            if self.next > frame {
+                let (retrieval, clusters) = (self.voice.retrieval(), self.voice.clusters());
+                self.blender.pull(&mut content, retrieval, clusters, pull);
+                return Ok(Some(content));
+            }
+        }
+        Err(EngineError::Panic("content was asked for twice".to_owned()))
     }
 }

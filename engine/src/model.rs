@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
+use timbra_voice::check::MAX_STEP_FRAMES;
 use timbra_voice::library::{self, ENCODER_FOLDER};
-use timbra_voice::manifest::{EncoderSpec, Manifest};
+use timbra_voice::manifest::{EncoderSpec, Manifest, StepSpec};
 use timbra_voice::package::{self, ANY_ENCODER, EncoderPackage, VoicePackage, sha256_hex};
 
 use crate::blend::SearchTables;
@@ -105,6 +106,9 @@ impl Encoder {
                 .step
                 .as_ref()
                 .map_or(1, |step| (step.lag_samples() / spec.hop_samples) as u64),
+            counts: (spec.step.as_ref()).map_or((1, 1), |step| {
+                (step.frames + step.lookahead_frames, step.frames)
+            }),
             owner: format!("encoder {}", spec.id),
             file: spec.graph.file.clone(),
             inputs,
@@ -194,6 +198,7 @@ impl LoadedVoice {
             .min(MOST_CLIP_THREADS);
         let encoder = encoder_for_clips(&package, folders, threads)?;
         if let Some(step) = &mut package.manifest.step {
+            step.follows_encoder = false;
             (step.frames, step.lookahead_frames) = CLIP_STEP;
             package.manifest.delay_samples = step.lag_samples();
         }
@@ -208,15 +213,15 @@ impl LoadedVoice {
         // The one that was found says how far it looks ahead; the voice may not have known.
         package.manifest.encoder = encoder.spec().clone();
         let manifest = &package.manifest;
-        // Frames in, and samples in and out.
-        let (frames, samples, made) = match &manifest.step {
-            None => (1, manifest.hop_samples, manifest.hop_samples),
+        // Frames in and out, and samples of each.
+        let (frames, fresh, each) = match &manifest.step {
+            None => (1, 1, manifest.hop_samples),
             Some(step) => {
-                let frames = step.frames + step.lookahead_frames;
-                let samples = step.frame_samples;
-                (frames, frames * samples, step.frames * samples)
+                let fresh = most_frames(manifest, step)?;
+                (fresh + step.lookahead_frames, fresh, step.frame_samples)
             }
         };
+        let (samples, made) = (frames * each, fresh * each);
         let inputs = manifest
             .synthesis
             .inputs
@@ -234,6 +239,7 @@ impl LoadedVoice {
             .collect();
         let shape = GraphShape {
             frames: samples.div_ceil(manifest.hop_samples) as u64,
+            counts: (frames, fresh),
             owner: format!("voice {}", manifest.name),
             file: manifest.synthesis.file.clone(),
             inputs,
@@ -242,6 +248,12 @@ impl LoadedVoice {
             cpu_weights: manifest.synthesis.cpu_weights,
         };
         let synthesis = Graph::load_on(shape, package.synthesis_graph(), threads)?;
+        if VoiceTiming::of(manifest).round_frames.is_some() {
+            // Its steps are not all as long as those that were tried.
+            let mut shortest = GraphStream::new(&synthesis)?;
+            shortest.resize(frames - fresh + 1)?;
+            shortest.run()?;
+        }
         Ok(Self {
             clusters: package.clusters()?.map(SearchTables::from),
             retrieval: package.retrieval()?.map(SearchTables::from),
@@ -311,6 +323,27 @@ impl LoadedVoice {
     pub(crate) fn synthesis(&self) -> &Arc<Graph> {
         &self.synthesis
     }
+}
+
+/// Most frames that a step makes.
+fn most_frames(manifest: &Manifest, step: &StepSpec) -> Result<usize, EngineError> {
+    let Some(encoder) = manifest
+        .encoder
+        .step
+        .as_ref()
+        .filter(|_| step.follows_encoder)
+    else {
+        return Ok(step.frames);
+    };
+    let most = step.most_frames_beside(encoder, manifest.hop_samples);
+    if most > MAX_STEP_FRAMES {
+        return Err(EngineError::Unsupported(format!(
+            "voice {}: steps of {} frames of its encoder {} are {most} frames of the voice, expected at most \
+             {MAX_STEP_FRAMES}: bring the encoder with fewer --step-frames",
+            manifest.name, encoder.frames, manifest.encoder.id
+        )));
+    }
+    Ok(most)
 }
 
 /// Runs a graph once before anybody plays: the first time takes a runtime several times as long.

@@ -192,6 +192,8 @@ impl Pipeline {
                 self.emit(true)?;
             }
         }
+        // A voice that looks less far ahead could have been heard before: its hops do not begin where sound was wanted.
+        self.audible_from = self.audible_from.max(self.next_start());
         Ok(())
     }
 

@@ -24,8 +24,9 @@ pub use steps::Steps;
 pub enum Content<'a> {
     /// There already.
     Known(&'a [f32]),
-    /// Made by another thread. A graph that takes several frames at a time waits for it on a thread of its own.
-    Promised(&'a Promise),
+    /// Made by another thread. A graph that takes several frames at a time waits for it on a thread of its own. With it
+    /// how many frames after this one are made without more to listen to; below 0, how many up to this one are not.
+    Promised(&'a Promise, i64),
 }
 
 impl<'a> From<&'a [f32]> for Content<'a> {
@@ -185,7 +186,7 @@ impl Frames {
             match meaning {
                 Meaning::Content => match frame.content {
                     Content::Known(content) => input.copy_from_slice(content),
-                    Content::Promised(promise) => promise.read(input)?,
+                    Content::Promised(promise, _) => promise.read(input)?,
                 },
                 Meaning::F0 => input.fill(frame.f0_hz),
                 Meaning::Loudness => input.fill(frame.loudness_db),

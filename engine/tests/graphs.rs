@@ -305,6 +305,7 @@ fn a_cpu_plays_a_graph_in_the_weights_that_its_manifest_says() {
     let heard = |bytes: &[u8], cpu_weights| -> Vec<f32> {
         let shape = GraphShape {
             frames: 1,
+            counts: (1, 1),
             owner: "voice".to_owned(),
             file: "synthesis.onnx".to_owned(),
             inputs: vec![Slot::new("content", &[1, 1, 256])],
@@ -349,6 +350,7 @@ fn new_rows_of_a_ring_go_over_the_oldest_ones() {
     let bytes = graph.finish();
     let shape = |ring: bool| GraphShape {
         frames: 1,
+        counts: (1, 1),
         owner: "voice".to_owned(),
         file: "synthesis.onnx".to_owned(),
         inputs: vec![Slot::new("content", &[1, 2, 4])],

@@ -129,6 +129,8 @@ fn what_voices_in_steps_are_steered_by_crosses_to_the_process_whole() {
             encoder_lookahead_frames: 5,
             frame_samples: 186,
             step: (4, 2),
+            encoder_step: None,
+            follows: false,
         }
         .write("link-shown");
         let (mut port, handle) = open(&path);

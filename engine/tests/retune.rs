@@ -20,6 +20,8 @@ fn showing_f0(step: (usize, usize), frame_samples: usize) -> Arc<LoadedVoice> {
         encoder_lookahead_frames: 3,
         frame_samples,
         step,
+        encoder_step: None,
+        follows: false,
     }
     .load("retune")
 }

@@ -283,10 +283,16 @@ fn another_voice_takes_over_at_the_same_latency_without_a_click() {
     if !support::runtime_is_there() {
         return;
     }
-    let folder = support::folder("swap");
+    for lookahead_frames in 0..=4 {
+        one_of_so_much_look_ahead_takes_over(lookahead_frames);
+    }
+}
+
+fn one_of_so_much_look_ahead_takes_over(lookahead_frames: usize) {
+    let folder = support::folder(&format!("swap-{lookahead_frames}"));
     let (first, second) = (folder.join("first.timbra"), folder.join("second.timbra"));
     support::write_identity(&first, 4, 100);
-    support::write_identity(&second, 2, 10);
+    support::write_identity(&second, lookahead_frames, 10);
     let config = config(16_000, 160);
     let (mut port, handle) = open(config, &first);
     port.set_offline(true);
@@ -324,7 +330,7 @@ fn another_voice_takes_over_at_the_same_latency_without_a_click() {
     assert_eq!(
         handle.status().gaps,
         0,
-        "the time in which the new voice listens is not owed"
+        "{lookahead_frames}: the time in which the new voice listens is not owed"
     );
     let steepest = output[latency + 1..]
         .windows(2)

@@ -50,6 +50,8 @@ fn shown(shows: Shows) -> Shown {
         encoder_lookahead_frames: 3,
         frame_samples: 160,
         step: (4, 2),
+        encoder_step: None,
+        follows: false,
     }
 }
 

@@ -55,9 +55,9 @@ pub fn manifest(bytes: &[u8]) {
         let timing = VoiceTiming::of(manifest);
         for (tier, host_rate_hz) in [(Tier::Live, 44_100), (Tier::Render, 192_000)] {
             let plan = LatencyPlan::new(&timing, tier, host_rate_hz, 8192).unwrap();
-            assert!(plan.latency_samples < 5 * host_rate_hz + 8192);
+            assert!(plan.latency_samples < 6 * host_rate_hz + 8192);
             assert!(plan.chain_delay_samples <= plan.latency_samples);
-            assert!(plan.tail_samples < 31 * host_rate_hz);
+            assert!(plan.tail_samples < 34 * host_rate_hz);
         }
     }
     match VoicePackage::read(&folder.join("voice")) {
@@ -98,6 +98,7 @@ pub fn graph(bytes: &[u8]) {
         ];
         GraphShape {
             frames: 1,
+            counts: (1, 1),
             owner: "voice".to_owned(),
             file: "synthesis.onnx".to_owned(),
             inputs: inputs
@@ -112,6 +113,7 @@ pub fn graph(bytes: &[u8]) {
     } else {
         GraphShape {
             frames: 1,
+            counts: (1, 1),
             owner: "encoder".to_owned(),
             file: "content.onnx".to_owned(),
             inputs: vec![Slot::new("audio", &[1, 160])],
@@ -233,6 +235,7 @@ pub fn operators(bytes: &[u8]) {
     graph.node("Add", &[&flat, &top], &["audio"], vec![]);
     let shape = GraphShape {
         frames: 1,
+        counts: (1, 1),
         owner: "voice".to_owned(),
         file: "synthesis.onnx".to_owned(),
         inputs: vec![Slot::new("content", &[1, 1, 160])],

@@ -137,6 +137,7 @@ pub fn control_as_level(folder: &Path, shows: Shows) -> PathBuf {
             noise_scale: 0.5,
             source_noise_scale: 1.0,
             continuous_f0: true,
+            follows_encoder: false,
         };
         manifest.delay_samples = step.lag_samples();
         manifest.receptive_field_frames += STEP.0 + STEP.1;

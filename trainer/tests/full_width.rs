@@ -75,6 +75,7 @@ fn write(
         noise_scale: 0.4,
         source_noise_scale: 1.0,
         continuous_f0: true,
+        follows_encoder: true,
     };
     manifest.model_rate_hz = spec.rate_hz;
     manifest.hop_samples = spec.rate_hz as usize / 100;

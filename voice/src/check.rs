@@ -39,7 +39,7 @@ pub const SYNTHESIS_INPUTS: [&str; 10] = [
     "lookahead_frames",
 ];
 /// Most frames a step may take.
-const MAX_STEP_FRAMES: usize = 256;
+pub const MAX_STEP_FRAMES: usize = 256;
 
 /// Checks with the package they speak of.
 struct Checker<'a> {
@@ -188,6 +188,14 @@ impl Checker<'_> {
             "above 0 exactly when the graph takes prior_noise",
             step.noise_channels,
         )?;
+        if let (true, Some(encoder)) = (step.follows_encoder, &manifest.encoder.step) {
+            self.within(
+                step.most_frames_beside(encoder, manifest.hop_samples),
+                1,
+                MAX_STEP_FRAMES,
+                "frames of a step of the encoder",
+            )?;
+        }
         self.that(
             manifest.delay_samples == step.lag_samples(),
             "delay_samples",

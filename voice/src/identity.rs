@@ -97,6 +97,7 @@ impl IdentityVoice {
             noise_scale: 0.0,
             source_noise_scale: 0.0,
             continuous_f0: false,
+            follows_encoder: false,
         });
         let lookahead = step.as_ref().map(|_| "lookahead_frames".to_owned());
         let manifest = Manifest {

@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::check::ENCODER_HOP_SAMPLES;
+
 /// The package format this build writes and the newest it reads.
 pub const FORMAT_VERSION: u32 = 1;
 
@@ -98,6 +100,10 @@ pub struct StepSpec {
     pub source_noise_scale: f32,
     /// Whether F0 goes on between voiced stretches, and voicing is an input of its own.
     pub continuous_f0: bool,
+    /// Beside an encoder that makes several frames at a time: whether the graph makes a step with each of the encoder's, of
+    /// the frames that are known then, instead of `frames`. So nobody waits for two steps to fill up.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub follows_encoder: bool,
 }
 
 impl StepSpec {
@@ -108,6 +114,13 @@ impl StepSpec {
             .saturating_sub(1)
             .saturating_mul(self.frame_samples)
             .saturating_add(self.delay_samples)
+    }
+
+    /// Most frames of a step that follows steps of `encoder`, in a voice with hops of `hop_samples` per 10 ms.
+    #[must_use]
+    pub fn most_frames_beside(&self, encoder: &EncoderStep, hop_samples: usize) -> usize {
+        let samples = encoder.hops().saturating_mul(hop_samples);
+        samples.div_ceil(self.frame_samples.max(1))
     }
 }
 
@@ -125,6 +138,12 @@ pub struct EncoderStep {
 }
 
 impl EncoderStep {
+    /// Frames of 10 ms that the frames of a step hold for.
+    #[must_use]
+    pub fn hops(&self) -> usize {
+        (self.frames.saturating_mul(self.frame_samples)) / ENCODER_HOP_SAMPLES
+    }
+
     /// Samples after a frame's beginning that must be in, at the worst, before it is there.
     #[must_use]
     pub fn lag_samples(&self) -> usize {

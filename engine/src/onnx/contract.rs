@@ -49,6 +49,9 @@ pub struct GraphShape {
     pub owner: String,
     /// Its file name, for messages.
     pub file: String,
+    /// Frames of its own that it takes and makes in such a step: by these its inputs and its output grow where a step has
+    /// another number.
+    pub counts: (usize, usize),
     /// Inputs besides the states.
     pub inputs: Vec<Slot>,
     /// The one output besides the states.

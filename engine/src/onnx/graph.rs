@@ -169,6 +169,7 @@ impl Graph {
         &self,
         session: &mut Session,
         inputs: &[SessionInputValue<'_>],
+        output_shape: &[usize],
         output: &mut [f32],
     ) -> Result<Vec<(usize, DynValue)>, String> {
         let outputs = session
@@ -179,21 +180,23 @@ impl Graph {
             let (found, numbers) = value
                 .try_extract_tensor::<f32>()
                 .map_err(|error| error.to_string())?;
-            let expected = match role {
-                Role::Output => &self.shape.output,
-                Role::State(index) | Role::Ring(index) => &self.slots[*index],
+            let (name, expected) = match role {
+                Role::Output => (&self.shape.output.name, output_shape),
+                Role::State(index) | Role::Ring(index) => {
+                    let slot = &self.slots[*index];
+                    (&slot.name, &slot.shape[..])
+                }
             };
             let open = matches!(role, Role::Ring(_)).then_some(RING_AXIS);
-            let same = found.len() == expected.shape.len()
+            let same = found.len() == expected.len()
                 && found
                     .iter()
-                    .zip(&expected.shape)
+                    .zip(expected)
                     .enumerate()
                     .all(|(axis, (&a, &b))| a == b as i64 || Some(axis) == open);
             if !same {
                 return Err(format!(
-                    "output {} had shape {found} instead of {:?}",
-                    expected.name, expected.shape
+                    "output {name} had shape {found} instead of {expected:?}"
                 ));
             }
             match role {

@@ -18,6 +18,10 @@ pub struct GraphStream {
     /// Session input of each input of the shape.
     places: Vec<usize>,
     output: Vec<f32>,
+    /// Shape of the output.
+    output_shape: Vec<usize>,
+    /// Frames that the next step takes.
+    frames: usize,
     /// The row of each value that is the next to be written, where it is a ring.
     rows: Vec<usize>,
 }
@@ -47,7 +51,48 @@ impl GraphStream {
             values,
             places,
             output: vec![0.0; graph.shape.output.values()],
+            output_shape: graph.shape.output.shape.clone(),
+            frames: graph.shape.counts.0,
         })
+    }
+
+    /// Makes room for steps that take `frames` frames of the graph, no more than its shape says, instead of as many as
+    /// before. Their second axis is time.
+    ///
+    /// # Errors
+    /// More than the shape says, or fewer than what is only seen of the future; the runtime has no memory for the tensors.
+    pub fn resize(&mut self, frames: usize) -> Result<(), EngineError> {
+        if frames == self.frames {
+            return Ok(());
+        }
+        let graph = &*self.graph;
+        let (most, made) = graph.shape.counts;
+        let future = most - made;
+        if frames > most || frames <= future {
+            let reason = format!(
+                "a step of {frames} frames, expected {} to {most}",
+                future + 1
+            );
+            return Err(graph_error(&graph.shape, "run", reason));
+        }
+        let scaled = |slot: &Slot, now: usize, shown: usize| {
+            let mut slot = slot.clone();
+            if let Some(time) = slot.shape.get_mut(1) {
+                *time = *time * now / shown.max(1);
+            }
+            slot
+        };
+        for (&place, input) in self.places.iter().zip(&graph.shape.inputs) {
+            if input.fixed.is_none() {
+                self.values[place] = zeros(&scaled(input, frames, most))
+                    .map_err(|error| graph_error(&graph.shape, "run", error.to_string()))?;
+            }
+        }
+        let output = scaled(&graph.shape.output, frames - future, made);
+        self.output.resize(output.values(), 0.0);
+        self.output_shape = output.shape;
+        self.frames = frames;
+        Ok(())
     }
 
     /// The numbers of input `index` (in the order of [`GraphShape::inputs`]), to be written before [`Self::run`].
@@ -68,11 +113,11 @@ impl GraphStream {
             let views: Vec<SessionInputValue<'_>> =
                 self.values.iter().map(SessionInputValue::from).collect();
             let mut session = graph.session.lock();
-            let mut ran = graph.frame(&mut session, &views, &mut self.output);
+            let mut ran = graph.frame(&mut session, &views, &self.output_shape, &mut self.output);
             if let Err(reason) = &ran
                 && graph.fall_back(&mut session, reason)
             {
-                ran = graph.frame(&mut session, &views, &mut self.output);
+                ran = graph.frame(&mut session, &views, &self.output_shape, &mut self.output);
             }
             ran.map_err(|reason| graph_error(&graph.shape, "run", reason))?
         };

@@ -27,8 +27,8 @@ pub(super) enum Input {
 
 /// Orders of before a reset are of no more interest; each carries the number of resets before it.
 enum Order {
-    /// Inputs in the order of the graph's shape.
-    Step(u64, Vec<Input>),
+    /// How many frames it sees, and inputs in the order of the graph's shape.
+    Step(u64, usize, Vec<Input>),
     Reset,
 }
 
@@ -80,10 +80,11 @@ impl Singer {
         })
     }
 
-    /// Asks for a step.
-    pub fn ask(&mut self, inputs: Vec<Input>) {
+    /// Asks for a step that sees so many frames.
+    pub fn ask(&mut self, frames: usize, inputs: Vec<Input>) {
         self.waiting += 1;
-        self.send(Order::Step(self.resets.load(Ordering::Relaxed), inputs));
+        let resets = self.resets.load(Ordering::Relaxed);
+        self.send(Order::Step(resets, frames, inputs));
     }
 
     /// Takes the oldest step that was asked for; waits for it if asked to.
@@ -152,11 +153,11 @@ impl Throat {
         while let Ok(order) = work.recv() {
             match order {
                 Order::Reset => self.failed = self.stream.reset().err(),
-                Order::Step(resets, inputs) => {
+                Order::Step(resets, frames, inputs) => {
                     if resets != self.resets.load(Ordering::Relaxed) {
                         continue;
                     }
-                    if done.send((resets, self.step(&inputs))).is_err() {
+                    if done.send((resets, self.step(frames, &inputs))).is_err() {
                         return;
                     }
                 }
@@ -164,11 +165,12 @@ impl Throat {
         }
     }
 
-    fn step(&mut self, inputs: &[Input]) -> Made {
+    fn step(&mut self, frames: usize, inputs: &[Input]) -> Made {
         if let Some(reason) = &self.failed {
             return Err(reason.clone());
         }
         let sing = || {
+            self.stream.resize(frames)?;
             for (index, input) in inputs.iter().enumerate() {
                 fill(self.stream.input(index), input)?;
             }

@@ -2,7 +2,13 @@
 //!
 //! Features come every 10 ms; the graph's frames are as long as its own hop, so every feature is read at the times of
 //! those frames. Once a step's frames are there, a thread of its own makes it while the next frames are listened to, and
-//! its audio leaves here 10 ms at a time, late by [`StepSpec::lag_samples`] and the handover exactly.
+//! its audio leaves here 10 ms at a time, late by [`VoiceTiming::step_wait_samples`] and the graph's own delay exactly.
+//!
+//! A step has as many frames as its [`StepSpec`] says, or, where it follows the encoder's, those whose content has come
+//! since the last one. Such a frame takes the content of the 10 ms in which it lies, as in the networks' own
+//! front ends; all others, and all other features, lie on straight lines between them.
+//!
+//! [`VoiceTiming::step_wait_samples`]: crate::VoiceTiming::step_wait_samples
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -55,7 +61,7 @@ impl Kept {
         Self {
             content: match frame.content {
                 Content::Known(content) => Promise::kept(content.to_vec()),
-                Content::Promised(promise) => promise.clone(),
+                Content::Promised(promise, _) => promise.clone(),
             },
             f0_hz: frame.f0_hz,
             loudness_db: frame.loudness_db,
@@ -63,6 +69,14 @@ impl Kept {
             formant_semitones: frame.formant_semitones,
             auto_f0: frame.auto_f0,
             noise_scale: frame.noise_scale,
+        }
+    }
+
+    /// The same frame with the content of another.
+    fn with_content_of(self, other: &Self) -> Self {
+        Self {
+            content: other.content.clone(),
+            ..self
         }
     }
 
@@ -93,11 +107,15 @@ impl Kept {
 /// A graph that takes several frames at a time, in one stream.
 pub struct Steps {
     singer: Singer,
-    /// What each input of the graph means, and how many numbers it has.
+    /// What each input of the graph means, and how many numbers it has for a frame.
     inputs: Vec<(Meaning, usize)>,
     step: StepSpec,
-    /// Samples after which a step must be made.
-    handover_samples: usize,
+    /// Samples by which the graph begins late with a frame.
+    wait_samples: usize,
+    /// Frames of 10 ms of a step, where it follows the encoder's.
+    round: Option<u64>,
+    /// The frame of 10 ms up to which frames of the graph were asked for, where steps follow the encoder's.
+    asked: u64,
     /// Samples per 10 ms.
     hop_samples: usize,
     /// The last frame of features and its index.
@@ -131,14 +149,21 @@ impl Steps {
             "lookahead_frames" => Meaning::Fixed,
             _ => Meaning::Content,
         };
+        let frames = graph.shape().counts.0.max(1);
         let slots = graph.shape().inputs.iter();
-        let inputs = slots.map(|slot| (meaning(&slot.name), slot.shape.iter().product()));
+        let inputs = slots.map(|slot| {
+            let numbers: usize = slot.shape.iter().product();
+            (meaning(&slot.name), numbers / frames)
+        });
         let hop_samples = voice.manifest().hop_samples;
+        let timing = voice.timing();
         Ok(Self {
             singer: Singer::new(graph, stopwatch)?,
             inputs: inputs.collect(),
             step: step.clone(),
-            handover_samples: voice.timing().handover_frames * hop_samples,
+            wait_samples: timing.step_wait_samples,
+            round: timing.round_frames.map(|frames| frames as u64),
+            asked: 0,
             hop_samples,
             last: None,
             frames: VecDeque::new(),
@@ -159,17 +184,36 @@ impl Steps {
     pub(super) fn hear(&mut self, frame: &SynthesisFrame<'_>) -> usize {
         let kept = Kept::of(frame);
         let mut passed_over = 0;
+        // Up to here frames of the graph can be made when this one is there.
+        let known = match frame.content {
+            Content::Known(_) => frame.index,
+            Content::Promised(_, ahead) => frame
+                .index
+                .min((frame.index + 1).saturating_add_signed(ahead)),
+        };
         if self.restarts_at(frame.index) {
             self.reset();
             self.begin(frame.index);
+            self.asked = known;
         } else if let Some((last, before)) = self.last.clone() {
             for between in last + 1..frame.index {
                 let share = (between - last) as f32 / (frame.index - last) as f32;
-                self.take(between, before.towards(&kept, share), frame.seed);
+                let mut read = before.towards(&kept, share);
+                if self.round.is_some() {
+                    // Content that nobody asked for is not waited for.
+                    read = read.with_content_of(&before);
+                }
+                self.take(between, read, frame.seed);
                 passed_over += 1;
             }
         }
         self.take(frame.index, kept, frame.seed);
+        if let Some(round) = self.round {
+            while self.asked + round <= known {
+                self.asked += round;
+                self.ask_before(self.asked, frame.seed);
+            }
+        }
         passed_over
     }
 
@@ -187,9 +231,7 @@ impl Steps {
         let (hop, frame) = (self.hop_samples as u64, self.step.frame_samples as u64);
         self.first = (index * hop).div_ceil(frame);
         // Up to the audio of that frame there is silence.
-        let lag =
-            (self.step.lag_samples() - self.step.delay_samples + self.handover_samples) as u64;
-        let silence = self.first * frame - index * hop + hop + lag;
+        let silence = self.first * frame - index * hop + hop + self.wait_samples as u64;
         self.made.clear();
         self.made.resize(silence as usize, 0.0);
     }
@@ -206,48 +248,62 @@ impl Steps {
                 Some((before, last)) => {
                     let from = before * hop;
                     let share = at.saturating_sub(from) as f32 / (index * hop - from) as f32;
-                    last.towards(&kept, share)
+                    let read = last.towards(&kept, share);
+                    if self.round.is_some() && at < index * hop {
+                        read.with_content_of(last)
+                    } else {
+                        read
+                    }
                 }
                 None => kept.clone(),
             };
             self.frames.push_back(read);
-            if self.frames.len() == self.step.frames + self.step.lookahead_frames {
-                self.ask(seed);
+            let full = self.step.frames + self.step.lookahead_frames;
+            if self.round.is_none() && self.frames.len() == full {
+                self.ask(full, seed);
             }
         }
         self.last = Some((index, kept));
     }
 
-    /// F0 of every frame that waits, going on where there is no voice, when the graph wants it so.
-    fn f0(&self) -> Vec<f32> {
-        let mut line: Vec<f32> = self.frames.iter().map(|frame| frame.f0_hz).collect();
+    /// Asks for a step of what there is before frame `index` of the features.
+    fn ask_before(&mut self, index: u64, seed: u32) {
+        let frames = (index * self.hop_samples as u64).div_ceil(self.step.frame_samples as u64);
+        let known = frames.saturating_sub(self.first) as usize;
+        // Frames that are only the future of a step do not make one.
+        if known > self.step.lookahead_frames {
+            self.ask(known.min(self.frames.len()), seed);
+        }
+    }
+
+    /// F0 of the first `count` frames that wait, going on where there is no voice, when the graph wants it so.
+    fn f0(&self, count: usize) -> Vec<f32> {
+        let frames = self.frames.iter().take(count);
+        let mut line: Vec<f32> = frames.map(|frame| frame.f0_hz).collect();
         if self.step.continuous_f0 {
             bridge_unvoiced(&mut line, self.held_f0_hz);
         }
         line
     }
 
-    /// Asks for a step.
-    fn ask(&mut self, seed: u32) {
-        let f0_hz = self.f0();
+    /// Asks for a step that sees `count` frames, the last of them only as its future.
+    fn ask(&mut self, count: usize, seed: u32) {
+        let f0_hz = self.f0(count);
         let step = &self.step;
-        let frames = &self.frames;
-        let numbers = |&(meaning, count): &(Meaning, usize)| {
-            let width = count / frames.len().max(1);
+        let frames = || self.frames.iter().take(count);
+        let numbers = |&(meaning, width): &(Meaning, usize)| {
             let each = |value: fn(&Kept) -> f32| -> Vec<f32> {
-                frames
-                    .iter()
+                frames()
                     .flat_map(|frame| std::iter::repeat_n(value(frame), width))
                     .collect()
             };
             Input::Numbers(match meaning {
                 Meaning::Content => {
-                    let rows = frames.iter().map(|frame| frame.content.clone());
+                    let rows = frames().map(|frame| frame.content.clone());
                     return Input::Rows(rows.collect());
                 }
                 Meaning::Fixed => return Input::Fixed,
-                Meaning::SpeakerMix => frames
-                    .iter()
+                Meaning::SpeakerMix => frames()
                     .flat_map(|f| f.speaker_mix[..width].to_vec())
                     .collect(),
                 Meaning::Loudness => each(|f| f.loudness_db),
@@ -256,17 +312,17 @@ impl Steps {
                 Meaning::AutoF0 => each(|f| f.auto_f0),
                 Meaning::F0 => f0_hz.clone(),
                 Meaning::PriorNoise => {
-                    let mut noise = vec![0.0; count];
+                    let mut noise = vec![0.0; count * width];
                     let stream = u64::from(seed) ^ PRIOR_STREAM;
                     noise::fill_normal(stream, self.first * width as u64, &mut noise);
-                    for (row, frame) in noise.chunks_mut(width.max(1)).zip(frames) {
+                    for (row, frame) in noise.chunks_mut(width.max(1)).zip(frames()) {
                         let scale = step.noise_scale * frame.noise_scale;
                         row.iter_mut().for_each(|v| *v *= scale);
                     }
                     noise
                 }
                 Meaning::SourceNoise => {
-                    let mut noise = vec![0.0; count];
+                    let mut noise = vec![0.0; count * width];
                     let from = self.first * step.frame_samples as u64;
                     noise::fill_normal(u64::from(seed), from, &mut noise);
                     let scale = step.source_noise_scale;
@@ -276,13 +332,14 @@ impl Steps {
             })
         };
         let inputs = self.inputs.iter().map(numbers).collect();
-        self.singer.ask(inputs);
-        for frame in self.frames.drain(..step.frames) {
+        self.singer.ask(count, inputs);
+        let made = count - step.lookahead_frames;
+        for frame in self.frames.drain(..made) {
             if frame.f0_hz > 0.0 {
                 self.held_f0_hz = frame.f0_hz;
             }
         }
-        self.first += step.frames as u64;
+        self.first += made as u64;
     }
 
     /// The next 10 ms leave, after `passed_over` others that nobody hears, when the steps they are of are made; waits for

@@ -17,7 +17,7 @@ use crate::import::{StateDict, hubert_names};
 use crate::model::hubert::{self, Hubert, HubertSpec};
 
 /// Frames a step of an encoder makes, and sees of the future.
-const ENCODER_STEP: (usize, usize) = (1, 1);
+const ENCODER_STEP: (usize, usize) = (2, 1);
 
 /// What a HuBERT or ContentVec gives, as the communities call it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]

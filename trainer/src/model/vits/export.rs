@@ -51,6 +51,7 @@ impl Exported {
             noise_scale,
             source_noise_scale: 1.0,
             continuous_f0: spec.continuous_f0,
+            follows_encoder: true,
         }
     }
 }
