@@ -75,12 +75,14 @@ REALTIME = {
 }
 
 
-# Ours: precision, frames of a step and of the future of the voice, of the encoder; seconds of its latency.
+# Ours: precision, frames of the future the voice sees, frames of a step and of the future of the encoder, which the voice
+# follows; seconds of its latency in the studio tier.
 OURS = {
-    "f32: 0.15 s late": ("f32", (2, 2), (1, 1)),
-    "int8: 0.15 s late": ("int8", (2, 2), (1, 1)),
-    "int8, longer steps: 0.39 s late": ("int8", (8, 4), (4, 2)),
-    "int8, longer steps: 0.47 s late": ("int8", (12, 4), (6, 2)),
+    "f32: 0.15 s late": ("f32", 2, (2, 1)),
+    "int8: 0.12 s late": ("int8", 2, (1, 1)),
+    "int8: 0.15 s late": ("int8", 2, (2, 1)),
+    "int8, longer steps: 0.26 s late": ("int8", 4, (4, 2)),
+    "int8, longer steps: 0.46 s late": ("int8", 4, (10, 2)),
 }
 
 
@@ -191,20 +193,19 @@ def main() -> None:
     if not (folder / "G_1.pth").exists():
         make(folder)
     voices = {}
-    for name, (precision, step, encoder_step) in OURS.items():
-        steps = "-".join(str(frames) for frames in (*step, *encoder_step))
+    for name, (precision, ahead, encoder_step) in OURS.items():
+        steps = "-".join(str(frames) for frames in (ahead, *encoder_step))
         encoder, voice = folder / f"hubert-{precision}-{steps}.timbra", folder / f"voice-{precision}-{steps}.timbra"
         if not voice.exists():
             measured = ["--measure-on", args.recordings[0]] if precision != "f32" else []
-            frames = lambda step: ["--step-frames", str(step[0]), "--lookahead-frames", str(step[1])]  # noqa: E731
             imports = [
                 [
                     *[str(folder / "hubert.pt"), "-o", str(encoder), "--precision", precision],
-                    *[*frames(encoder_step), *measured],
+                    *["--step-frames", str(encoder_step[0]), "--lookahead-frames", str(encoder_step[1]), *measured],
                 ],
                 [
                     *[str(folder / "G_1.pth"), "-o", str(voice), "--encoder", str(encoder)],
-                    *["--precision", precision, "--without-auto-f0", *frames(step)],
+                    *["--precision", precision, "--without-auto-f0", "--lookahead-frames", str(ahead)],
                 ],
             ]
             for arguments in imports:

@@ -5,8 +5,8 @@
 //! its audio leaves here 10 ms at a time, late by [`VoiceTiming::step_wait_samples`] and the graph's own delay exactly.
 //!
 //! A step has as many frames as its [`StepSpec`] says, or, where it follows the encoder's, those whose content has come
-//! since the last one. Such a frame takes the content of the 10 ms in which it lies, as in the networks' own
-//! front ends; all others, and all other features, lie on straight lines between them.
+//! since the last one. Content of an encoder whose frames are longer than 10 ms holds for as long as they are, as in the
+//! front ends these networks come from; other content, and all other features, lie on straight lines between frames.
 //!
 //! [`VoiceTiming::step_wait_samples`]: crate::VoiceTiming::step_wait_samples
 
@@ -114,6 +114,8 @@ pub struct Steps {
     wait_samples: usize,
     /// Frames of 10 ms of a step, where it follows the encoder's.
     round: Option<u64>,
+    /// Whether content holds until the next frame's.
+    holds: bool,
     /// The frame of 10 ms up to which frames of the graph were asked for, where steps follow the encoder's.
     asked: u64,
     /// Samples per 10 ms.
@@ -163,6 +165,7 @@ impl Steps {
             step: step.clone(),
             wait_samples: timing.step_wait_samples,
             round: timing.round_frames.map(|frames| frames as u64),
+            holds: voice.manifest().encoder.step.is_some(),
             asked: 0,
             hop_samples,
             last: None,
@@ -199,8 +202,7 @@ impl Steps {
             for between in last + 1..frame.index {
                 let share = (between - last) as f32 / (frame.index - last) as f32;
                 let mut read = before.towards(&kept, share);
-                if self.round.is_some() {
-                    // Content that nobody asked for is not waited for.
+                if self.holds {
                     read = read.with_content_of(&before);
                 }
                 self.take(between, read, frame.seed);
@@ -249,7 +251,7 @@ impl Steps {
                     let from = before * hop;
                     let share = at.saturating_sub(from) as f32 / (index * hop - from) as f32;
                     let read = last.towards(&kept, share);
-                    if self.round.is_some() && at < index * hop {
+                    if self.holds && at < index * hop {
                         read.with_content_of(last)
                     } else {
                         read

@@ -64,7 +64,7 @@ pub struct Args {
     #[arg(long, value_name = "FOLDER")]
     pub checkpoint: Option<PathBuf>,
 
-    /// vits: frames a step makes: more are cheaper and later
+    /// vits: frames a step makes beside an encoder that makes one at a time, as ours do: more are cheaper and later
     #[arg(long, value_name = "N", default_value_t = vits::STEP.0)]
     pub step_frames: usize,
 

@@ -87,7 +87,8 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     pub about: Option<PathBuf>,
 
-    /// Frames a step makes: more are cheaper and later [default: 2 of a voice, 1 of an encoder]
+    /// Frames a step makes: more are cheaper and later [default: 2]. Of a voice they only count beside an encoder that makes one
+    /// frame at a time; beside others it makes what they make
     #[arg(long, value_name = "N")]
     pub step_frames: Option<usize>,
 

@@ -5,8 +5,7 @@
 //!
 //! `unit_interpolate_mode` is not read. so-vits-svc brings content of 50 frames a second to the voice's frames with it: `left`
 //! and `nearest` hold each frame of 20 ms to its end (their results are the same but for rounding), other modes pass from one
-//! to the next. The engine does the same for every voice, between the two: a frame is held for 10 ms and passes to the next one
-//! in the 10 ms after (`engine/src/synthesis/steps.rs`).
+//! to the next. The engine holds them for every voice (`engine/src/synthesis/steps.rs`).
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
