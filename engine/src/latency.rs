@@ -55,7 +55,7 @@ impl VoiceTiming {
         };
         let share = |of: usize, share: f64| (share * of as f64).ceil() as usize;
         let handover_samples;
-        match encoder.step.as_ref().filter(|_| step.follows_encoder) {
+        match manifest.followed() {
             Some(round) => {
                 // Frames are handed on when F0 and the future of the last one of a step of the encoder are there. What they
                 // make then has to last until the next step.

@@ -8,9 +8,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
-use timbra_voice::check::MAX_STEP_FRAMES;
 use timbra_voice::library::{self, ENCODER_FOLDER};
-use timbra_voice::manifest::{EncoderSpec, Manifest, StepSpec};
+use timbra_voice::manifest::{EncoderSpec, Manifest};
 use timbra_voice::package::{self, ANY_ENCODER, EncoderPackage, VoicePackage, sha256_hex};
 
 use crate::blend::SearchTables;
@@ -217,7 +216,9 @@ impl LoadedVoice {
         let (frames, fresh, each) = match &manifest.step {
             None => (1, 1, manifest.hop_samples),
             Some(step) => {
-                let fresh = most_frames(manifest, step)?;
+                let fresh = manifest.followed().map_or(step.frames, |encoder| {
+                    step.most_frames_beside(encoder, manifest.hop_samples)
+                });
                 (fresh + step.lookahead_frames, fresh, step.frame_samples)
             }
         };
@@ -323,27 +324,6 @@ impl LoadedVoice {
     pub(crate) fn synthesis(&self) -> &Arc<Graph> {
         &self.synthesis
     }
-}
-
-/// Most frames that a step makes.
-fn most_frames(manifest: &Manifest, step: &StepSpec) -> Result<usize, EngineError> {
-    let Some(encoder) = manifest
-        .encoder
-        .step
-        .as_ref()
-        .filter(|_| step.follows_encoder)
-    else {
-        return Ok(step.frames);
-    };
-    let most = step.most_frames_beside(encoder, manifest.hop_samples);
-    if most > MAX_STEP_FRAMES {
-        return Err(EngineError::Unsupported(format!(
-            "voice {}: steps of {} frames of its encoder {} are {most} frames of the voice, expected at most \
-             {MAX_STEP_FRAMES}: bring the encoder with fewer --step-frames",
-            manifest.name, encoder.frames, manifest.encoder.id
-        )));
-    }
-    Ok(most)
 }
 
 /// Runs a graph once before anybody plays: the first time takes a runtime several times as long.

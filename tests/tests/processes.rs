@@ -286,8 +286,9 @@ fn with_addresses(limit_kib: Option<u64>, real: &Path, folder: &Path) -> u64 {
     );
     let state = State::parse(&fs::read(&saved).expect("read")).expect("ours");
     assert_eq!(state.field("voice").expect("voice")["name"], "trio");
-    // Two strikes, and one to listen to the host.
-    assert!(times <= 3, "started {times} times");
+    // Where memory ends while it loads: two strikes, and one to listen to the host. Where it ends just after that: as often
+    // as a worker may end in half a minute. Which of the two it is differs from run to run.
+    assert!(times <= 5, "started {times} times");
     within_10_s("the worker ends", || worker::processes(real).is_empty());
     most_kib
 }

@@ -188,14 +188,6 @@ impl Checker<'_> {
             "above 0 exactly when the graph takes prior_noise",
             step.noise_channels,
         )?;
-        if let (true, Some(encoder)) = (step.follows_encoder, &manifest.encoder.step) {
-            self.within(
-                step.most_frames_beside(encoder, manifest.hop_samples),
-                1,
-                MAX_STEP_FRAMES,
-                "frames of a step of the encoder",
-            )?;
-        }
         self.that(
             manifest.delay_samples == step.lag_samples(),
             "delay_samples",

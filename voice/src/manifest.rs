@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::check::ENCODER_HOP_SAMPLES;
+use crate::check::{ENCODER_HOP_SAMPLES, MAX_STEP_FRAMES};
 
 /// The package format this build writes and the newest it reads.
 pub const FORMAT_VERSION: u32 = 1;
@@ -329,6 +329,15 @@ fn is_zero(ratio: &f32) -> bool {
 }
 
 impl Manifest {
+    /// The steps of the encoder that the graph follows, where it does: not where they are longer than a step may be.
+    #[must_use]
+    pub fn followed(&self) -> Option<&EncoderStep> {
+        let step = self.step.as_ref().filter(|step| step.follows_encoder)?;
+        let encoder = self.encoder.step.as_ref()?;
+        let most = step.most_frames_beside(encoder, self.hop_samples);
+        (1..=MAX_STEP_FRAMES).contains(&most).then_some(encoder)
+    }
+
     /// Whether the synthesis graph has an input of this name.
     #[must_use]
     pub fn takes(&self, input: &str) -> bool {
