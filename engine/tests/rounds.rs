@@ -67,28 +67,12 @@ fn changing(block: usize) -> Controls {
     controls
 }
 
-/// A tone with vibrato that swells, without a pause: between notes a step bridges F0 by what it knows of the future.
-fn tone(seconds: usize) -> Vec<f32> {
-    let mut phase = 0.0f32;
-    (0..seconds * RATE_HZ)
-        .map(|n| {
-            let time_s = n as f32 / RATE_HZ as f32;
-            let hz = 220.0 * (0.1 * (std::f32::consts::TAU * 5.5 * time_s).sin()).exp2();
-            phase = (phase + hz / RATE_HZ as f32).fract();
-            let overtones =
-                (1..6).map(|k| (std::f32::consts::TAU * phase * k as f32).sin() / k as f32);
-            let level = 0.1 + 0.08 * (std::f32::consts::TAU * 0.7 * time_s).sin();
-            level * overtones.sum::<f32>()
-        })
-        .collect()
-}
-
 #[test]
 fn what_steers_a_voice_is_heard_when_it_is_without_rounds_and_sooner() {
     if !support::runtime_is_there() {
         return;
     }
-    let input = tone(2);
+    let input = support::song(RATE_HZ as u32, 2.0);
     for shows in [
         Shows::F0,
         Shows::AutoF0,
