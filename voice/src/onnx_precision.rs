@@ -25,7 +25,9 @@ use crate::onnx_writer::{FLOAT, bytes_field, int_field, varint};
 use halves::halved;
 use matrices::quantised;
 pub(crate) use matrices::{ACCURACY_LEVEL, BLOCKS};
-pub use own::{OWN_COLUMNS, OWN_CONVOLUTION, OWN_DOMAIN, OWN_OPSET, OWN_PRODUCT, OWN_ROWS};
+pub use own::{
+    OWN_ATTENTION, OWN_COLUMNS, OWN_CONVOLUTION, OWN_DOMAIN, OWN_OPSET, OWN_PRODUCT, OWN_ROWS,
+};
 
 /// In what the weights of a graph are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,7 +45,7 @@ pub enum Precision {
 pub enum Operators {
     /// Operators that every runtime has.
     Runtime,
-    /// Timbra's, [`OWN_CONVOLUTION`] and [`OWN_PRODUCT`] of [`OWN_DOMAIN`], that a session has to be given.
+    /// Timbra's, [`OWN_CONVOLUTION`], [`OWN_PRODUCT`] and [`OWN_ATTENTION`] of [`OWN_DOMAIN`], that a session has to be given.
     Own,
 }
 

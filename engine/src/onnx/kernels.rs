@@ -10,7 +10,8 @@
 //! | `x86` | those of x86 processors, and which of them this one has |
 //! | `convolution` | the convolution |
 //! | `product` | the product with a matrix |
-//! | `operators` | both as operators of the runtime |
+//! | `attention` | attention to what rings hold and to a step's own frames |
+//! | `operators` | all of them as operators of the runtime |
 //!
 //! A processor without such instructions has the runtime's operators instead (`voice/onnx_precision.rs` writes either).
 
@@ -23,6 +24,7 @@
     )
 )]
 
+mod attention;
 mod convolution;
 mod lanes;
 mod operators;
@@ -81,6 +83,7 @@ pub(super) fn operators() -> ort::Result<Option<OperatorDomain>> {
     };
     let domain = OperatorDomain::new(OWN_DOMAIN)?
         .add(operators::Convolution { instructions })?
-        .add(operators::Product { instructions })?;
+        .add(operators::Product { instructions })?
+        .add(operators::Attention { instructions })?;
     Ok(Some(domain))
 }

@@ -1,13 +1,19 @@
 //! Operators of our own, for processors that Timbra knows.
 
+mod attention;
 mod convolutions;
 mod matrices;
+mod surroundings;
+mod together;
 
+pub use attention::OWN_ATTENTION;
 pub use convolutions::{OWN_CONVOLUTION, OWN_ROWS};
 pub use matrices::{OWN_COLUMNS, OWN_PRODUCT};
 
 pub(super) use convolutions::OwnConvolutions;
 pub(super) use matrices::OwnMatrices;
+pub(super) use surroundings::Surroundings;
+pub(super) use together::Together;
 
 /// The domain of the operators.
 pub const OWN_DOMAIN: &str = "timbra";

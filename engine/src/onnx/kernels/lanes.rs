@@ -64,6 +64,10 @@ pub(super) unsafe trait Lanes {
     unsafe fn add(a: Self::Float, b: Self::Float) -> Self::Float;
     /// Products.
     unsafe fn multiply(a: Self::Float, b: Self::Float) -> Self::Float;
+    /// The sum of a vector.
+    unsafe fn sum(floats: Self::Float) -> f32;
+    /// Two to the power of whole numbers from -126 to 127.
+    unsafe fn power_of_two(whole: Self::Whole) -> Self::Float;
     /// `a · b + c`, rounded once.
     unsafe fn multiply_add(a: Self::Float, b: Self::Float, c: Self::Float) -> Self::Float;
 }
@@ -104,6 +108,38 @@ pub(super) unsafe fn store_first<L: Lanes>(to: *mut f32, floats: L::Float, count
     unsafe {
         L::store(room.as_mut_ptr(), floats);
         room.as_ptr().copy_to_nonoverlapping(to, count);
+    }
+}
+
+/// The exponential of numbers up to 0; of those below -87 that of -87.
+///
+/// Two to the power of what is whole of `x / ln 2`, and seven terms of a power series for the rest, which is half at the most.
+///
+/// # Safety
+/// As of [`Lanes`].
+#[inline(always)]
+pub(super) unsafe fn exponential<L: Lanes>(x: L::Float) -> L::Float {
+    const TERMS: [f32; 7] = [
+        1.0 / 720.0,
+        1.0 / 120.0,
+        1.0 / 24.0,
+        1.0 / 6.0,
+        0.5,
+        1.0,
+        1.0,
+    ];
+    // SAFETY: as of this function.
+    unsafe {
+        let x = L::max(x, L::splat(-87.0));
+        let whole = L::rounded(L::multiply(x, L::splat(std::f32::consts::LOG2_E)));
+        // ln 2 in two parts: the first has so few digits that its products with whole numbers are exact.
+        let rest = L::multiply_add(L::floats(whole), L::splat(-0.693_359_4), x);
+        let rest = L::multiply_add(L::floats(whole), L::splat(2.121_944_4e-4), rest);
+        let mut sum = L::splat(TERMS[0]);
+        for term in &TERMS[1..] {
+            sum = L::multiply_add(sum, rest, L::splat(*term));
+        }
+        L::multiply(sum, L::power_of_two(whole))
     }
 }
 

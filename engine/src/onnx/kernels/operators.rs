@@ -1,10 +1,12 @@
 //! What is computed here as operators of the runtime.
 
+mod attention;
 mod convolution;
 mod product;
 
 use ort::value::ValueRef;
 
+pub(super) use attention::Attention;
 pub(super) use convolution::Convolution;
 pub(super) use product::Product;
 

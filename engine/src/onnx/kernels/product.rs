@@ -16,7 +16,7 @@ const QUAD: usize = 4;
 /// Groups of [`COLUMNS`] that are one piece of work.
 const GROUPS: usize = 4;
 /// Bytes of weights that are fetched ahead: reading them is what a product of few rows costs.
-const AHEAD: usize = 1024;
+const AHEAD: usize = 4096;
 /// Largest whole number of what goes in.
 const MOST: f32 = 127.0;
 
@@ -34,6 +34,8 @@ pub(super) struct Matrix<'a> {
     pub(super) scales: &'a [f32],
     /// Of the weights of every block and column, `[inner / block, columns]`.
     pub(super) sums: &'a [i32],
+    /// What is added to every row, `[columns]`.
+    pub(super) bias: Option<&'a [f32]>,
 }
 
 /// Room that is used again.
@@ -93,6 +95,7 @@ impl Matrix<'_> {
         assert_eq!(self.weights.len(), self.inner * self.columns);
         assert_eq!(self.scales.len(), self.blocks() * self.columns);
         assert_eq!(self.sums.len(), self.scales.len());
+        assert!(self.bias.is_none_or(|bias| bias.len() == self.columns));
         assert_eq!(input.len(), rows * self.inner);
         assert_eq!(output.len(), rows * self.columns);
         room.bytes.resize(rows * self.inner, 0);
@@ -157,7 +160,11 @@ impl Matrix<'_> {
                     let end = self.columns.min((first + GROUPS) * COLUMNS);
                     let mut column = first * COLUMNS;
                     while column < end {
-                        let vectors = ((end - column) / L::WIDTH).min(N);
+                        // As many columns side by side as there are, so that memory is read in several places at once.
+                        let vectors = match (end - column) / L::WIDTH {
+                            left if left >= N => N,
+                            left => left.min(2),
+                        };
                         let mut row = 0;
                         while row < rows {
                             let block = Block {
@@ -166,13 +173,15 @@ impl Matrix<'_> {
                                 room,
                                 to,
                             };
-                            row += if vectors == N {
-                                self.some_rows::<L, R, N>(&block, rows - row)
-                            } else {
-                                self.some_rows::<L, R, 1>(&block, rows - row)
+                            row += match vectors {
+                                1 => self.some_rows::<L, R, 1>(&block, rows - row),
+                                vectors if vectors == N => {
+                                    self.some_rows::<L, R, N>(&block, rows - row)
+                                }
+                                _ => self.some_rows::<L, R, 2>(&block, rows - row),
                             };
                         }
-                        column += L::WIDTH * if vectors == N { N } else { 1 };
+                        column += L::WIDTH * vectors;
                     }
                 }
             }
@@ -234,6 +243,13 @@ impl Matrix<'_> {
         // SAFETY: as of this function; the extents have been checked, and so many rows and columns are there.
         unsafe {
             let mut results = [[L::splat(0.0); N]; R];
+            if let Some(bias) = self.bias {
+                for results in &mut results {
+                    for (n, result) in results.iter_mut().enumerate() {
+                        *result = L::load(bias.as_ptr().add(column + n * L::WIDTH));
+                    }
+                }
+            }
             let mut from = [room.bytes.as_ptr(); R];
             for (r, from) in from.iter_mut().enumerate() {
                 *from = from.add((row + r) * self.inner);

@@ -5,6 +5,7 @@
 use std::arch::x86_64::*;
 
 use super::Instructions;
+use super::attention::{Head, Rows};
 use super::convolution::{self, Layer};
 use super::lanes::Lanes;
 use super::product::{self, Matrix};
@@ -53,7 +54,7 @@ pub(super) unsafe fn convolution_avx2(layer: &Layer<'_>, work: convolution::Work
 #[target_feature(enable = "avx512f,avx512vnni")]
 pub(super) unsafe fn product_vnni_512(matrix: &Matrix<'_>, work: product::Work<'_>) {
     // SAFETY: whoever calls this knows.
-    unsafe { matrix.run::<Vnni512, 6, 2>(work) }
+    unsafe { matrix.run::<Vnni512, 6, 4>(work) }
 }
 
 /// # Safety
@@ -70,6 +71,22 @@ pub(super) unsafe fn product_vnni_256(matrix: &Matrix<'_>, work: product::Work<'
 pub(super) unsafe fn product_avx2(matrix: &Matrix<'_>, work: product::Work<'_>) {
     // SAFETY: whoever calls this knows.
     unsafe { matrix.run::<Avx2, 2, 2>(work) }
+}
+
+/// # Safety
+/// The processor has AVX-512 VNNI.
+#[target_feature(enable = "avx512f,avx512vnni")]
+pub(super) unsafe fn attention_512(head: &Head<'_>, rows: Rows<'_>) {
+    // SAFETY: whoever calls this knows.
+    unsafe { head.run::<Vnni512>(rows) }
+}
+
+/// # Safety
+/// The processor has AVX2 and FMA.
+#[target_feature(enable = "avx2,fma")]
+pub(super) unsafe fn attention_256(head: &Head<'_>, rows: Rows<'_>) {
+    // SAFETY: whoever calls this knows.
+    unsafe { head.run::<Avx2>(rows) }
 }
 
 /// The functions of [`Lanes`], in few lines: each is one expression.
@@ -118,6 +135,8 @@ unsafe impl Lanes for Vnni512 {
         fn max(a: __m512, b: __m512) -> __m512 => _mm512_max_ps(a, b);
         fn add(a: __m512, b: __m512) -> __m512 => _mm512_add_ps(a, b);
         fn multiply(a: __m512, b: __m512) -> __m512 => _mm512_mul_ps(a, b);
+        fn sum(floats: __m512) -> f32 => _mm512_reduce_add_ps(floats);
+        fn power_of_two(whole: __m512i) -> __m512 => _mm512_castsi512_ps(_mm512_slli_epi32::<23>(_mm512_add_epi32(whole, _mm512_set1_epi32(127))));
         fn multiply_add(a: __m512, b: __m512, c: __m512) -> __m512 => _mm512_fmadd_ps(a, b, c);
     }
 }
@@ -149,6 +168,12 @@ macro_rules! eight {
             fn max(a: __m256, b: __m256) -> __m256 => _mm256_max_ps(a, b);
             fn add(a: __m256, b: __m256) -> __m256 => _mm256_add_ps(a, b);
             fn multiply(a: __m256, b: __m256) -> __m256 => _mm256_mul_ps(a, b);
+            fn sum(floats: __m256) -> f32 => {
+                let four = _mm_add_ps(_mm256_castps256_ps128(floats), _mm256_extractf128_ps::<1>(floats));
+                let two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+                _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)))
+            };
+            fn power_of_two(whole: __m256i) -> __m256 => _mm256_castsi256_ps(_mm256_slli_epi32::<23>(_mm256_add_epi32(whole, _mm256_set1_epi32(127))));
             fn multiply_add(a: __m256, b: __m256, c: __m256) -> __m256 => _mm256_fmadd_ps(a, b, c);
         }
     };

@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::OWN_DOMAIN;
+use super::surroundings::Surroundings;
 use crate::onnx_check::wire::{Field, Fields};
 use crate::onnx_check::{Attribute, GraphError, Node, QUANTISED};
 use crate::onnx_precision::products::Products;
@@ -24,12 +25,16 @@ const ZERO_POINT: u8 = 128;
 #[derive(Default)]
 pub(in crate::onnx_precision) struct OwnMatrices<'a> {
     products: HashMap<usize, Matrix<'a>>,
+    /// Sums with a bias that are in them.
+    taken: HashSet<usize>,
 }
 
 /// A product with a matrix `[inner, columns]`.
 struct Matrix<'a> {
     input: &'a str,
     output: &'a str,
+    /// What is added to every row, if anything is.
+    bias: &'a str,
     weights: &'a str,
     scales: &'a str,
     inner: usize,
@@ -42,13 +47,14 @@ struct Matrix<'a> {
 }
 
 impl<'a> OwnMatrices<'a> {
-    /// Those of `graph`.
+    /// Those of `graph`, some of whose nodes are `taken` already.
     ///
     /// # Errors
     /// It is no graph that a voice may have.
     pub(in crate::onnx_precision) fn of(
         graph: &'a [u8],
-        nodes: &[(Node<'a>, &'a [u8])],
+        surroundings: &Surroundings<'a>,
+        is_taken: &dyn Fn(usize) -> bool,
     ) -> Result<Self, GraphError> {
         let mut constants = HashMap::new();
         let mut fields = Fields::new(graph, "the graph", &[]);
@@ -60,11 +66,30 @@ impl<'a> OwnMatrices<'a> {
                 }
             }
         }
-        let nodes = nodes.iter().enumerate();
-        let products = nodes
-            .filter_map(|(n, (node, _))| Some((n, Matrix::of(node, &constants)?)))
-            .collect();
-        Ok(Self { products })
+        let mut own = Self::default();
+        for (n, (node, _)) in surroundings.nodes.iter().enumerate() {
+            let Some(mut matrix) = Matrix::of(node, &constants) else {
+                continue;
+            };
+            if let Some((sum, bias)) = matrix.biased(surroundings)
+                && !is_taken(sum)
+            {
+                (matrix.bias, matrix.output) = (bias, surroundings.nodes[sum].0.output);
+                own.taken.insert(sum);
+            }
+            own.products.insert(n, matrix);
+        }
+        Ok(own)
+    }
+
+    /// Whether a node is written as part of another one.
+    pub(in crate::onnx_precision) fn takes(&self, node: usize) -> bool {
+        self.taken.contains(&node)
+    }
+
+    /// Whether one of them makes `name`.
+    pub(super) fn make(&self, name: &str) -> bool {
+        self.products.values().any(|matrix| matrix.output == name)
     }
 
     /// Writes node `n` if it is one of them; says whether it is.
@@ -79,10 +104,11 @@ impl<'a> OwnMatrices<'a> {
         };
         let [weights, scales] =
             [matrix.weights, matrix.scales].map(|name| format!("8 bits {name}"));
-        let inputs = [matrix.input, &weights, &scales];
+        let inputs = [matrix.input, &weights, &scales, matrix.bias];
+        let inputs = &inputs[..if matrix.bias.is_empty() { 3 } else { 4 }];
         let name = format!("{OWN_PRODUCT} {}", matrix.output);
         let block = Attr::Int("block", matrix.block as i64);
-        let mut message = node_message(OWN_PRODUCT, &name, &inputs, &[matrix.output], &[block]);
+        let mut message = node_message(OWN_PRODUCT, &name, inputs, &[matrix.output], &[block]);
         bytes_field(&mut message, 7, OWN_DOMAIN.as_bytes());
         bytes_field(&mut products.graph, 1, &message);
         kept.insert(matrix.scales);
@@ -114,6 +140,7 @@ impl<'a> Matrix<'a> {
         (node.op == QUANTISED && number("bits") == Some(8) && fits).then_some(Self {
             input,
             output: node.output,
+            bias: "",
             weights,
             scales,
             inner,
@@ -122,6 +149,17 @@ impl<'a> Matrix<'a> {
             whole,
             scale,
         })
+    }
+
+    /// The sum that is all that becomes of it, with a vector, and that vector.
+    fn biased(&self, surroundings: &Surroundings<'a>) -> Option<(usize, &'a str)> {
+        let (n, node) = surroundings.reader(self.output)?;
+        let bias = match node.inputs[..] {
+            [a, bias] | [bias, a] if a == self.output && bias != a => bias,
+            _ => return None,
+        };
+        let fits = node.op == "Add" && surroundings.vector(bias) == Some(self.columns);
+        fits.then_some((n, bias))
     }
 
     /// Its weights as `[columns / OWN_COLUMNS, inner / 4, OWN_COLUMNS, 4]`, its scales as `[inner / block, columns]`.

@@ -2,7 +2,7 @@
 //!
 //! Inputs: what goes in `[1, inputs, samples]`, the weights as `Layer` wants them, their scales `[outputs]`, the bias `[outputs]` or
 //! nothing, the past `[1, inputs, past]` or nothing, what is added `[1, outputs, samples]` or nothing, what new samples are multiplied with
-//! `[samples]` or nothing, the past of what is added `[1, outputs, past]` or nothing: then the first samples of both are. Outputs: what comes out `[1, outputs, samples]`, and both pasts of the next step. Attributes: `dilation`, `pads`, `slope`.
+//! `[samples]` or nothing, the past of what is added `[1, outputs, past]` or nothing: then the first samples of both are. Outputs: what comes out `[1, outputs, samples]`, and both pasts of the next step. Attributes: `dilation`, `stride`, `pads`, `slope`.
 
 use std::cell::RefCell;
 
@@ -70,9 +70,12 @@ impl Operator for Convolution {
         };
         let number = |name: &str| context.get::<i64>(name).and_then(known);
         let pads: Vec<i64> = context.get("pads").unwrap_or_default();
-        let (Some(dilation), &[before, after], Some(slope)) =
-            (number("dilation"), &pads[..], context.get("slope"))
-        else {
+        let (Some(dilation), Some(stride), &[before, after], Some(slope)) = (
+            number("dilation"),
+            number("stride"),
+            &pads[..],
+            context.get("slope"),
+        ) else {
             return Err(unexpected("attributes", &[]));
         };
         let found = (
@@ -85,7 +88,8 @@ impl Operator for Convolution {
         let (Some(groups), Some(taps), Some(quads), Some(before), Some(after)) = found else {
             return Err(unexpected("weights", extents));
         };
-        if rows != OWN_ROWS as i64 || weights.is_empty() {
+        let is_known = stride == 1 || stride > 1 && dilation == 1;
+        if rows != OWN_ROWS as i64 || weights.is_empty() || !is_known {
             return Err(unexpected("weights", extents));
         }
         let shape = Shape {
@@ -93,6 +97,7 @@ impl Operator for Convolution {
             outputs: groups * OWN_ROWS,
             taps,
             dilation,
+            stride,
             pads: [before, after],
             slope,
         };

@@ -1,7 +1,7 @@
 //! The product with a matrix.
 //!
-//! Inputs: what goes in `[…, inner]`, the weights as `Matrix` wants them, their scales `[inner / block, columns]`. Output:
-//! `[…, columns]`. Attribute: `block`.
+//! Inputs: what goes in `[…, inner]`, the weights as `Matrix` wants them, their scales `[inner / block, columns]`, what is
+//! added to every row `[columns]` or nothing. Output: `[…, columns]`. Attribute: `block`.
 
 use std::cell::RefCell;
 
@@ -42,7 +42,8 @@ impl Operator for Product {
     }
 
     fn inputs(&self) -> impl IntoIterator<Item = OperatorInput> {
-        [Float32, Int8, Float32].map(OperatorInput::required)
+        let needed = [Float32, Int8, Float32].map(OperatorInput::required);
+        needed.into_iter().chain([OperatorInput::optional(Float32)])
     }
 
     fn outputs(&self) -> impl IntoIterator<Item = OperatorOutput> {
@@ -99,6 +100,14 @@ impl ort::operator::Kernel for Kernel {
         if let Some(last) = extents.last_mut() {
             *last = self.columns as i64;
         }
+        let bias = context.input(3)?;
+        let bias = match &bias {
+            Some(bias) => Some(bias.try_extract_tensor::<f32>()?.1),
+            None => None,
+        };
+        if let Some(bias) = bias.filter(|bias| bias.len() != self.columns) {
+            return Err(unexpected("a bias", &[bias.len() as i64]));
+        }
         let Some(mut output) = context.output(0, extents)? else {
             return Ok(());
         };
@@ -110,6 +119,7 @@ impl ort::operator::Kernel for Kernel {
             weights,
             scales,
             sums: &self.sums,
+            bias,
         };
         let failed = RefCell::new(None);
         ROOM.with_borrow_mut(|room| {

@@ -1,0 +1,87 @@
+//! What is seen is what the definition says, whatever instructions it is made of.
+
+use super::*;
+
+fn noise(seed: u64, count: usize) -> Vec<f32> {
+    let mut values = vec![0.0; count];
+    timbra_dsp::noise::fill(seed, 0, &mut values);
+    values
+}
+
+#[test]
+fn what_is_seen_is_what_the_definition_says() {
+    // Width 48 is no whole number of the vectors that are summed together.
+    for (heads, width, past) in [(2, 64, 150), (3, 16, 0), (1, 48, 7), (2, 128, 33)] {
+        let channels = heads * width;
+        for frames in 1..=6 {
+            let [queries, keys, values] = [1, 2, 3].map(|seed| noise(seed, frames * channels));
+            let [old_keys, old_values] = [4, 5].map(|seed| noise(seed, past * channels));
+            // Two rows that were not written yet.
+            let shade: Vec<f32> = (0..past + frames)
+                .map(|n| if n < past.min(2) { -1e4 } else { 0.0 })
+                .collect();
+            let step = Step {
+                heads,
+                width,
+                frames,
+                past,
+                queries: &queries,
+                keys: &keys,
+                values: &values,
+                old_keys: &old_keys,
+                old_values: &old_values,
+                shade: &shade,
+                scale: 0.7,
+            };
+            let place = |n: usize, head: usize, channel: usize, new: bool| {
+                if new {
+                    n * channels + head * width + channel
+                } else {
+                    (head * past + n) * width + channel
+                }
+            };
+            let either = |old: &[f32], new: &[f32], n: usize, head: usize, channel: usize| {
+                f64::from(if n < past {
+                    old[place(n, head, channel, false)]
+                } else {
+                    new[place(n - past, head, channel, true)]
+                })
+            };
+            let mut expected = vec![0.0; frames * channels];
+            for frame in 0..frames {
+                for head in 0..heads {
+                    let scores: Vec<f64> = (0..past + frames)
+                        .map(|n| {
+                            let products = (0..width).map(|channel| {
+                                f64::from(queries[place(frame, head, channel, true)])
+                                    * either(&old_keys, &keys, n, head, channel)
+                            });
+                            products.sum::<f64>() * 0.7f32 as f64 + f64::from(shade[n])
+                        })
+                        .collect();
+                    let most = scores.iter().copied().fold(f64::MIN, f64::max);
+                    let weights: Vec<f64> = scores.iter().map(|s| (s - most).exp()).collect();
+                    let all: f64 = weights.iter().sum();
+                    for channel in 0..width {
+                        let seen = weights.iter().enumerate().map(|(n, weight)| {
+                            weight / all * either(&old_values, &values, n, head, channel)
+                        });
+                        expected[place(frame, head, channel, true)] = seen.sum::<f64>();
+                    }
+                }
+            }
+            for instructions in Instructions::all() {
+                let mut output = vec![f32::NAN; frames * channels];
+                let alone: Parallel<'_> = &|count, piece| (0..count).for_each(piece);
+                step.apply(instructions, &mut Vec::new(), &mut output, alone);
+                for (n, (found, expected)) in output.iter().zip(&expected).enumerate() {
+                    let error = (f64::from(*found) - expected).abs();
+                    assert!(
+                        error < 3e-6,
+                        "{instructions:?}, {heads} x {width}, {past} + {frames}, {n}: {error}"
+                    );
+                }
+            }
+        }
+    }
+}
