@@ -26,7 +26,8 @@ use halves::halved;
 use matrices::quantised;
 pub(crate) use matrices::{ACCURACY_LEVEL, BLOCKS};
 pub use own::{
-    OWN_ATTENTION, OWN_COLUMNS, OWN_CONVOLUTION, OWN_DOMAIN, OWN_OPSET, OWN_PRODUCT, OWN_ROWS,
+    OWN_ATTENTION, OWN_COLUMNS, OWN_CONVOLUTION, OWN_DOMAIN, OWN_GATE, OWN_HALVES, OWN_OPSET,
+    OWN_PRODUCT, OWN_ROWS,
 };
 
 /// In what the weights of a graph are kept.
@@ -45,7 +46,7 @@ pub enum Precision {
 pub enum Operators {
     /// Operators that every runtime has.
     Runtime,
-    /// Timbra's, [`OWN_CONVOLUTION`], [`OWN_PRODUCT`] and [`OWN_ATTENTION`] of [`OWN_DOMAIN`], that a session has to be given.
+    /// Timbra's, those of [`OWN_DOMAIN`], that a session has to be given.
     Own,
 }
 

@@ -10,7 +10,8 @@
 //! | `x86` | those of x86 processors, and which of them this one has |
 //! | `convolution` | the convolution |
 //! | `product` | the product with a matrix |
-//! | `attention` | attention to what rings hold and to a step's own frames |
+//! | `attention` | attention to what is carried and to a step's own frames |
+//! | `gate` | the gate of a WaveNet |
 //! | `operators` | all of them as operators of the runtime |
 //!
 //! A processor without such instructions has the runtime's operators instead (`voice/onnx_precision.rs` writes either).
@@ -26,6 +27,7 @@
 
 mod attention;
 mod convolution;
+mod gate;
 mod lanes;
 mod operators;
 mod product;
@@ -84,6 +86,8 @@ pub(super) fn operators() -> ort::Result<Option<OperatorDomain>> {
     let domain = OperatorDomain::new(OWN_DOMAIN)?
         .add(operators::Convolution { instructions })?
         .add(operators::Product { instructions })?
-        .add(operators::Attention { instructions })?;
+        .add(operators::Attention { instructions })?
+        .add(operators::Gate { instructions })?
+        .add(operators::Halves)?;
     Ok(Some(domain))
 }

@@ -2,12 +2,14 @@
 
 mod attention;
 mod convolutions;
+mod gates;
 mod matrices;
 mod surroundings;
 mod together;
 
 pub use attention::OWN_ATTENTION;
 pub use convolutions::{OWN_CONVOLUTION, OWN_ROWS};
+pub use gates::{OWN_GATE, OWN_HALVES};
 pub use matrices::{OWN_COLUMNS, OWN_PRODUCT};
 
 pub(super) use convolutions::OwnConvolutions;

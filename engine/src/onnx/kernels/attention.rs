@@ -1,7 +1,10 @@
-//! Attention to what rings hold and to a step's own frames.
+//! Attention to what is carried and to a step's own frames.
 //!
-//! Keys and values of the past lie as they were written, in whatever order: distances do not count. Nothing is turned or joined;
-//! every key and value is read once for up to four frames.
+//! Where distances do not count, keys and values of the past lie in whatever order; where they do, the last one is the frame before the
+//! step, and tables say what is added for frames that are near. Nothing is turned or joined; every key and value is read once for up to
+//! four frames.
+//!
+//! Source: Shaw et al., Self-Attention with Relative Position Representations (1803.02155).
 
 use super::lanes::{Lanes, WIDEST, exponential};
 #[cfg(target_arch = "x86_64")]
@@ -36,6 +39,18 @@ pub(super) struct Step<'a> {
     pub(super) shade: &'a [f32],
     /// Factor of scores.
     pub(super) scale: f32,
+    pub(super) near: Option<Near<'a>>,
+}
+
+/// What is added where distances count, the same for all heads.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Near<'a> {
+    /// Frames before and after one that are near it; no more than there are of the past.
+    pub(super) window: usize,
+    /// By distance, `[width, 2 · window + 1]`.
+    pub(super) keys: &'a [f32],
+    /// `[2 · window + 1, width]`.
+    pub(super) values: &'a [f32],
 }
 
 /// A head of it.
@@ -67,7 +82,8 @@ impl Place {
 impl Step<'_> {
     /// Scores of a frame, filled up to whole vectors.
     fn places(&self) -> usize {
-        (self.past + self.frames).next_multiple_of(WIDEST)
+        let beyond = self.near.map_or(0, |near| near.window);
+        (self.past + self.frames + beyond).next_multiple_of(WIDEST)
     }
 
     /// Fills `output` `[frames, heads · width]`; `room` is used again.
@@ -87,6 +103,14 @@ impl Step<'_> {
             assert_eq!(ring.len(), self.past * channels);
         }
         assert_eq!(self.shade.len(), self.past + self.frames);
+        if let Some(near) = &self.near {
+            let count = 2 * near.window + 1;
+            assert!(near.window <= self.past);
+            assert_eq!(
+                [near.keys.len(), near.values.len()],
+                [count * self.width; 2]
+            );
+        }
         assert_eq!(output.len(), self.frames * channels);
         let scores = MOST_ROWS * self.places();
         room.resize(self.heads * scores, 0.0);
@@ -167,29 +191,59 @@ impl Head<'_> {
                     }
                 }
             }
+            if let Some(near) = &step.near {
+                for r in 0..R {
+                    let first = past + row + r - near.window;
+                    let query = std::slice::from_raw_parts(queries.add(r * channels), width);
+                    let own =
+                        std::slice::from_raw_parts_mut(scores.add(r * places), past + step.frames);
+                    let own = &mut own[first..];
+                    for (query, table) in query
+                        .iter()
+                        .zip(near.keys.chunks_exact(2 * near.window + 1))
+                    {
+                        let query = query * step.scale;
+                        own.iter_mut()
+                            .zip(table)
+                            .for_each(|(score, key)| *score += query * key);
+                    }
+                }
+            }
             let mut shares = [0.0; R];
             for (r, share) in shares.iter_mut().enumerate() {
                 *share = 1.0 / weigh::<L>(scores.add(r * places), past + step.frames, places);
             }
-            let old = step.old_values.as_ptr().add(ring);
-            let new = step.values.as_ptr().add(own);
+            let window = step.near.as_ref().map_or(0, |near| near.window);
+            let mut parts = [
+                (step.old_values.as_ptr().add(ring), width, past, 0),
+                (step.values.as_ptr().add(own), channels, step.frames, past),
+                (scores.cast_const(), 0, 0, 0),
+            ]
+            .map(|(values, apart, count, first)| Values {
+                values,
+                apart,
+                count,
+                scores: scores.add(first),
+                places,
+            });
+            if let Some(near) = &step.near {
+                // What is near a frame lies one place further on for the next one.
+                parts[2] = Values {
+                    values: near.values.as_ptr(),
+                    apart: width,
+                    count: 2 * window + 1,
+                    scores: scores.add(past + row - window),
+                    places: places + 1,
+                };
+            }
             let to = rows.to.add(row * channels + own);
             let mut at = 0;
             while at < width {
-                let vectors = [(old, width, past, 0), (new, channels, step.frames, past)].map(
-                    |(values, apart, count, first)| Values {
-                        values: values.add(at),
-                        apart,
-                        count,
-                        scores: scores.add(first),
-                        places,
-                    },
-                );
                 let to = to.add(at);
                 at += if width - at >= VECTORS * L::WIDTH {
-                    sum_up::<L, R, VECTORS>(&vectors, &shares, to, channels)
+                    sum_up::<L, R, VECTORS>(&parts, at, &shares, to, channels)
                 } else {
-                    sum_up::<L, R, 1>(&vectors, &shares, to, channels)
+                    sum_up::<L, R, 1>(&parts, at, &shares, to, channels)
                 };
             }
         }
@@ -240,13 +294,14 @@ struct Values {
     places: usize,
 }
 
-/// `N` vectors of what `R` frames see; how many floats of a row that are.
+/// `N` vectors of what `R` frames see, from float `at` of a row on; how many floats that are.
 ///
 /// # Safety
 /// As of [`Lanes`]; all of it is there.
 #[inline(always)]
 unsafe fn sum_up<L: Lanes, const R: usize, const N: usize>(
-    parts: &[Values; 2],
+    parts: &[Values; 3],
+    at: usize,
     shares: &[f32; R],
     to: *mut f32,
     channels: usize,
@@ -256,7 +311,7 @@ unsafe fn sum_up<L: Lanes, const R: usize, const N: usize>(
         let mut sums = [[L::splat(0.0); N]; R];
         for part in parts {
             for place in 0..part.count {
-                let from = part.values.add(place * part.apart);
+                let from = part.values.add(place * part.apart + at);
                 let mut values = [L::splat(0.0); N];
                 for (n, value) in values.iter_mut().enumerate() {
                     *value = L::load(from.add(n * L::WIDTH));

@@ -68,6 +68,8 @@ pub(super) unsafe trait Lanes {
     unsafe fn sum(floats: Self::Float) -> f32;
     /// Two to the power of whole numbers from -126 to 127.
     unsafe fn power_of_two(whole: Self::Whole) -> Self::Float;
+    /// Quotients.
+    unsafe fn divide(a: Self::Float, b: Self::Float) -> Self::Float;
     /// `a · b + c`, rounded once.
     unsafe fn multiply_add(a: Self::Float, b: Self::Float, c: Self::Float) -> Self::Float;
 }
@@ -111,7 +113,7 @@ pub(super) unsafe fn store_first<L: Lanes>(to: *mut f32, floats: L::Float, count
     }
 }
 
-/// The exponential of numbers up to 0; of those below -87 that of -87.
+/// The exponential of numbers between -87 and 87, and of others that of the nearest of these.
 ///
 /// Two to the power of what is whole of `x / ln 2`, and seven terms of a power series for the rest, which is half at the most.
 ///
@@ -130,7 +132,7 @@ pub(super) unsafe fn exponential<L: Lanes>(x: L::Float) -> L::Float {
     ];
     // SAFETY: as of this function.
     unsafe {
-        let x = L::max(x, L::splat(-87.0));
+        let x = L::min(L::max(x, L::splat(-87.0)), L::splat(87.0));
         let whole = L::rounded(L::multiply(x, L::splat(std::f32::consts::LOG2_E)));
         // ln 2 in two parts: the first has so few digits that its products with whole numbers are exact.
         let rest = L::multiply_add(L::floats(whole), L::splat(-0.693_359_4), x);

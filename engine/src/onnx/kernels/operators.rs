@@ -2,12 +2,14 @@
 
 mod attention;
 mod convolution;
+mod gates;
 mod product;
 
 use ort::value::ValueRef;
 
 pub(super) use attention::Attention;
 pub(super) use convolution::Convolution;
+pub(super) use gates::{Gate, Halves};
 pub(super) use product::Product;
 
 fn known(number: i64) -> Option<usize> {

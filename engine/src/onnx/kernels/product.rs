@@ -3,6 +3,9 @@
 //! Rows of what goes in are rounded in blocks, each with a scale of its own, as are the columns of the matrix: what ONNX Runtime's
 //! `MatMulNBits` computes. Sixteen columns lie side by side, four of their weights together, so that a vector of weights meets four
 //! bytes of a row; every weight is read once for up to six rows.
+//!
+//! A row may be several frames, those of the past and of a step one after the other: then the next row begins a frame later, and every
+//! frame is rounded once.
 
 use super::Instructions;
 use super::lanes::{Lanes, WIDEST, extremes};
@@ -38,18 +41,31 @@ pub(super) struct Matrix<'a> {
     pub(super) bias: Option<&'a [f32]>,
 }
 
+/// What goes in.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Input<'a> {
+    /// Numbers from one row to the next, whole blocks: as many as a row has, or fewer where rows overlap.
+    pub(super) step: usize,
+    /// Whole steps.
+    pub(super) past: &'a [f32],
+    /// Whole steps.
+    pub(super) new: &'a [f32],
+    /// Steps of nothing after that.
+    pub(super) after: usize,
+}
+
 /// Room that is used again.
 #[derive(Debug, Default)]
 pub(super) struct Room {
-    /// `[rows, inner]`.
+    /// `[steps, step]`.
     bytes: Vec<u8>,
-    /// `[rows, inner / block]`.
+    /// `[steps, step / block]`.
     scales: Vec<f32>,
 }
 
 /// A piece of work; with its vectors inside, so that it is compiled for the instructions it is made of.
 pub(super) enum Work<'a> {
-    /// Rounds one row.
+    /// Rounds whole blocks.
     Round {
         from: &'a [f32],
         bytes: &'a mut [u8],
@@ -59,6 +75,7 @@ pub(super) enum Work<'a> {
     Sum {
         first: usize,
         rows: usize,
+        step: usize,
         room: &'a Room,
         to: *mut f32,
     },
@@ -80,33 +97,55 @@ impl Matrix<'_> {
         self.inner / self.block
     }
 
-    /// Fills `output` `[rows, columns]` from `input` `[rows, inner]`.
+    /// Rows of an input; `None` if it has no whole one.
+    pub(super) fn rows_of(&self, input: &Input<'_>) -> Option<usize> {
+        let all = input.past.len() + input.new.len() + input.after * input.step;
+        Some(all.checked_sub(self.inner)? / input.step + 1)
+    }
+
+    /// Fills `output` `[rows, columns]` from `input`.
     pub(super) fn apply(
         &self,
         instructions: Instructions,
-        input: &[f32],
+        input: Input<'_>,
         room: &mut Room,
         output: &mut [f32],
         parallel: super::Parallel<'_>,
     ) {
-        let rows = input.len() / self.inner;
+        let step = input.step;
+        let Some(rows) = self.rows_of(&input) else {
+            return;
+        };
         assert!(self.columns.is_multiple_of(COLUMNS) && self.block.is_multiple_of(WIDEST));
         assert_eq!(self.inner, self.blocks() * self.block);
         assert_eq!(self.weights.len(), self.inner * self.columns);
         assert_eq!(self.scales.len(), self.blocks() * self.columns);
         assert_eq!(self.sums.len(), self.scales.len());
         assert!(self.bias.is_none_or(|bias| bias.len() == self.columns));
-        assert_eq!(input.len(), rows * self.inner);
+        assert!(step > 0 && step.is_multiple_of(self.block) && self.inner.is_multiple_of(step));
+        assert!(
+            [input.past, input.new]
+                .iter()
+                .all(|part| part.len().is_multiple_of(step))
+        );
         assert_eq!(output.len(), rows * self.columns);
-        room.bytes.resize(rows * self.inner, 0);
-        room.scales.resize(rows * self.blocks(), 0.0);
-        let bytes = room.bytes.chunks_exact_mut(self.inner);
-        let scales = room.scales.chunks_exact_mut(self.blocks());
-        for (from, (bytes, scales)) in input.chunks_exact(self.inner).zip(bytes.zip(scales)) {
+        let count = input.past.len() + input.new.len();
+        let all = count + input.after * step;
+        room.bytes.resize(all, 0);
+        room.scales.resize(all / self.block, 0.0);
+        let (mut bytes, nothing) = room.bytes.split_at_mut(count);
+        // Whatever the bytes are.
+        nothing.fill(0);
+        let (mut scales, nothing) = room.scales.split_at_mut(count / self.block);
+        nothing.fill(0.0);
+        for from in [input.past, input.new] {
+            let (own_bytes, own_scales);
+            (own_bytes, bytes) = bytes.split_at_mut(from.len());
+            (own_scales, scales) = scales.split_at_mut(from.len() / self.block);
             let work = Work::Round {
                 from,
-                bytes,
-                scales,
+                bytes: own_bytes,
+                scales: own_scales,
             };
             self.work(instructions, work);
         }
@@ -116,6 +155,7 @@ impl Matrix<'_> {
             let work = Work::Sum {
                 first: piece * GROUPS,
                 rows,
+                step,
                 room,
                 to: place.get(),
             };
@@ -154,6 +194,7 @@ impl Matrix<'_> {
                 Work::Sum {
                     first,
                     rows,
+                    step,
                     room,
                     to,
                 } => {
@@ -170,6 +211,7 @@ impl Matrix<'_> {
                             let block = Block {
                                 row,
                                 column,
+                                step,
                                 room,
                                 to,
                             };
@@ -237,9 +279,11 @@ impl Matrix<'_> {
         let Block {
             row,
             column,
+            step,
             room,
             to,
         } = *block;
+        let blocks_apart = step / self.block;
         // SAFETY: as of this function; the extents have been checked, and so many rows and columns are there.
         unsafe {
             let mut results = [[L::splat(0.0); N]; R];
@@ -252,7 +296,7 @@ impl Matrix<'_> {
             }
             let mut from = [room.bytes.as_ptr(); R];
             for (r, from) in from.iter_mut().enumerate() {
-                *from = from.add((row + r) * self.inner);
+                *from = from.add((row + r) * step);
             }
             // Vectors of columns may lie in different groups.
             let mut weights = [self.weights.as_ptr(); N];
@@ -285,7 +329,7 @@ impl Matrix<'_> {
                     let nothing =
                         L::load_bytes(self.sums.as_ptr().add(place + n * L::WIDTH).cast());
                     for r in 0..R {
-                        let scale = *room.scales.get_unchecked((row + r) * blocks + number);
+                        let scale = *room.scales.get_unchecked((row + r) * blocks_apart + number);
                         let whole = L::floats(L::without_middle(sums[r][n], nothing));
                         let scaled = L::multiply(scales, L::splat(scale));
                         results[r][n] = L::multiply_add(whole, scaled, results[r][n]);
@@ -308,6 +352,7 @@ struct Block<'a> {
     /// Its first row and column.
     row: usize,
     column: usize,
+    step: usize,
     room: &'a Room,
     to: *mut f32,
 }

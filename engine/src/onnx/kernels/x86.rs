@@ -7,6 +7,7 @@ use std::arch::x86_64::*;
 use super::Instructions;
 use super::attention::{Head, Rows};
 use super::convolution::{self, Layer};
+use super::gate::Gate;
 use super::lanes::Lanes;
 use super::product::{self, Matrix};
 
@@ -89,6 +90,22 @@ pub(super) unsafe fn attention_256(head: &Head<'_>, rows: Rows<'_>) {
     unsafe { head.run::<Avx2>(rows) }
 }
 
+/// # Safety
+/// The processor has AVX-512 VNNI.
+#[target_feature(enable = "avx512f,avx512vnni")]
+pub(super) unsafe fn gate_512(gate: &Gate<'_>, to: &mut [f32]) {
+    // SAFETY: whoever calls this knows.
+    unsafe { gate.run::<Vnni512>(to) }
+}
+
+/// # Safety
+/// The processor has AVX2 and FMA.
+#[target_feature(enable = "avx2,fma")]
+pub(super) unsafe fn gate_256(gate: &Gate<'_>, to: &mut [f32]) {
+    // SAFETY: whoever calls this knows.
+    unsafe { gate.run::<Avx2>(to) }
+}
+
 /// The functions of [`Lanes`], in few lines: each is one expression.
 macro_rules! lanes {
     ($(fn $name:ident($($argument:ident: $kind:ty),*) -> $result:ty => $body:expr;)*) => {
@@ -135,6 +152,7 @@ unsafe impl Lanes for Vnni512 {
         fn max(a: __m512, b: __m512) -> __m512 => _mm512_max_ps(a, b);
         fn add(a: __m512, b: __m512) -> __m512 => _mm512_add_ps(a, b);
         fn multiply(a: __m512, b: __m512) -> __m512 => _mm512_mul_ps(a, b);
+        fn divide(a: __m512, b: __m512) -> __m512 => _mm512_div_ps(a, b);
         fn sum(floats: __m512) -> f32 => _mm512_reduce_add_ps(floats);
         fn power_of_two(whole: __m512i) -> __m512 => _mm512_castsi512_ps(_mm512_slli_epi32::<23>(_mm512_add_epi32(whole, _mm512_set1_epi32(127))));
         fn multiply_add(a: __m512, b: __m512, c: __m512) -> __m512 => _mm512_fmadd_ps(a, b, c);
@@ -168,6 +186,7 @@ macro_rules! eight {
             fn max(a: __m256, b: __m256) -> __m256 => _mm256_max_ps(a, b);
             fn add(a: __m256, b: __m256) -> __m256 => _mm256_add_ps(a, b);
             fn multiply(a: __m256, b: __m256) -> __m256 => _mm256_mul_ps(a, b);
+            fn divide(a: __m256, b: __m256) -> __m256 => _mm256_div_ps(a, b);
             fn sum(floats: __m256) -> f32 => {
                 let four = _mm_add_ps(_mm256_castps256_ps128(floats), _mm256_extractf128_ps::<1>(floats));
                 let two = _mm_add_ps(four, _mm_movehl_ps(four, four));

@@ -9,7 +9,7 @@ use std::collections::{HashMap, HashSet};
 use crate::onnx_writer::{Attr, bytes_field, node_message};
 
 use super::OWN_DOMAIN;
-use super::surroundings::{OUTSIDE, Surroundings};
+use super::surroundings::{Mask, OUTSIDE, Surroundings};
 use crate::onnx_precision::convolutions::{Kind, Layer, MOST_TAPS};
 use crate::onnx_precision::products::{Products, rounded, scale_of, scales, whole};
 
@@ -36,10 +36,12 @@ struct Fused<'a> {
     stride: usize,
     input: &'a str,
     slope: f32,
-    /// What every new sample is multiplied with, `[samples]`.
-    mask: &'a str,
+    /// What every new sample is multiplied with.
+    mask: Option<Mask<'a>>,
     /// The samples of the past, and those of the next step.
     past: Option<[&'a str; 2]>,
+    /// Where those begin in both together, if not with what is new.
+    from: &'a str,
     /// What is added.
     more: &'a str,
     /// The samples of the past that are added before it, and those of the next step.
@@ -62,8 +64,8 @@ impl<'a> OwnConvolutions<'a> {
             if layer.inputs % QUAD != 0 || layer.outputs % OWN_ROWS != 0 {
                 continue;
             }
-            let carried = (layer.pads == [0, 0])
-                .then(|| surroundings.carried(n, layer.input))
+            let carried = (layer.pads[0] == 0)
+                .then(|| surroundings.carried(n, layer.input, 2))
                 .flatten();
             // What lies around a small one costs more than itself: with it, it is worth it.
             let is_worth_it = layer.is_worth_it() || stride > 1 || carried.is_some();
@@ -76,8 +78,9 @@ impl<'a> OwnConvolutions<'a> {
                 stride,
                 input: layer.input,
                 slope: 1.0,
-                mask: "",
+                mask: None,
                 past: None,
+                from: "",
                 more: "",
                 more_past: None,
                 output: layer.output,
@@ -86,10 +89,11 @@ impl<'a> OwnConvolutions<'a> {
             if let Some(carried) = carried {
                 fused.past = Some([carried.past, carried.next]);
                 fused.input = carried.new;
+                fused.from = carried.from.unwrap_or_default();
                 own.taken.extend(carried.nodes);
             }
             if let Some((mask, input)) = surroundings.masked(fused.input) {
-                (fused.mask, fused.input) = (mask, input);
+                (fused.mask, fused.input) = (Some(mask), input);
             }
             if let Some((slope, input)) = surroundings.bent(fused.input) {
                 (fused.slope, fused.input) = (slope, input);
@@ -112,6 +116,8 @@ impl<'a> OwnConvolutions<'a> {
         // What is masked is bent before.
         own.leave_out_unread("Mul", surroundings);
         own.leave_out_unread("LeakyRelu", surroundings);
+        own.leave_out_unread("Clip", surroundings);
+        own.leave_out_unread("Sub", surroundings);
         own
     }
 
@@ -123,7 +129,8 @@ impl<'a> OwnConvolutions<'a> {
             .flat_map(|(_, (node, _))| node.inputs.iter().copied())
             .collect();
         for fused in self.placed.values() {
-            read.extend([fused.input, fused.mask, fused.more]);
+            read.extend([fused.input, fused.more]);
+            read.extend(fused.mask.map(|mask| mask.place));
         }
         for (n, (node, _)) in surroundings.nodes.iter().enumerate() {
             let leaves = surroundings.readers(node.output).contains(&OUTSIDE);
@@ -155,15 +162,16 @@ impl<'a> OwnConvolutions<'a> {
         let (weights, scales) = (whole(layer.name), scales(layer.name));
         let [past, next] = fused.past.unwrap_or_default();
         let [more_past, more_next] = fused.more_past.unwrap_or_default();
-        let inputs: [&str; 8] = [
+        let inputs: [&str; 9] = [
             fused.input,
             &weights,
             &scales,
             layer.bias,
             past,
             fused.more,
-            fused.mask,
+            fused.mask.map_or("", |mask| mask.place),
             more_past,
+            fused.from,
         ];
         let outputs = [fused.output, next, more_next];
         let given = |names: &[&str]| names.iter().rposition(|name| !name.is_empty());
@@ -174,6 +182,7 @@ impl<'a> OwnConvolutions<'a> {
             Attr::Int("stride", fused.stride as i64),
             Attr::Ints("pads", layer.pads.to_vec()),
             Attr::Float("slope", fused.slope),
+            Attr::Float("missing", fused.mask.map_or(0.0, |mask| mask.missing)),
         ];
         let name = format!("{OWN_CONVOLUTION} {}", fused.output);
         let mut message = node_message(OWN_CONVOLUTION, &name, inputs, outputs, &attributes);

@@ -4,11 +4,12 @@ use std::collections::{HashMap, HashSet};
 
 use super::OWN_DOMAIN;
 use super::surroundings::Surroundings;
+use super::together::message;
 use crate::onnx_check::wire::{Field, Fields};
 use crate::onnx_check::{Attribute, GraphError, Node, QUANTISED};
 use crate::onnx_precision::products::Products;
 use crate::onnx_precision::raw_constant;
-use crate::onnx_writer::{Attr, FLOAT, INT8, UINT8, bytes_field, node_message, tensor};
+use crate::onnx_writer::{Attr, FLOAT, INT8, UINT8, bytes_field, tensor};
 
 /// The operator: a product with a matrix of whole numbers of 8 bits.
 pub const OWN_PRODUCT: &str = "Product8";
@@ -35,6 +36,8 @@ struct Matrix<'a> {
     output: &'a str,
     /// What is added to every row, if anything is.
     bias: &'a str,
+    /// What of the past and of what comes after a row sees, if it sees several.
+    window: Option<Window<'a>>,
     weights: &'a str,
     scales: &'a str,
     inner: usize,
@@ -44,6 +47,17 @@ struct Matrix<'a> {
     whole: &'a [u8],
     /// `[columns, inner / block]`.
     scale: &'a [u8],
+}
+
+/// Frames that lie side by side in a row: those of the past and of this step, one after the other.
+struct Window<'a> {
+    taps: usize,
+    /// Frames of nothing after the last.
+    after: usize,
+    past: &'a str,
+    next: &'a str,
+    from: &'a str,
+    nodes: Vec<usize>,
 }
 
 impl<'a> OwnMatrices<'a> {
@@ -77,6 +91,15 @@ impl<'a> OwnMatrices<'a> {
                 (matrix.bias, matrix.output) = (bias, surroundings.nodes[sum].0.output);
                 own.taken.insert(sum);
             }
+            if let Some((input, window)) = matrix.windows(n, surroundings)
+                && !window
+                    .nodes
+                    .iter()
+                    .any(|&n| is_taken(n) || own.taken.contains(&n))
+            {
+                own.taken.extend(&window.nodes);
+                (matrix.input, matrix.window) = (input, Some(window));
+            }
             own.products.insert(n, matrix);
         }
         Ok(own)
@@ -104,12 +127,21 @@ impl<'a> OwnMatrices<'a> {
         };
         let [weights, scales] =
             [matrix.weights, matrix.scales].map(|name| format!("8 bits {name}"));
-        let inputs = [matrix.input, &weights, &scales, matrix.bias];
-        let inputs = &inputs[..if matrix.bias.is_empty() { 3 } else { 4 }];
-        let name = format!("{OWN_PRODUCT} {}", matrix.output);
-        let block = Attr::Int("block", matrix.block as i64);
-        let mut message = node_message(OWN_PRODUCT, &name, inputs, &[matrix.output], &[block]);
-        bytes_field(&mut message, 7, OWN_DOMAIN.as_bytes());
+        let (mut outputs, mut taps, mut after) = (vec![matrix.output], 1, 0);
+        let mut inputs = vec![matrix.input, &weights, &scales, matrix.bias];
+        if let Some(window) = &matrix.window {
+            (taps, after) = (window.taps as i64, window.after as i64);
+            inputs.extend([window.past, window.from]);
+            outputs.push(window.next);
+        } else if matrix.bias.is_empty() {
+            inputs.truncate(3);
+        }
+        let attributes = [
+            Attr::Int("block", matrix.block as i64),
+            Attr::Int("taps", taps),
+            Attr::Int("after", after),
+        ];
+        let message = message(OWN_DOMAIN, OWN_PRODUCT, &inputs, &outputs, &attributes);
         bytes_field(&mut products.graph, 1, &message);
         kept.insert(matrix.scales);
         if kept.insert(matrix.weights) {
@@ -141,6 +173,7 @@ impl<'a> Matrix<'a> {
             input,
             output: node.output,
             bias: "",
+            window: None,
             weights,
             scales,
             inner,
@@ -160,6 +193,68 @@ impl<'a> Matrix<'a> {
         };
         let fits = node.op == "Add" && surroundings.vector(bias) == Some(self.columns);
         fits.then_some((n, bias))
+    }
+
+    /// What goes in before several frames of it, and of the past, are laid side by side for every row of node `n`, and how that is done.
+    fn windows(&self, n: usize, surroundings: &Surroundings<'a>) -> Option<(&'a str, Window<'a>)> {
+        let alone = |name: &str, op: &str, reader: usize| {
+            let (n, node) = surroundings.maker(name)?;
+            (node.op == op && surroundings.readers(name) == [reader]).then_some((n, node))
+        };
+        let (reshape, rows) = alone(self.input, "Reshape", n)?;
+        let &[frames, extents] = &rows.inputs[..] else {
+            return None;
+        };
+        if surroundings.numbers(extents) != Some(&[1, -1, self.inner as i64]) {
+            return None;
+        }
+        let (gather, gathered) = alone(frames, "Gather", reshape)?;
+        let &[seen, places] = &gathered.inputs[..] else {
+            return None;
+        };
+        let in_time = Some(&Attribute::Int(1));
+        if gathered.attributes.get("axis") != in_time {
+            return None;
+        }
+        let taps = surroundings.successive(places)?;
+        let width = self.inner.checked_div(taps)?;
+
+        // Nothing comes after the last frame.
+        let mut nodes = vec![reshape, gather];
+        let (mut joined, mut reader, mut after) = (seen, gather, 0);
+        let padded = alone(seen, "Concat", gather).filter(|(_, node)| {
+            let is_nothing = |name: &&str| surroundings.shape(name).is_some();
+            node.inputs.len() == 2 && node.inputs.get(1).is_some_and(is_nothing)
+        });
+        if let Some((n, node)) = padded {
+            let &[before, nothing] = &node.inputs[..] else {
+                return None;
+            };
+            let &[1, frames, channels] = surroundings.shape(nothing)? else {
+                return None;
+            };
+            let is_nothing = surroundings.is_zero(nothing) && channels == width;
+            if node.attributes.get("axis") != in_time || !is_nothing {
+                return None;
+            }
+            nodes.push(n);
+            (joined, reader, after) = (before, n, frames);
+        }
+        let carried = surroundings.carried(reader, joined, 1)?;
+        nodes.extend(carried.nodes);
+        let keep = usize::try_from(carried.keep?).ok()?;
+        let fits = width * taps == self.inner
+            && width.is_multiple_of(self.block)
+            && keep + after + 1 == taps;
+        let window = Window {
+            taps,
+            after,
+            past: carried.past,
+            next: carried.next,
+            from: carried.from?,
+            nodes,
+        };
+        fits.then_some((carried.new, window))
     }
 
     /// Its weights as `[columns / OWN_COLUMNS, inner / 4, OWN_COLUMNS, 4]`, its scales as `[inner / block, columns]`.

@@ -19,8 +19,10 @@ pub(in crate::onnx_precision) struct Surroundings<'a> {
     numbers: HashMap<&'a str, Vec<i64>>,
     /// Constants that are one float.
     scalars: HashMap<&'a str, f32>,
-    /// How many floats there are in constants that are a vector.
-    vectors: HashMap<&'a str, usize>,
+    /// Extents of constants of floats.
+    shapes: HashMap<&'a str, Vec<usize>>,
+    /// Those that are all zero.
+    zeros: HashSet<&'a str>,
     /// What comes from outside at every step.
     inputs: HashSet<&'a str>,
 }
@@ -30,7 +32,20 @@ pub(super) struct Carried<'a> {
     pub(super) past: &'a str,
     pub(super) new: &'a str,
     pub(super) next: &'a str,
+    /// Where the next past begins in both together; their end if nothing is said.
+    pub(super) from: Option<&'a str>,
+    /// How many samples are carried, where that is known.
+    pub(super) keep: Option<i64>,
     pub(super) nodes: [usize; 3],
+}
+
+/// What a value is multiplied with from the first sample of the stream on.
+#[derive(Clone, Copy)]
+pub(super) struct Mask<'a> {
+    /// Numbers of samples, `[samples]`.
+    pub(super) place: &'a str,
+    /// The last sample that there is nothing of.
+    pub(super) missing: f32,
 }
 
 impl<'a> Surroundings<'a> {
@@ -51,7 +66,8 @@ impl<'a> Surroundings<'a> {
             }
         }
         let (mut numbers, mut scalars) = (HashMap::new(), HashMap::new());
-        let (mut vectors, mut inputs) = (HashMap::new(), HashSet::new());
+        let (mut shapes, mut zeros) = (HashMap::new(), HashSet::new());
+        let mut inputs = HashSet::new();
         let mut fields = Fields::new(graph, "the graph", &[]);
         while let Some((field, value)) = fields.next()? {
             match (field, value) {
@@ -61,9 +77,10 @@ impl<'a> Surroundings<'a> {
                         if let &[one] = constant.raw.as_chunks::<4>().0 {
                             scalars.insert(name, f32::from_le_bytes(one));
                         }
-                        if let &[length] = &constant.shape[..] {
-                            vectors.insert(name, length);
+                        if constant.raw.iter().all(|&byte| byte == 0) {
+                            zeros.insert(name);
                         }
+                        shapes.insert(name, constant.shape);
                     }
                 }
                 (11, Field::Bytes(bytes)) => {
@@ -81,7 +98,8 @@ impl<'a> Surroundings<'a> {
             readers,
             numbers,
             scalars,
-            vectors,
+            shapes,
+            zeros,
             inputs,
         })
     }
@@ -116,7 +134,67 @@ impl<'a> Surroundings<'a> {
 
     /// How many floats the constant vector `name` has.
     pub(super) fn vector(&self, name: &str) -> Option<usize> {
-        self.vectors.get(name).copied()
+        match self.shape(name)? {
+            &[length] => Some(length),
+            _ => None,
+        }
+    }
+
+    /// Extents of the constant floats `name`.
+    pub(super) fn shape(&self, name: &str) -> Option<&[usize]> {
+        Some(self.shapes.get(name)?)
+    }
+
+    /// Whether the constant floats `name` are all zero.
+    pub(super) fn is_zero(&self, name: &str) -> bool {
+        self.zeros.contains(name)
+    }
+
+    /// How many successive frames the places `name` are for every frame of a step, from its own on: `[frames, count]`.
+    pub(super) fn successive(&self, name: &str) -> Option<usize> {
+        let (_, sum) = self.made(name, "Add")?;
+        let &[frames, taps] = &sum.inputs[..] else {
+            return None;
+        };
+        let taps = self.numbers(taps)?;
+        let is_successive = taps.iter().zip(0..).all(|(&tap, n)| tap == n);
+        (is_successive && self.frames_in_column(frames)).then_some(taps.len())
+    }
+
+    /// Whether `name` is 0, 1, 2 … for every frame of a step, `[frames, 1]`.
+    pub(super) fn frames_in_column(&self, name: &str) -> bool {
+        let made = self.made(name, "Unsqueeze");
+        made.is_some_and(|(_, node)| {
+            node.inputs.first().and_then(|from| self.places(from)) == Some(0)
+        })
+    }
+
+    /// How many places more than a step has frames `name` counts: 0, 1, 2 …
+    pub(super) fn places(&self, name: &str) -> Option<i64> {
+        let (_, range) = self.made(name, "Range")?;
+        let &[first, count, step] = &range.inputs[..] else {
+            return None;
+        };
+        let (_, count) = self.made(count, "Squeeze")?;
+        let more = self.frames_and(count.inputs.first()?)?;
+        let fits = (self.number(first), self.number(step)) == (Some(0), Some(1));
+        fits.then_some(more)
+    }
+
+    /// How many more than the frames of a step `name` is.
+    pub(super) fn frames_and(&self, name: &str) -> Option<i64> {
+        let (of, 1, more) = self.samples_of(name)? else {
+            return None;
+        };
+        let (_, shape) = self.made(of, "Shape")?;
+        let extent = ["start", "end"].map(|name| shape.attributes.get(name));
+        // All frames of the step.
+        (extent == [Some(&Attribute::Int(1)), Some(&Attribute::Int(2))]).then_some(more)
+    }
+
+    /// The node `op` that makes `name`.
+    pub(super) fn made(&self, name: &str, op: &str) -> Option<(usize, &'a Node<'a>)> {
+        self.maker(name).filter(|(_, node)| node.op == op)
     }
 
     /// Who reads `name`.
@@ -130,13 +208,35 @@ impl<'a> Surroundings<'a> {
         Some((n, &self.nodes[n].0))
     }
 
-    /// The past that is put before what node `reader` sees as `input`, if nobody else sees it and the end of both is the next past.
-    pub(super) fn carried(&self, reader: usize, input: &str) -> Option<Carried<'a>> {
+    /// The one number that `name` is.
+    pub(super) fn number(&self, name: &str) -> Option<i64> {
+        match self.numbers(name)? {
+            &[number] => Some(number),
+            _ => None,
+        }
+    }
+
+    /// What a count of samples is of: frames, samples a frame and how many more.
+    pub(super) fn samples_of(&self, name: &str) -> Option<(&'a str, i64, i64)> {
+        let (_, sum) = self.maker(name).filter(|(_, node)| node.op == "Add")?;
+        let &[product, more] = &sum.inputs[..] else {
+            return None;
+        };
+        let (_, product) = self.maker(product).filter(|(_, node)| node.op == "Mul")?;
+        let &[frames, unit] = &product.inputs[..] else {
+            return None;
+        };
+        Some((frames, self.number(unit)?, self.number(more)?))
+    }
+
+    /// The past that is put before what node `reader` sees as `input`, along `axis`, if nobody else sees it and the next past is
+    /// the end of both, or begins so many samples after the beginning as are new.
+    pub(super) fn carried(&self, reader: usize, input: &str, axis: i64) -> Option<Carried<'a>> {
         let (joined, concat) = self.maker(input)?;
         let &[past, new] = &concat.inputs[..] else {
             return None;
         };
-        let in_time = concat.attributes.get("axis") == Some(&Attribute::Int(2));
+        let in_time = concat.attributes.get("axis") == Some(&Attribute::Int(axis));
         if concat.op != "Concat" || !in_time || !self.inputs.contains(past) {
             return None;
         }
@@ -146,20 +246,25 @@ impl<'a> Surroundings<'a> {
             _ => return None,
         };
         let kept = &self.nodes.get(slice)?.0;
-        let &[from, start, end, axis] = &kept.inputs[..] else {
+        let &[from, start, end, along] = &kept.inputs[..] else {
             return None;
         };
-        let is = |name: &str, expected: &dyn Fn(i64) -> bool| matches!(self.numbers.get(name).map(Vec::as_slice), Some(&[number]) if expected(number));
-        let is_end = is(start, &|start| start < 0)
-            && is(end, &|end| end == i64::MAX)
-            && is(axis, &|axis| axis == 2);
-        if kept.op != "Slice" || from != input || !is_end {
+        if kept.op != "Slice" || from != input || self.number(along) != Some(axis) {
             return None;
         }
-        let &[handed_on] = self.readers(kept.output) else {
-            return None;
+        let (from, keep) = match (self.number(start), self.number(end)) {
+            (Some(start), Some(i64::MAX)) if start < 0 => (None, Some(-start)),
+            (None, None) => {
+                let (of, unit, first) = self.samples_of(start)?;
+                let (end_of, end_unit, keep) = self.samples_of(end)?;
+                if first != 0 || (of, unit) != (end_of, end_unit) {
+                    return None;
+                }
+                (Some(start), Some(keep))
+            }
+            _ => return None,
         };
-        let identity = &self.nodes.get(handed_on)?.0;
+        let (handed_on, identity) = self.reader(kept.output)?;
         if identity.op != "Identity" || self.readers(identity.output) != [OUTSIDE] {
             return None;
         }
@@ -167,35 +272,38 @@ impl<'a> Surroundings<'a> {
             past,
             new,
             next: identity.output,
+            from,
+            keep,
             nodes: [joined, slice, handed_on],
         })
     }
 
-    /// The mask that `name` has been multiplied with, and what it was before. Masks of samples go by their making: they are clipped.
-    pub(super) fn masked(&self, name: &str) -> Option<(&'a str, &'a str)> {
-        let (_, product) = self.maker(name)?;
+    /// The mask that `name` has been multiplied with, and what it was before.
+    pub(super) fn masked(&self, name: &str) -> Option<(Mask<'a>, &'a str)> {
+        let (_, product) = self.maker(name).filter(|(_, node)| node.op == "Mul")?;
         let &[a, b] = &product.inputs[..] else {
             return None;
         };
-        let is_mask = |name: &str| {
-            let maker = self.maker(name);
-            maker.is_some_and(|(_, node)| {
-                let &[numbers, low, high] = &node.inputs[..] else {
-                    return false;
-                };
-                let is = |name: &str, number: f32| self.scalars.get(name) == Some(&number);
-                // Numbers of samples: a vector, whatever comes in.
-                let is_vector = self
-                    .maker(numbers)
-                    .is_some_and(|(_, node)| node.op == "Sub");
-                node.op == "Clip" && is_vector && is(low, 0.0) && is(high, 1.0)
-            })
-        };
-        match (product.op, is_mask(a), is_mask(b)) {
-            ("Mul", true, false) => Some((a, b)),
-            ("Mul", false, true) => Some((b, a)),
+        match (self.mask(a), self.mask(b)) {
+            (Some(mask), None) => Some((mask, b)),
+            (None, Some(mask)) => Some((mask, a)),
             _ => None,
         }
+    }
+
+    /// The mask that `name` is: numbers of samples less one of them, between 0 and 1. Numbers are a vector, whatever comes in.
+    fn mask(&self, name: &str) -> Option<Mask<'a>> {
+        let (_, clip) = self.maker(name).filter(|(_, node)| node.op == "Clip")?;
+        let &[since, low, high] = &clip.inputs[..] else {
+            return None;
+        };
+        let (_, since) = self.maker(since).filter(|(_, node)| node.op == "Sub")?;
+        let &[place, missing] = &since.inputs[..] else {
+            return None;
+        };
+        let missing = self.scalar(missing)?;
+        let is_mask = self.scalar(low) == Some(0.0) && self.scalar(high) == Some(1.0);
+        is_mask.then_some(Mask { place, missing })
     }
 
     /// A value that node `sum` adds, late by what is carried of it: the slice that picks its samples, and what it picks from.
@@ -212,7 +320,8 @@ impl<'a> Surroundings<'a> {
         if !is_start || self.readers(name) != [sum] {
             return None;
         }
-        Some((n, self.carried(n, joined)?))
+        let carried = self.carried(n, joined, 2)?;
+        carried.from.is_none().then_some((n, carried))
     }
 
     /// The slope of the rectifier that makes `name`, and what goes into it.

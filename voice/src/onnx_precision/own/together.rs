@@ -11,6 +11,7 @@ use crate::onnx_precision::products::Products;
 use crate::onnx_writer::{Attr, bytes_field, node_message};
 
 use super::attention::attention;
+use super::gates::{gate, halves};
 use super::matrices::OwnMatrices;
 use super::surroundings::Surroundings;
 
@@ -42,7 +43,9 @@ impl Together {
         for n in 0..surroundings.nodes.len() {
             let one = gelu(surroundings, n)
                 .or_else(|| skipping_norm(surroundings, products, n))
-                .or_else(|| attention(surroundings, n));
+                .or_else(|| attention(surroundings, n))
+                .or_else(|| gate(surroundings, products, n))
+                .or_else(|| halves(surroundings, products, n));
             let Some(one) = one else { continue };
             let is_free = |n: &usize| !is_taken(*n) && !together.taken.contains(n);
             if one.nodes.iter().all(is_free) {
@@ -81,7 +84,7 @@ pub(super) fn message(
 }
 
 /// The other one of two inputs.
-fn other<'a>(node: &Node<'a>, name: &str) -> Option<&'a str> {
+pub(super) fn other<'a>(node: &Node<'a>, name: &str) -> Option<&'a str> {
     match node.inputs[..] {
         [a, other] | [other, a] if a == name => Some(other),
         _ => None,

@@ -11,8 +11,24 @@ fn noise(seed: u64, count: usize) -> Vec<f32> {
 #[test]
 fn what_is_seen_is_what_the_definition_says() {
     // Width 48 is no whole number of the vectors that are summed together.
-    for (heads, width, past) in [(2, 64, 150), (3, 16, 0), (1, 48, 7), (2, 128, 33)] {
+    let cases = [
+        (2, 64, 150, None),
+        (3, 16, 0, None),
+        (1, 48, 7, None),
+        (2, 128, 33, None),
+        (2, 96, 40, Some(4)),
+        (3, 16, 2, Some(2)),
+        (1, 48, 0, Some(0)),
+    ];
+    for (heads, width, past, window) in cases {
         let channels = heads * width;
+        let count = 2 * window.unwrap_or(0) + 1;
+        let [key_table, value_table] = [6, 7].map(|seed| noise(seed, width * count));
+        // The row of the tables for a place, seen from a frame.
+        let row_of = |place: usize, frame: usize| {
+            let row = (place + window?).checked_sub(past + frame)?;
+            (row < count).then_some(row)
+        };
         for frames in 1..=6 {
             let [queries, keys, values] = [1, 2, 3].map(|seed| noise(seed, frames * channels));
             let [old_keys, old_values] = [4, 5].map(|seed| noise(seed, past * channels));
@@ -32,6 +48,11 @@ fn what_is_seen_is_what_the_definition_says() {
                 old_values: &old_values,
                 shade: &shade,
                 scale: 0.7,
+                near: window.map(|window| Near {
+                    window,
+                    keys: &key_table,
+                    values: &value_table,
+                }),
             };
             let place = |n: usize, head: usize, channel: usize, new: bool| {
                 if new {
@@ -54,7 +75,10 @@ fn what_is_seen_is_what_the_definition_says() {
                         .map(|n| {
                             let products = (0..width).map(|channel| {
                                 f64::from(queries[place(frame, head, channel, true)])
-                                    * either(&old_keys, &keys, n, head, channel)
+                                    * (either(&old_keys, &keys, n, head, channel)
+                                        + row_of(n, frame).map_or(0.0, |row| {
+                                            f64::from(key_table[channel * count + row])
+                                        }))
                             });
                             products.sum::<f64>() * 0.7f32 as f64 + f64::from(shade[n])
                         })
@@ -64,7 +88,9 @@ fn what_is_seen_is_what_the_definition_says() {
                     let all: f64 = weights.iter().sum();
                     for channel in 0..width {
                         let seen = weights.iter().enumerate().map(|(n, weight)| {
-                            weight / all * either(&old_values, &values, n, head, channel)
+                            let near = row_of(n, frame)
+                                .map_or(0.0, |row| f64::from(value_table[row * width + channel]));
+                            weight / all * (either(&old_values, &values, n, head, channel) + near)
                         });
                         expected[place(frame, head, channel, true)] = seen.sum::<f64>();
                     }

@@ -1,8 +1,15 @@
 //! Attention as an operator of the runtime.
 //!
-//! Inputs: queries, keys and values of the step `[1, frames, heads · width]`, rings of keys and values `[1, heads, past, width]`, what
-//! is added to scores `[past + frames]`, how many of the step's first frames go into the rings `[1]`. Outputs: what is seen
-//! `[1, frames, heads · width]`, and the keys and values for the rings `[1, heads, frames, width]`. Attributes: `heads`, `past`, `scale`.
+//! | | inputs |
+//! |---|---|
+//! | 0, 1, 2 | queries, keys and values of the step `[1, frames, heads · width]` |
+//! | 3, 4 | keys and values of the past `[1, heads, past, width]` |
+//! | 5 | what is added to scores `[past + frames]` or `[1, past + frames]` |
+//! | 6 | how many of the step's first frames are carried on `[1]` |
+//! | 7, 8 | where distances count, tables of keys `[1, width, 2 · window + 1]` and of values `[1, 2 · window + 1, width]` |
+//!
+//! Outputs: what is seen `[1, frames, heads · width]`, and the keys and values that are carried on: where distances count all of the next
+//! past, or else the new ones alone, which go into rings. Attributes: `heads`, `past`, `scale`.
 
 use std::cell::RefCell;
 
@@ -12,7 +19,7 @@ use timbra_voice::onnx_precision::OWN_ATTENTION;
 
 use super::{known, needed, unexpected};
 use crate::onnx::kernels::Instructions;
-use crate::onnx::kernels::attention::Step;
+use crate::onnx::kernels::attention::{Near, Step};
 use crate::onnx::kernels::lanes::WIDEST;
 
 /// The operator.
@@ -41,7 +48,12 @@ impl Operator for Attention {
     }
 
     fn inputs(&self) -> impl IntoIterator<Item = OperatorInput> {
-        [Float32, Float32, Float32, Float32, Float32, Float32, Int64].map(OperatorInput::required)
+        let needed = [Float32, Float32, Float32, Float32, Float32, Float32, Int64];
+        let tables = [Float32, Float32].map(OperatorInput::optional);
+        needed
+            .map(OperatorInput::required)
+            .into_iter()
+            .chain(tables)
     }
 
     fn outputs(&self) -> impl IntoIterator<Item = OperatorOutput> {
@@ -93,7 +105,26 @@ impl ort::operator::Kernel for Kernel {
         of_shape(&inputs[2], "values", &[1, frames, channels])?;
         of_shape(&inputs[3], "a ring of keys", &[1, heads, past, width])?;
         of_shape(&inputs[4], "a ring of values", &[1, heads, past, width])?;
-        of_shape(&inputs[5], "a shade", &[past + frames])?;
+        if inputs[5].shape().last() != Some(&(past + frames)) {
+            return Err(unexpected("a shade", inputs[5].shape()));
+        }
+        let tables = [context.input(7)?, context.input(8)?];
+        let near = match &tables {
+            [Some(keys), Some(values)] => {
+                let count = keys.shape().last().copied().unwrap_or(0);
+                of_shape(keys, "a table of keys", &[1, width, count])?;
+                of_shape(values, "a table of values", &[1, count, width])?;
+                if count % 2 == 0 || count / 2 > past {
+                    return Err(unexpected("a table of keys", keys.shape()));
+                }
+                Some(Near {
+                    window: (count / 2) as usize,
+                    keys: keys.try_extract_tensor::<f32>()?.1,
+                    values: values.try_extract_tensor::<f32>()?.1,
+                })
+            }
+            _ => None,
+        };
         let fresh = match fresh.try_extract_tensor::<i64>()?.1 {
             &[fresh] => fresh.clamp(0, frames),
             other => return Err(unexpected("a count", &[other.len() as i64])),
@@ -110,12 +141,17 @@ impl ort::operator::Kernel for Kernel {
             old_values: old_values.try_extract_tensor::<f32>()?.1,
             shade: shade.try_extract_tensor::<f32>()?.1,
             scale: self.scale,
+            near,
         };
-        for (n, rows) in [(1, step.keys), (2, step.values)] {
-            if let Some(mut kept) = context.output(n, [1, heads, fresh, width])? {
-                let (_, kept) = kept.try_extract_tensor_mut::<f32>()?;
-                by_heads(rows, step.heads, step.width, fresh as usize, kept);
-            }
+        let kept = if near.is_some() { past } else { fresh };
+        let pairs = [(step.old_keys, step.keys), (step.old_values, step.values)];
+        for (n, (old, rows)) in pairs.into_iter().enumerate() {
+            let Some(mut next) = context.output(n + 1, [1, heads, kept, width])? else {
+                continue;
+            };
+            let (_, next) = next.try_extract_tensor_mut::<f32>()?;
+            let old = if near.is_some() { old } else { &[] };
+            carry(old, rows, [step.heads, step.width, fresh as usize], next);
         }
         let Some(mut output) = context.output(0, [1, frames, channels])? else {
             return Ok(());
@@ -133,14 +169,16 @@ impl ort::operator::Kernel for Kernel {
     }
 }
 
-/// The first `count` rows `[frames, heads · width]` as `[heads, count, width]`.
-fn by_heads(rows: &[f32], heads: usize, width: usize, count: usize, to: &mut [f32]) {
-    let mut to = to.chunks_exact_mut(width);
-    for head in 0..heads {
-        for row in rows.chunks_exact(heads * width).take(count) {
-            if let Some(to) = to.next() {
-                to.copy_from_slice(&row[head * width..][..width]);
-            }
+/// The end of `old` `[heads, past, width]` and the first `fresh` rows `[frames, heads · width]`: `[heads, kept, width]`.
+fn carry(old: &[f32], rows: &[f32], [heads, width, fresh]: [usize; 3], to: &mut [f32]) {
+    let (past, kept) = (old.len() / heads, to.len() / heads);
+    for (head, to) in to.chunks_exact_mut(kept.max(1)).enumerate() {
+        let (end, new) = to.split_at_mut(kept.saturating_sub(fresh * width));
+        end.copy_from_slice(&old[(head + 1) * past - end.len()..][..end.len()]);
+        let skipped = fresh - new.len() / width;
+        let rows = rows.chunks_exact(heads * width).skip(skipped);
+        for (to, row) in new.chunks_exact_mut(width).zip(rows) {
+            to.copy_from_slice(&row[head * width..][..width]);
         }
     }
 }

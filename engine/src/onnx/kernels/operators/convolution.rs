@@ -1,13 +1,23 @@
 //! The convolution as an operator of the runtime.
 //!
-//! Inputs: what goes in `[1, inputs, samples]`, the weights as `Layer` wants them, their scales `[outputs]`, the bias `[outputs]` or
-//! nothing, the past `[1, inputs, past]` or nothing, what is added `[1, outputs, samples]` or nothing, what new samples are multiplied with
-//! `[samples]` or nothing, the past of what is added `[1, outputs, past]` or nothing: then the first samples of both are. Outputs: what comes out `[1, outputs, samples]`, and both pasts of the next step. Attributes: `dilation`, `stride`, `pads`, `slope`.
+//! | | inputs |
+//! |---|---|
+//! | 0 | what goes in `[1, inputs, samples]` |
+//! | 1, 2 | the weights as `Layer` wants them, and their scales `[outputs]` |
+//! | 3 | the bias `[outputs]` or nothing |
+//! | 4 | the past `[1, inputs, past]` or nothing |
+//! | 5 | what is added `[1, outputs, samples]` or nothing |
+//! | 6 | numbers of the samples `[samples]` or nothing: there is nothing of those up to `missing` |
+//! | 7 | the past of what is added `[1, outputs, past]` or nothing: then the first samples of both are |
+//! | 8 | where the next past begins in past and samples together `[1]`; their end without it |
+//!
+//! Outputs: what comes out `[1, outputs, samples]`, and both pasts of the next step. Attributes: `dilation`, `stride`, `pads`, `slope`,
+//! `missing`.
 
 use std::cell::RefCell;
 
 use ort::operator::{ComputeContext, KernelContext, Operator, OperatorInput, OperatorOutput};
-use ort::value::TensorElementType::{Float32, Int8};
+use ort::value::TensorElementType::{Float32, Int8, Int64};
 use ort::value::ValueRef;
 use timbra_voice::onnx_precision::{OWN_CONVOLUTION, OWN_ROWS};
 
@@ -24,6 +34,8 @@ pub(in crate::onnx::kernels) struct Convolution {
 pub(in crate::onnx::kernels) struct Kernel {
     instructions: Instructions,
     shape: Shape,
+    /// The last sample that there is nothing of.
+    missing: f32,
     /// Of the weights of every output.
     sums: Vec<i32>,
 }
@@ -51,6 +63,7 @@ impl Operator for Convolution {
             optional(Float32),
             optional(Float32),
             optional(Float32),
+            optional(Int64),
         ]
     }
 
@@ -70,11 +83,12 @@ impl Operator for Convolution {
         };
         let number = |name: &str| context.get::<i64>(name).and_then(known);
         let pads: Vec<i64> = context.get("pads").unwrap_or_default();
-        let (Some(dilation), Some(stride), &[before, after], Some(slope)) = (
+        let (Some(dilation), Some(stride), &[before, after], Some(slope), Some(missing)) = (
             number("dilation"),
             number("stride"),
             &pads[..],
             context.get("slope"),
+            context.get("missing"),
         ) else {
             return Err(unexpected("attributes", &[]));
         };
@@ -110,6 +124,7 @@ impl Operator for Convolution {
         Ok(Kernel {
             instructions: self.instructions,
             shape,
+            missing,
             sums,
         })
     }
@@ -120,11 +135,21 @@ impl ort::operator::Kernel for Kernel {
         let Shape {
             inputs, outputs, ..
         } = self.shape;
-        let found = [0, 1, 2, 3, 4, 5, 6, 7].map(|n| context.input(n));
-        let [new, weights, scales, bias, past, more, mask, more_past] = found;
+        let found = [0, 1, 2, 3, 4, 5, 6, 7, 8].map(|n| context.input(n));
+        let [
+            new,
+            weights,
+            scales,
+            bias,
+            past,
+            more,
+            place,
+            more_past,
+            from,
+        ] = found;
         let (new, weights, scales) = (needed(new?)?, needed(weights?)?, needed(scales?)?);
-        let (bias, past, more, mask) = (bias?, past?, more?, mask?);
-        let more_past = more_past?;
+        let (bias, past, more, place) = (bias?, past?, more?, place?);
+        let (more_past, from) = (more_past?, from?);
         let (new, samples) = channels(&new, inputs, "what goes in")?;
         let (past, past_samples) = match &past {
             Some(past) => channels(past, inputs, "the past")?,
@@ -150,16 +175,30 @@ impl ort::operator::Kernel for Kernel {
             }
             None => None,
         };
-        let mask = match &mask {
-            Some(mask) => {
-                let (extents, mask) = mask.try_extract_tensor::<f32>()?;
-                if extents[..] != [samples as i64] {
-                    return Err(unexpected("a mask", extents));
-                }
-                Some(mask)
-            }
-            None => None,
+        let from = match &from {
+            Some(from) => match from.try_extract_tensor::<i64>()?.1 {
+                &[from] => known(from).filter(|&from| from <= samples),
+                _ => None,
+            },
+            None => Some(samples),
         };
+        let Some(from) = from else {
+            return Err(unexpected("a place of the next past", &[samples as i64]));
+        };
+        let mut mask = None;
+        if let Some(place) = &place {
+            let (extents, place) = place.try_extract_tensor::<f32>()?;
+            if extents[..] != [samples as i64] {
+                return Err(unexpected("numbers of samples", extents));
+            }
+            // There is something of every sample but at the beginning of a stream.
+            if place.iter().any(|&place| place - self.missing < 1.0) {
+                let since = place
+                    .iter()
+                    .map(|&place| (place - self.missing).clamp(0.0, 1.0));
+                mask = Some(since.collect::<Vec<f32>>());
+            }
+        }
         let (extents, weights) = weights.try_extract_tensor::<i8>()?;
         let scales = scales.try_extract_tensor::<f32>()?.1;
         let expected = self.shape.taps * inputs * outputs;
@@ -181,7 +220,7 @@ impl ort::operator::Kernel for Kernel {
             past_samples,
             new,
             samples,
-            mask,
+            mask: mask.as_deref(),
             more,
         };
         let Some(width) = Layer::samples_after(&self.shape, &input) else {
@@ -192,8 +231,8 @@ impl ort::operator::Kernel for Kernel {
         }
         if let Some(mut next) = context.output(1, [1, inputs as i64, past_samples as i64])? {
             let (_, next) = next.try_extract_tensor_mut::<f32>()?;
-            carry([past, new], [past_samples, samples], next);
-            bend(&input, self.shape.slope, next);
+            carry([past, new], [past_samples, samples], from, next);
+            bend(&input, self.shape.slope, from, next);
         }
         if let Some(more) = more
             && let Some(mut next) =
@@ -203,6 +242,7 @@ impl ort::operator::Kernel for Kernel {
             carry(
                 [more.past, more.new],
                 [more.past_samples, more.samples],
+                more.samples,
                 next,
             );
         }
@@ -223,32 +263,38 @@ impl ort::operator::Kernel for Kernel {
     }
 }
 
-/// The last samples of the past and what is new: as many as the past has.
-fn carry([past, new]: [&[f32]; 2], [past_samples, samples]: [usize; 2], next: &mut [f32]) {
+/// As many samples as the past has, of the past and what is new together, from `from` on.
+fn carry(
+    [past, new]: [&[f32]; 2],
+    [past_samples, samples]: [usize; 2],
+    from: usize,
+    next: &mut [f32],
+) {
     if past_samples == 0 {
         return;
     }
-    let kept = past_samples.saturating_sub(samples);
+    let kept = past_samples.saturating_sub(from);
     for (channel, next) in next.chunks_exact_mut(past_samples).enumerate() {
         let (old, fresh) = next.split_at_mut(kept);
         old.copy_from_slice(&past[(channel + 1) * past_samples - kept..][..kept]);
-        fresh.copy_from_slice(&new[(channel + 1) * samples - fresh.len()..][..fresh.len()]);
+        let first = channel * samples + from - fresh.len();
+        fresh.copy_from_slice(&new[first..][..fresh.len()]);
     }
 }
 
 /// Bends and masks what is new of the next past.
-fn bend(input: &Input<'_>, slope: f32, next: &mut [f32]) {
+fn bend(input: &Input<'_>, slope: f32, from: usize, next: &mut [f32]) {
     if input.past_samples == 0 {
         return;
     }
-    let fresh = input.past_samples.min(input.samples);
+    let fresh = input.past_samples.min(from);
     for next in next.chunks_exact_mut(input.past_samples) {
         let next = &mut next[input.past_samples - fresh..];
         for value in &mut *next {
             *value *= if *value < 0.0 { slope } else { 1.0 };
         }
         if let Some(mask) = input.mask {
-            let mask = &mask[input.samples - fresh..];
+            let mask = &mask[from - fresh..];
             next.iter_mut().zip(mask).for_each(|(to, mask)| *to *= mask);
         }
     }

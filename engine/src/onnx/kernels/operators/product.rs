@@ -1,18 +1,25 @@
 //! The product with a matrix.
 //!
-//! Inputs: what goes in `[…, inner]`, the weights as `Matrix` wants them, their scales `[inner / block, columns]`, what is
-//! added to every row `[columns]` or nothing. Output: `[…, columns]`. Attribute: `block`.
+//! | | inputs |
+//! |---|---|
+//! | 0 | what goes in `[…, inner / taps]` |
+//! | 1, 2 | the weights as `Matrix` wants them, and their scales `[inner / block, columns]` |
+//! | 3 | what is added to every row `[columns]` or nothing |
+//! | 4, 5 | of several taps frames of the past `[1, past, inner / taps]`, and where the next past begins in both together `[1]` |
+//!
+//! Outputs: `[…, columns]`, and of several taps the next past. Attributes: `block`; `taps`, the frames that are a row; `after`, frames of
+//! nothing after the last.
 
 use std::cell::RefCell;
 
 use ort::operator::{ComputeContext, KernelContext, Operator, OperatorInput, OperatorOutput};
-use ort::value::TensorElementType::{Float32, Int8};
+use ort::value::TensorElementType::{Float32, Int8, Int64};
 use timbra_voice::onnx_precision::OWN_PRODUCT;
 
 use super::{known, needed, unexpected};
 use crate::onnx::kernels::Instructions;
 use crate::onnx::kernels::lanes::WIDEST;
-use crate::onnx::kernels::product::{COLUMNS, Matrix, Room};
+use crate::onnx::kernels::product::{COLUMNS, Input, Matrix, Room};
 
 /// The operator.
 pub(in crate::onnx::kernels) struct Product {
@@ -25,6 +32,9 @@ pub(in crate::onnx::kernels) struct Kernel {
     inner: usize,
     columns: usize,
     block: usize,
+    /// Frames that are a row, and how many of nothing come after the last.
+    taps: usize,
+    after: usize,
     /// Of the weights of every block and column.
     sums: Vec<i32>,
 }
@@ -43,11 +53,15 @@ impl Operator for Product {
 
     fn inputs(&self) -> impl IntoIterator<Item = OperatorInput> {
         let needed = [Float32, Int8, Float32].map(OperatorInput::required);
-        needed.into_iter().chain([OperatorInput::optional(Float32)])
+        let optional = [Float32, Float32, Int64].map(OperatorInput::optional);
+        needed.into_iter().chain(optional)
     }
 
     fn outputs(&self) -> impl IntoIterator<Item = OperatorOutput> {
-        [OperatorOutput::required(Float32)]
+        [
+            OperatorOutput::required(Float32),
+            OperatorOutput::optional(Float32),
+        ]
     }
 
     fn create_kernel<'attr>(&self, context: &KernelContext<'attr>) -> ort::Result<Kernel> {
@@ -64,6 +78,14 @@ impl Operator for Product {
             return Err(unexpected("weights", extents));
         };
         let (inner, columns) = (4 * quads, groups * COLUMNS);
+        let number = |name: &str| context.get::<i64>(name).and_then(known);
+        let (Some(taps @ 1..), Some(after)) = (number("taps"), number("after")) else {
+            return Err(unexpected("attributes", &[]));
+        };
+        // Frames are rounded once for all rows that see them.
+        if taps > 1 && (inner % taps != 0 || inner / taps % block.max(1) != 0) {
+            return Err(unexpected("weights", extents));
+        }
         if weights.is_empty() || block == 0 || inner % block != 0 || block % WIDEST != 0 {
             return Err(unexpected("weights", extents));
         }
@@ -78,6 +100,8 @@ impl Operator for Product {
             inner,
             columns,
             block,
+            taps,
+            after,
             sums,
         })
     }
@@ -89,16 +113,53 @@ impl ort::operator::Kernel for Kernel {
         let (input, weights, scales) = (needed(input?)?, needed(weights?)?, needed(scales?)?);
         let (extents, numbers) = input.try_extract_tensor::<f32>()?;
         let mut extents: Vec<i64> = extents.to_vec();
-        if extents.last() != Some(&(self.inner as i64)) {
+        let step = self.inner / self.taps;
+        let (past, from) = (context.input(4)?, context.input(5)?);
+        let past = match &past {
+            Some(past) => past.try_extract_tensor::<f32>()?.1,
+            None => &[],
+        };
+        if extents.last() != Some(&(step as i64)) || past.len() % step != 0 {
             return Err(unexpected("what goes in", &extents));
         }
+        let input = Input {
+            step,
+            past,
+            new: numbers,
+            after: self.after,
+        };
         let (found, weights) = weights.try_extract_tensor::<i8>()?;
         let scales = scales.try_extract_tensor::<f32>()?.1;
         if weights.len() != self.inner * self.columns || scales.len() != self.sums.len() {
             return Err(unexpected("weights", found));
         }
+        if self.taps > 1 {
+            let frames = past.len() / step + numbers.len() / step + self.after;
+            let &mut [1, ref mut rows, _] = &mut extents[..] else {
+                return Err(unexpected("what goes in", &extents));
+            };
+            *rows = match frames.checked_sub(self.taps - 1) {
+                Some(rows @ 1..) => rows as i64,
+                _ => return Err(unexpected("what goes in", &extents)),
+            };
+        }
         if let Some(last) = extents.last_mut() {
             *last = self.columns as i64;
+        }
+        if let Some(from) = &from {
+            let from = match from.try_extract_tensor::<i64>()?.1 {
+                &[from] => known(from).filter(|from| from * step <= numbers.len()),
+                _ => None,
+            };
+            let Some(from) = from else {
+                return Err(unexpected("a place of the next past", &extents));
+            };
+            let carried = [1, (past.len() / step) as i64, step as i64];
+            if let Some(mut next) = context.output(1, carried)? {
+                let (_, next) = next.try_extract_tensor_mut::<f32>()?;
+                let both = past.iter().chain(numbers).skip(from * step);
+                next.iter_mut().zip(both).for_each(|(to, from)| *to = *from);
+            }
         }
         let bias = context.input(3)?;
         let bias = match &bias {
@@ -123,7 +184,7 @@ impl ort::operator::Kernel for Kernel {
         };
         let failed = RefCell::new(None);
         ROOM.with_borrow_mut(|room| {
-            matrix.apply(self.instructions, numbers, room, output, &|count, piece| {
+            matrix.apply(self.instructions, input, room, output, &|count, piece| {
                 if let Err(error) = context.par_for(count, 0, piece) {
                     *failed.borrow_mut() = Some(error);
                 }

@@ -47,7 +47,12 @@ fn results_are_within_what_rounding_allows_and_the_same_whatever_they_are_made_o
                 let alone: super::super::Parallel<'_> = &|count, piece| (0..count).for_each(piece);
                 matrix.apply(
                     instructions,
-                    &input,
+                    Input {
+                        step: inner,
+                        past: &[],
+                        new: &input,
+                        after: 0,
+                    },
                     &mut Room::default(),
                     &mut output,
                     alone,
@@ -78,5 +83,45 @@ fn results_are_within_what_rounding_allows_and_the_same_whatever_they_are_made_o
                 assert_eq!(*before, output, "{instructions:?}");
             }
         }
+    }
+}
+
+#[test]
+fn rows_that_overlap_are_rows_of_what_they_see() {
+    // Three frames are a row: two of the past, four of this step, one of nothing.
+    const STEP: usize = 64;
+    const COUNT: usize = 32;
+    let weights: Vec<i8> = (0..3 * STEP * COUNT).map(|n| (n * 7 % 255) as i8).collect();
+    let scales = noise(2, 3 * COUNT);
+    let matrix = Matrix {
+        inner: 3 * STEP,
+        columns: COUNT,
+        block: STEP,
+        weights: &weights,
+        scales: &scales,
+        sums: &[5; 3 * COUNT],
+        bias: None,
+    };
+    let alone: super::super::Parallel<'_> = &|count, piece| (0..count).for_each(piece);
+    let [past, new] = [noise(3, 2 * STEP), noise(4, 4 * STEP)];
+    let seen = [past.clone(), new.clone(), vec![0.0; STEP]].concat();
+    let apart: Vec<f32> = (0..5)
+        .flat_map(|row| seen[row * STEP..][..3 * STEP].to_vec())
+        .collect();
+    let input = |step, past, new, after| Input {
+        step,
+        past,
+        new,
+        after,
+    };
+    for instructions in Instructions::all() {
+        let [mut expected, mut found] = [[0.0; 5 * COUNT], [1.0; 5 * COUNT]];
+        let room = &mut Room::default();
+        let whole = input(3 * STEP, &[], &apart, 0);
+        matrix.apply(instructions, whole, room, &mut expected, alone);
+        let overlapping = input(STEP, &past, &new, 1);
+        assert_eq!(matrix.rows_of(&overlapping), Some(5));
+        matrix.apply(instructions, overlapping, room, &mut found, alone);
+        assert_eq!(found, expected, "{instructions:?}");
     }
 }
