@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use burn::backend::Flex;
 use support::runtime_is_there;
-use timbra_engine::onnx::{Carried, Evaluation, NamedTensor, evaluate};
+use timbra_engine::onnx::{Carried, Evaluation, NamedTensor, evaluate, operators_here};
 use timbra_trainer::evaluation::precision::loss;
 use timbra_trainer::import::weights::CheckpointWeights;
 use timbra_trainer::import::{npy, read_state_dict};
@@ -17,8 +17,8 @@ use timbra_trainer::model::hubert::{FRAME_SAMPLES, Hubert, HubertSpec, step};
 use timbra_trainer::model::vits::eval::Compute;
 use timbra_trainer::model::vits::weights::RandomStart;
 use timbra_trainer::random::Random;
-use timbra_voice::manifest::EncoderSpec;
-use timbra_voice::onnx_precision::{Precision, in_precision};
+use timbra_voice::manifest::{CpuWeights, EncoderSpec};
+use timbra_voice::onnx_precision::{Operators, Precision, for_cpu, in_precision};
 
 type B = Flex;
 
@@ -161,8 +161,11 @@ fn weights_in_fewer_bits_lose_little() {
         graph: graph_spec,
     };
     let audio = array("audio.npy");
-    let of = |precision| {
-        let other = in_precision(&graph, precision).unwrap();
+    let of = |precision, played| {
+        let mut other = in_precision(&graph, precision).unwrap();
+        if played {
+            other = for_cpu(&other, CpuWeights::Int8, operators_here()).unwrap();
+        }
         let loss = loss(&encoder, &graph, &other, &audio).unwrap();
         println!(
             "{precision:?}: {loss:?}, {} of {} bytes",
@@ -171,14 +174,20 @@ fn weights_in_fewer_bits_lose_little() {
         );
         (loss, other.len() as f64 / graph.len() as f64)
     };
-    let (whole, _) = of(Precision::F32);
+    let (whole, _) = of(Precision::F32, false);
     assert!(whole.relative == 0.0 && whole.frames > 20, "{whole:?}");
-    let (half, share) = of(Precision::F16);
+    let (half, share) = of(Precision::F16, false);
     assert!(half.relative < 2e-3 && share < 0.52, "{half:?}, {share}");
-    let (eight, share) = of(Precision::Int8);
+    let (eight, share) = of(Precision::Int8, false);
     assert!(eight.relative < 0.05 && share < 0.6, "{eight:?}, {share}");
     // The runtime computes with whole numbers: not the same, or nothing was quantised.
     assert!(eight.relative > 1e-4, "{eight:?}");
+    // The first layers are in 8 bits too where there are operators for it.
+    let (played, played_share) = of(Precision::Int8, true);
+    assert!(played.relative < 0.05, "{played:?}");
+    let has_operators = operators_here() == Operators::Own;
+    let shares = format!("{share}, {played_share}");
+    assert_eq!(played_share < 0.95 * share, has_operators, "{shares}");
 }
 
 #[test]

@@ -9,8 +9,8 @@
 //! A transposed convolution whose taps are a multiple of its stride is one product too: what every sample gives to the ones after it,
 //! of which those that meet are added.
 //!
-//! Only layers that keep or raise the rate become products. Those that lower it, an encoder's first ones, are in 8 bits where there is an
-//! operator for it (`own`); the very first, which sees the recording itself, nowhere.
+//! Only layers that keep or raise the rate become such products. Those that lower it, an encoder's first ones, want a scale for every frame
+//! and few weights, and have that where there is an operator for it (`own/front`).
 //!
 //! Source: ONNX operators (`Conv`, `ConvTranspose`, `DynamicQuantizeLinear`).
 
@@ -20,7 +20,7 @@ use crate::onnx_check::wire::{Field, Fields};
 use crate::onnx_check::{Attribute, GraphError, Node, RUNTIME_DOMAIN, node, operator_set};
 use crate::onnx_writer::{Attr, bytes_field};
 
-use super::own::{OwnConvolutions, OwnMatrices, Surroundings, Together};
+use super::own::{Front, OwnConvolutions, OwnMatrices, Surroundings, Together};
 use super::products::{Products, turn};
 use super::{
     Constant, OWN_DOMAIN, OWN_OPSET, Operators, constant, copy, domain, domain_of_runtime,
@@ -89,25 +89,26 @@ fn rewritten(graph: &[u8], by: Operators) -> Result<Option<Vec<u8>>, GraphError>
         .iter()
         .map(|(node, _)| Layer::of(node, &constants))
         .collect();
-    let (mut own, mut matrices, mut together) = Default::default();
+    let surroundings = Surroundings::of(graph, &nodes)?;
+    let (mut own, mut front) = (OwnConvolutions::default(), Front::default());
+    let (mut matrices, mut together) = (OwnMatrices::default(), Together::default());
     if by == Operators::Own {
-        let surroundings = Surroundings::of(graph, &nodes)?;
         own = OwnConvolutions::of(&surroundings, &layers);
-        matrices = OwnMatrices::of(graph, &surroundings, &|n| own.takes(n))?;
+        front = Front::of(&surroundings, &constants, &own);
+        matrices = OwnMatrices::of(graph, &surroundings, &|n| own.takes(n) || front.takes(n))?;
         together = Together::of(&surroundings, &matrices, &|n| {
-            own.takes(n) || matrices.takes(n)
+            own.takes(n) || front.takes(n) || matrices.takes(n)
         });
     }
-    let (own, matrices, together): (OwnConvolutions<'_>, OwnMatrices<'_>, Together) =
-        (own, matrices, together);
     let mut products = Products::default();
     // Constants that are still read as they are.
     let mut read = HashSet::new();
     let mut replaced = HashSet::new();
     for (n, (node, bytes)) in nodes.iter().enumerate() {
         own.write_at(n, &layers, &mut products, &mut replaced);
+        front.write_at(n, &mut products, &mut replaced);
         together.write_at(n, &mut products);
-        if own.takes(n) || matrices.takes(n) || together.takes(n) {
+        if own.takes(n) || front.takes(n) || matrices.takes(n) || together.takes(n) {
             continue;
         }
         match layers[n].as_ref().filter(|layer| layer.is_worth_it()) {
@@ -164,8 +165,8 @@ pub(super) struct Layer<'a> {
 /// What kind of layer it is.
 #[derive(Clone, Copy)]
 pub(super) enum Kind {
-    /// A convolution, of which every `stride`th result is there.
-    Plain { dilation: usize, stride: usize },
+    /// A convolution.
+    Plain { dilation: usize },
     /// A transposed one.
     Up { stride: usize },
 }
@@ -198,7 +199,7 @@ impl<'a> Layer<'a> {
         let known = |number: i64| usize::from(u16::try_from(number).unwrap_or(0));
         let (dilation, stride) = (known(dilation), known(stride));
         let (kind, inputs, outputs) = match (is_up, dilation, stride) {
-            (false, 1.., 1) | (false, 1, 1..) => (Kind::Plain { dilation, stride }, second, first),
+            (false, 1.., 1) => (Kind::Plain { dilation }, second, first),
             (true, 1, 1..) if taps % stride == 0 => (Kind::Up { stride }, first, second),
             _ => return None,
         };
@@ -223,7 +224,6 @@ impl<'a> Layer<'a> {
     /// Whether the product is cheaper.
     pub(super) fn is_worth_it(&self) -> bool {
         let (least, most_taps) = match self.kind {
-            Kind::Plain { stride: 2.., .. } => return false,
             Kind::Plain { .. } => (LEAST_WEIGHTS, MOST_TAPS),
             Kind::Up { .. } => (LEAST_WEIGHTS_UP, MOST_TAPS_UP),
         };
@@ -239,7 +239,7 @@ impl<'a> Layer<'a> {
     /// `[1, inputs, samples]` to `[1, outputs, samples]`.
     fn write(&self, products: &mut Products) {
         match self.kind {
-            Kind::Plain { dilation, .. } => self.write_plain(products, dilation),
+            Kind::Plain { dilation } => self.write_plain(products, dilation),
             Kind::Up { stride } => self.write_up(products, stride),
         }
     }

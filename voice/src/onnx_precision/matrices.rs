@@ -146,7 +146,7 @@ fn product(node: &[u8], name: &str, shape: &[usize], block: usize) -> Result<Vec
 }
 
 /// Weights `[inner, columns]` as whole numbers `[columns, inner]`, and the bytes of the scales of every `block` of them.
-fn rounded(raw: &[u8], columns: usize, block: usize) -> (Vec<u8>, Vec<u8>) {
+pub(super) fn rounded(raw: &[u8], columns: usize, block: usize) -> (Vec<u8>, Vec<u8>) {
     let weights: Vec<f32> = raw
         .as_chunks::<4>()
         .0

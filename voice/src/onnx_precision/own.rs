@@ -2,6 +2,7 @@
 
 mod attention;
 mod convolutions;
+mod front;
 mod gates;
 mod matrices;
 mod surroundings;
@@ -13,6 +14,7 @@ pub use gates::{OWN_GATE, OWN_HALVES};
 pub use matrices::{OWN_COLUMNS, OWN_PRODUCT};
 
 pub(super) use convolutions::OwnConvolutions;
+pub(super) use front::Front;
 pub(super) use matrices::OwnMatrices;
 pub(super) use surroundings::Surroundings;
 pub(super) use together::Together;

@@ -30,8 +30,6 @@ pub(super) struct Shape {
     pub(super) taps: usize,
     /// How far they are apart.
     pub(super) dilation: usize,
-    /// How far apart what two results see begins; where it is not 1, `dilation` is.
-    pub(super) stride: usize,
     /// Zeros before and after what goes in.
     pub(super) pads: [usize; 2],
     /// Factor of what is below zero before anything else, at most 1.
@@ -42,36 +40,6 @@ impl Shape {
     /// Samples between the first and the last that a result sees.
     fn reach(&self) -> usize {
         (self.taps - 1) * self.dilation
-    }
-
-    /// How bytes of four channels lie for so many results.
-    fn planes(&self, width: usize) -> Planes {
-        // A vector may be read a whole block beyond the last sample.
-        let samples = width + self.reach() / self.stride + 4 * WIDEST;
-        Planes {
-            count: self.stride,
-            bytes: QUAD * samples,
-        }
-    }
-}
-
-/// Every `count`th sample beside each other, from the first on, from the second on and so on.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Planes {
-    count: usize,
-    /// Of each plane.
-    bytes: usize,
-}
-
-impl Planes {
-    /// Bytes of all planes, and of the samples in a line where there are several.
-    fn room(self) -> usize {
-        self.count * self.bytes * if self.count > 1 { 2 } else { 1 }
-    }
-
-    /// Where the results' first samples lie for the tap so many samples further on.
-    fn start(self, samples: usize) -> usize {
-        samples % self.count * self.bytes + QUAD * (samples / self.count)
     }
 }
 
@@ -177,7 +145,6 @@ pub(super) enum Work<'a> {
         quad: usize,
         input: Input<'a>,
         rounding: Rounding,
-        planes: Planes,
         to: &'a mut [u8],
     },
     /// [`ROWS`] channels of what comes out, for a chunk of its samples.
@@ -196,7 +163,7 @@ impl Layer<'_> {
     /// Samples that come out of an input; `None` if there are fewer than a result sees.
     pub(super) fn samples_after(shape: &Shape, input: &Input<'_>) -> Option<usize> {
         let seen = shape.pads[0] + input.past_samples + input.samples + shape.pads[1];
-        Some(seen.checked_sub(shape.reach())?.div_ceil(shape.stride))
+        seen.checked_sub(shape.reach())
     }
 
     /// Fills `output` `[outputs, samples]`; `bytes` is room that is used again.
@@ -213,13 +180,12 @@ impl Layer<'_> {
             return;
         };
         let quads = shape.inputs / QUAD;
-        let planes = shape.planes(width);
-        let room = planes.room();
-        bytes.resize(room * quads, 0);
+        // A vector may be read a whole block beyond the last sample.
+        let stride = QUAD * (width + shape.reach() + 4 * WIDEST);
+        bytes.resize(stride * quads, 0);
         assert!(
             shape.inputs == quads * QUAD && shape.outputs.is_multiple_of(ROWS) && shape.taps > 0
         );
-        assert!(shape.stride == 1 || shape.stride > 1 && shape.dilation == 1);
         assert_eq!(
             self.weights.len(),
             shape.outputs * shape.taps * shape.inputs
@@ -241,12 +207,12 @@ impl Layer<'_> {
         let place = Place(bytes.as_mut_ptr());
         parallel(quads, &|quad| {
             // SAFETY: every quad has bytes of its own.
-            let to = unsafe { std::slice::from_raw_parts_mut(place.get().add(quad * room), room) };
+            let to =
+                unsafe { std::slice::from_raw_parts_mut(place.get().add(quad * stride), stride) };
             let work = Work::Round {
                 quad,
                 input,
                 rounding,
-                planes,
                 to,
             };
             self.work(instructions, work);
@@ -313,17 +279,8 @@ impl Layer<'_> {
                     quad,
                     input,
                     rounding,
-                    planes,
                     to,
-                } => {
-                    let (to, line) = to.split_at_mut(planes.count * planes.bytes);
-                    if planes.count == 1 {
-                        self.round::<L>(quad, &input, rounding, to);
-                    } else {
-                        self.round::<L>(quad, &input, rounding, line);
-                        apart(line, planes, to);
-                    }
-                }
+                } => self.round::<L>(quad, &input, rounding, to),
                 Work::Sum {
                     first,
                     samples: [start, end],
@@ -333,7 +290,7 @@ impl Layer<'_> {
                     to,
                     width,
                 } => {
-                    let planes = self.shape.planes(width);
+                    let stride = bytes.len() / (self.shape.inputs / QUAD);
                     for half in (0..ROWS).step_by(R) {
                         let mut block = Block {
                             first: first + half,
@@ -341,7 +298,7 @@ impl Layer<'_> {
                             end,
                             rounding,
                             bytes: bytes.as_ptr(),
-                            planes,
+                            stride,
                             more: input.more,
                             to,
                             width,
@@ -417,7 +374,6 @@ impl Layer<'_> {
             ..
         } = self.shape;
         let group = block.first / ROWS * ROWS;
-        let (planes, room) = (block.planes, block.planes.room());
         // SAFETY: as of this function; what is read reaches at most a block beyond the samples, which the bytes have.
         unsafe {
             let mut sums = [[L::zeros(); N]; R];
@@ -426,8 +382,7 @@ impl Layer<'_> {
                 .as_ptr()
                 .add(group * taps * inputs + (block.first - group) * QUAD);
             for tap in 0..taps {
-                let start = planes.start(tap * dilation) + QUAD * block.at;
-                let mut from = block.bytes.add(start);
+                let mut from = block.bytes.add(QUAD * (block.at + tap * dilation));
                 for _ in 0..inputs / QUAD {
                     let mut bytes = [L::zeros(); N];
                     for (n, bytes) in bytes.iter_mut().enumerate() {
@@ -439,7 +394,7 @@ impl Layer<'_> {
                             *sum = L::add_products(*sum, bytes, weight);
                         }
                     }
-                    from = from.add(room);
+                    from = from.add(block.stride);
                     weights = weights.add(QUAD * ROWS);
                 }
             }
@@ -476,17 +431,6 @@ impl Layer<'_> {
     }
 }
 
-/// Puts samples that lie in a line into planes.
-fn apart(line: &[u8], planes: Planes, to: &mut [u8]) {
-    let (line, _) = line.as_chunks::<QUAD>();
-    for (plane, to) in to.chunks_exact_mut(planes.bytes).enumerate() {
-        let from = line.iter().skip(plane).step_by(planes.count);
-        for (to, from) in to.as_chunks_mut::<QUAD>().0.iter_mut().zip(from) {
-            *to = *from;
-        }
-    }
-}
-
 /// What becomes of a number before it is a byte: two lines that meet at zero.
 struct Curve<L: Lanes> {
     straight: L::Float,
@@ -517,9 +461,9 @@ struct Block<'a> {
     at: usize,
     end: usize,
     rounding: Rounding,
-    /// `[inputs / 4, planes, samples, 4]`.
+    /// `[inputs / 4, samples, 4]`, of which each of the first is `stride` bytes.
     bytes: *const u8,
-    planes: Planes,
+    stride: usize,
     more: Option<More<'a>>,
     to: *mut f32,
     width: usize,

@@ -4,8 +4,8 @@
 //! `MatMulNBits` computes. Sixteen columns lie side by side, four of their weights together, so that a vector of weights meets four
 //! bytes of a row; every weight is read once for up to six rows.
 //!
-//! A row may be several frames, those of the past and of a step one after the other: then the next row begins a frame later, and every
-//! frame is rounded once.
+//! A row may be several frames, those of the past and of a step one after the other: then the next row begins one or some frames later,
+//! and every frame is rounded once.
 
 use super::Instructions;
 use super::lanes::{Lanes, WIDEST, extremes};
@@ -44,22 +44,24 @@ pub(super) struct Matrix<'a> {
 /// What goes in.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Input<'a> {
-    /// Numbers from one row to the next, whole blocks: as many as a row has, or fewer where rows overlap.
+    /// Numbers of a frame, whole blocks: as many as a row has, or fewer where rows are several frames.
+    pub(super) frame: usize,
+    /// Numbers from one row to the next, whole frames.
     pub(super) step: usize,
-    /// Whole steps.
+    /// Whole frames.
     pub(super) past: &'a [f32],
-    /// Whole steps.
+    /// Whole frames.
     pub(super) new: &'a [f32],
-    /// Steps of nothing after that.
+    /// Frames of nothing after that.
     pub(super) after: usize,
 }
 
 /// Room that is used again.
 #[derive(Debug, Default)]
 pub(super) struct Room {
-    /// `[steps, step]`.
+    /// `[frames, frame]`.
     bytes: Vec<u8>,
-    /// `[steps, step / block]`.
+    /// `[frames, frame / block]`.
     scales: Vec<f32>,
 }
 
@@ -99,7 +101,7 @@ impl Matrix<'_> {
 
     /// Rows of an input; `None` if it has no whole one.
     pub(super) fn rows_of(&self, input: &Input<'_>) -> Option<usize> {
-        let all = input.past.len() + input.new.len() + input.after * input.step;
+        let all = input.past.len() + input.new.len() + input.after * input.frame;
         Some(all.checked_sub(self.inner)? / input.step + 1)
     }
 
@@ -112,7 +114,7 @@ impl Matrix<'_> {
         output: &mut [f32],
         parallel: super::Parallel<'_>,
     ) {
-        let step = input.step;
+        let (frame, step) = (input.frame, input.step);
         let Some(rows) = self.rows_of(&input) else {
             return;
         };
@@ -122,15 +124,16 @@ impl Matrix<'_> {
         assert_eq!(self.scales.len(), self.blocks() * self.columns);
         assert_eq!(self.sums.len(), self.scales.len());
         assert!(self.bias.is_none_or(|bias| bias.len() == self.columns));
-        assert!(step > 0 && step.is_multiple_of(self.block) && self.inner.is_multiple_of(step));
+        assert!(frame > 0 && frame.is_multiple_of(self.block));
+        assert!(step > 0 && step.is_multiple_of(frame) && self.inner.is_multiple_of(frame));
         assert!(
             [input.past, input.new]
                 .iter()
-                .all(|part| part.len().is_multiple_of(step))
+                .all(|part| part.len().is_multiple_of(frame))
         );
         assert_eq!(output.len(), rows * self.columns);
         let count = input.past.len() + input.new.len();
-        let all = count + input.after * step;
+        let all = count + input.after * frame;
         room.bytes.resize(all, 0);
         room.scales.resize(all / self.block, 0.0);
         let (mut bytes, nothing) = room.bytes.split_at_mut(count);

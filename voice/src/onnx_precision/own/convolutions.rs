@@ -33,7 +33,6 @@ struct Fused<'a> {
     /// The node it is.
     layer: usize,
     dilation: usize,
-    stride: usize,
     input: &'a str,
     slope: f32,
     /// What every new sample is multiplied with.
@@ -58,7 +57,7 @@ impl<'a> OwnConvolutions<'a> {
         let mut own = Self::default();
         for (n, layer) in layers.iter().enumerate() {
             let Some(layer) = layer else { continue };
-            let Kind::Plain { dilation, stride } = layer.kind else {
+            let Kind::Plain { dilation } = layer.kind else {
                 continue;
             };
             if layer.inputs % QUAD != 0 || layer.outputs % OWN_ROWS != 0 {
@@ -68,14 +67,12 @@ impl<'a> OwnConvolutions<'a> {
                 .then(|| surroundings.carried(n, layer.input, 2))
                 .flatten();
             // What lies around a small one costs more than itself: with it, it is worth it.
-            let is_worth_it = layer.is_worth_it() || stride > 1 || carried.is_some();
-            if !is_worth_it || layer.taps > MOST_TAPS {
+            if !layer.is_worth_it() && (carried.is_none() || layer.taps > MOST_TAPS) {
                 continue;
             }
             let mut fused = Fused {
                 layer: n,
                 dilation,
-                stride,
                 input: layer.input,
                 slope: 1.0,
                 mask: None,
@@ -179,7 +176,6 @@ impl<'a> OwnConvolutions<'a> {
         let outputs = &outputs[..=given(&outputs).unwrap_or(0)];
         let attributes = [
             Attr::Int("dilation", fused.dilation as i64),
-            Attr::Int("stride", fused.stride as i64),
             Attr::Ints("pads", layer.pads.to_vec()),
             Attr::Float("slope", fused.slope),
             Attr::Float("missing", fused.mask.map_or(0.0, |mask| mask.missing)),

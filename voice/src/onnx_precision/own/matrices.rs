@@ -16,7 +16,7 @@ pub const OWN_PRODUCT: &str = "Product8";
 /// Columns whose weights lie together; a matrix has a multiple of them.
 pub const OWN_COLUMNS: usize = 16;
 /// Fewest weights of a column that share a scale: where there are fewer the graph is small, and the runtime's operator as fast.
-const LEAST_BLOCK: usize = 64;
+pub(super) const LEAST_BLOCK: usize = 64;
 /// Rows whose weights lie together.
 const QUAD: usize = 4;
 /// The whole number that means 0 in the runtime's operator.
@@ -30,6 +30,15 @@ pub(in crate::onnx_precision) struct OwnMatrices<'a> {
     taken: HashSet<usize>,
 }
 
+/// How large a matrix is.
+#[derive(Clone, Copy)]
+pub(super) struct Sizes {
+    pub(super) inner: usize,
+    pub(super) columns: usize,
+    /// Weights of a column that share a scale.
+    pub(super) block: usize,
+}
+
 /// A product with a matrix `[inner, columns]`.
 struct Matrix<'a> {
     input: &'a str,
@@ -40,9 +49,7 @@ struct Matrix<'a> {
     window: Option<Window<'a>>,
     weights: &'a str,
     scales: &'a str,
-    inner: usize,
-    columns: usize,
-    block: usize,
+    sizes: Sizes,
     /// `[columns, inner]`.
     whole: &'a [u8],
     /// `[columns, inner / block]`.
@@ -137,15 +144,17 @@ impl<'a> OwnMatrices<'a> {
             inputs.truncate(3);
         }
         let attributes = [
-            Attr::Int("block", matrix.block as i64),
+            Attr::Int("block", matrix.sizes.block as i64),
             Attr::Int("taps", taps),
+            Attr::Int("stride", 1),
             Attr::Int("after", after),
         ];
         let message = message(OWN_DOMAIN, OWN_PRODUCT, &inputs, &outputs, &attributes);
         bytes_field(&mut products.graph, 1, &message);
         kept.insert(matrix.scales);
         if kept.insert(matrix.weights) {
-            matrix.keep(&weights, &scales, &mut products.graph);
+            let own = [matrix.whole, matrix.scale];
+            keep(matrix.sizes, own, [&weights, &scales], products);
         }
         true
     }
@@ -176,9 +185,11 @@ impl<'a> Matrix<'a> {
             window: None,
             weights,
             scales,
-            inner,
-            columns,
-            block,
+            sizes: Sizes {
+                inner,
+                columns,
+                block,
+            },
             whole,
             scale,
         })
@@ -191,7 +202,7 @@ impl<'a> Matrix<'a> {
             [a, bias] | [bias, a] if a == self.output && bias != a => bias,
             _ => return None,
         };
-        let fits = node.op == "Add" && surroundings.vector(bias) == Some(self.columns);
+        let fits = node.op == "Add" && surroundings.vector(bias) == Some(self.sizes.columns);
         fits.then_some((n, bias))
     }
 
@@ -205,7 +216,7 @@ impl<'a> Matrix<'a> {
         let &[frames, extents] = &rows.inputs[..] else {
             return None;
         };
-        if surroundings.numbers(extents) != Some(&[1, -1, self.inner as i64]) {
+        if surroundings.numbers(extents) != Some(&[1, -1, self.sizes.inner as i64]) {
             return None;
         }
         let (gather, gathered) = alone(frames, "Gather", reshape)?;
@@ -217,7 +228,7 @@ impl<'a> Matrix<'a> {
             return None;
         }
         let taps = surroundings.successive(places)?;
-        let width = self.inner.checked_div(taps)?;
+        let width = self.sizes.inner.checked_div(taps)?;
 
         // Nothing comes after the last frame.
         let mut nodes = vec![reshape, gather];
@@ -243,8 +254,8 @@ impl<'a> Matrix<'a> {
         let carried = surroundings.carried(reader, joined, 1)?;
         nodes.extend(carried.nodes);
         let keep = usize::try_from(carried.keep?).ok()?;
-        let fits = width * taps == self.inner
-            && width.is_multiple_of(self.block)
+        let fits = width * taps == self.sizes.inner
+            && width.is_multiple_of(self.sizes.block)
             && keep + after + 1 == taps;
         let window = Window {
             taps,
@@ -256,27 +267,34 @@ impl<'a> Matrix<'a> {
         };
         fits.then_some((carried.new, window))
     }
+}
 
-    /// Its weights as `[columns / OWN_COLUMNS, inner / 4, OWN_COLUMNS, 4]`, its scales as `[inner / block, columns]`.
-    fn keep(&self, weights: &str, scales: &str, graph: &mut Vec<u8>) {
-        let (inner, columns, blocks) = (self.inner, self.columns, self.inner / self.block);
-        let mut whole = Vec::with_capacity(self.whole.len());
-        for group in (0..columns).step_by(OWN_COLUMNS) {
-            for quad in (0..inner).step_by(QUAD) {
-                for column in group..group + OWN_COLUMNS {
-                    let four = &self.whole[column * inner + quad..][..QUAD];
-                    whole.extend(four.iter().map(|&n| n.wrapping_sub(ZERO_POINT)));
-                }
+/// Keeps weights `[columns, inner]` as `[columns / OWN_COLUMNS, inner / 4, OWN_COLUMNS, 4]`, and their scales `[columns, inner / block]`
+/// as `[inner / block, columns]`.
+pub(super) fn keep(
+    sizes: Sizes,
+    [own, own_scales]: [&[u8]; 2],
+    [weights, scales]: [&str; 2],
+    products: &mut Products,
+) {
+    let (inner, columns, blocks) = (sizes.inner, sizes.columns, sizes.inner / sizes.block);
+    let mut whole = Vec::with_capacity(own.len());
+    for group in (0..columns).step_by(OWN_COLUMNS) {
+        for quad in (0..inner).step_by(QUAD) {
+            for column in group..group + OWN_COLUMNS {
+                let four = &own[column * inner + quad..][..QUAD];
+                whole.extend(four.iter().map(|&n| n.wrapping_sub(ZERO_POINT)));
             }
         }
-        let shape = [columns / OWN_COLUMNS, inner / QUAD, OWN_COLUMNS, QUAD];
-        bytes_field(graph, 5, &tensor(weights, &shape, INT8, &whole));
-        let mut scale = Vec::with_capacity(self.scale.len());
-        for block in 0..blocks {
-            for column in 0..columns {
-                scale.extend_from_slice(&self.scale[4 * (column * blocks + block)..][..4]);
-            }
-        }
-        bytes_field(graph, 5, &tensor(scales, &[blocks, columns], FLOAT, &scale));
     }
+    let graph = &mut products.graph;
+    let shape = [columns / OWN_COLUMNS, inner / QUAD, OWN_COLUMNS, QUAD];
+    bytes_field(graph, 5, &tensor(weights, &shape, INT8, &whole));
+    let mut scale = Vec::with_capacity(own_scales.len());
+    for block in 0..blocks {
+        for column in 0..columns {
+            scale.extend_from_slice(&own_scales[4 * (column * blocks + block)..][..4]);
+        }
+    }
+    bytes_field(graph, 5, &tensor(scales, &[blocks, columns], FLOAT, &scale));
 }

@@ -91,33 +91,61 @@ pub(super) fn other<'a>(node: &Node<'a>, name: &str) -> Option<&'a str> {
     }
 }
 
-/// `x · ½ · (1 + erf(x / √2))`, of which `erf` is node `n`.
-fn gelu(surroundings: &Surroundings<'_>, n: usize) -> Option<One> {
+/// `x · ½ · (1 + erf(x / √2))`.
+struct Gelu<'a> {
+    x: &'a str,
+    output: &'a str,
+    nodes: [usize; 5],
+}
+
+/// The GELU of which `erf` is node `n`.
+fn gelu_at<'a>(surroundings: &Surroundings<'a>, n: usize) -> Option<Gelu<'a>> {
     let error = surroundings.node(n).filter(|node| node.op == "Erf")?;
     let &[place] = &error.inputs[..] else {
         return None;
     };
-    let (first, divided) = surroundings.maker(place)?;
-    let (x, root) = match divided.inputs[..] {
-        [a, b] if surroundings.scalar(b).is_some() => (a, surroundings.scalar(b)?),
-        [a, b] => (b, surroundings.scalar(a)?),
-        _ => return None,
+    let (first, scaled) = surroundings.made(place, "Mul")?;
+    let &[x, root] = &scaled.inputs[..] else {
+        return None;
     };
-    let is_scaled = divided.op == "Mul" && root == std::f32::consts::FRAC_1_SQRT_2;
+    let root = surroundings.scalar(root)?;
     let (sum, raised) = surroundings.reader(error.output)?;
     let one = surroundings.scalar(other(raised, error.output)?)?;
     let (twice, product) = surroundings.reader(raised.output)?;
     let (last, halved) = surroundings.reader(product.output)?;
     let half = surroundings.scalar(other(halved, product.output)?)?;
-    let is_gelu = is_scaled
+    let is_gelu = root == std::f32::consts::FRAC_1_SQRT_2
         && surroundings.readers(place) == [n]
         && (raised.op, one) == ("Add", 1.0)
         && (product.op, other(product, raised.output)?) == ("Mul", x)
         && (halved.op, half) == ("Mul", 0.5);
-    is_gelu.then(|| One {
-        last,
-        nodes: vec![first, n, sum, twice, last],
-        message: message(RUNTIME_DOMAIN, "Gelu", &[x], &[halved.output], &[]),
+    is_gelu.then_some(Gelu {
+        x,
+        output: halved.output,
+        nodes: [first, n, sum, twice, last],
+    })
+}
+
+/// The GELU that is all that becomes of `name`: its nodes, and what comes out.
+pub(super) fn gelu_of<'a>(
+    surroundings: &Surroundings<'a>,
+    name: &str,
+) -> Option<([usize; 5], &'a str)> {
+    let &[a, _] = surroundings.readers(name) else {
+        return None;
+    };
+    let (error, _) = surroundings.reader(surroundings.node(a)?.output)?;
+    let gelu = gelu_at(surroundings, error).filter(|gelu| gelu.x == name)?;
+    Some((gelu.nodes, gelu.output))
+}
+
+/// The GELU of which `erf` is node `n`, as one node.
+fn gelu(surroundings: &Surroundings<'_>, n: usize) -> Option<One> {
+    let gelu = gelu_at(surroundings, n)?;
+    Some(One {
+        last: gelu.nodes[4],
+        nodes: gelu.nodes.to_vec(),
+        message: message(RUNTIME_DOMAIN, "Gelu", &[gelu.x], &[gelu.output], &[]),
     })
 }
 

@@ -11,7 +11,7 @@
 //! | 7 | the past of what is added `[1, outputs, past]` or nothing: then the first samples of both are |
 //! | 8 | where the next past begins in past and samples together `[1]`; their end without it |
 //!
-//! Outputs: what comes out `[1, outputs, samples]`, and both pasts of the next step. Attributes: `dilation`, `stride`, `pads`, `slope`,
+//! Outputs: what comes out `[1, outputs, samples]`, and both pasts of the next step. Attributes: `dilation`, `pads`, `slope`,
 //! `missing`.
 
 use std::cell::RefCell;
@@ -83,9 +83,8 @@ impl Operator for Convolution {
         };
         let number = |name: &str| context.get::<i64>(name).and_then(known);
         let pads: Vec<i64> = context.get("pads").unwrap_or_default();
-        let (Some(dilation), Some(stride), &[before, after], Some(slope), Some(missing)) = (
+        let (Some(dilation), &[before, after], Some(slope), Some(missing)) = (
             number("dilation"),
-            number("stride"),
             &pads[..],
             context.get("slope"),
             context.get("missing"),
@@ -102,8 +101,7 @@ impl Operator for Convolution {
         let (Some(groups), Some(taps), Some(quads), Some(before), Some(after)) = found else {
             return Err(unexpected("weights", extents));
         };
-        let is_known = stride == 1 || stride > 1 && dilation == 1;
-        if rows != OWN_ROWS as i64 || weights.is_empty() || !is_known {
+        if rows != OWN_ROWS as i64 || weights.is_empty() {
             return Err(unexpected("weights", extents));
         }
         let shape = Shape {
@@ -111,7 +109,6 @@ impl Operator for Convolution {
             outputs: groups * OWN_ROWS,
             taps,
             dilation,
-            stride,
             pads: [before, after],
             slope,
         };

@@ -7,8 +7,8 @@
 //! | 3 | what is added to every row `[columns]` or nothing |
 //! | 4, 5 | of several taps frames of the past `[1, past, inner / taps]`, and where the next past begins in both together `[1]` |
 //!
-//! Outputs: `[…, columns]`, and of several taps the next past. Attributes: `block`; `taps`, the frames that are a row; `after`, frames of
-//! nothing after the last.
+//! Outputs: `[…, columns]`, and of several taps the next past. Attributes: `block`; `taps`, the frames that are a row; `stride`, frames
+//! from one row to the next; `after`, frames of nothing after the last.
 
 use std::cell::RefCell;
 
@@ -32,8 +32,9 @@ pub(in crate::onnx::kernels) struct Kernel {
     inner: usize,
     columns: usize,
     block: usize,
-    /// Frames that are a row, and how many of nothing come after the last.
+    /// Frames that are a row, from one row to the next, and of nothing after the last.
     taps: usize,
+    stride: usize,
     after: usize,
     /// Of the weights of every block and column.
     sums: Vec<i32>,
@@ -79,7 +80,8 @@ impl Operator for Product {
         };
         let (inner, columns) = (4 * quads, groups * COLUMNS);
         let number = |name: &str| context.get::<i64>(name).and_then(known);
-        let (Some(taps @ 1..), Some(after)) = (number("taps"), number("after")) else {
+        let numbers = (number("taps"), number("stride"), number("after"));
+        let (Some(taps @ 1..), Some(stride @ 1..), Some(after)) = numbers else {
             return Err(unexpected("attributes", &[]));
         };
         // Frames are rounded once for all rows that see them.
@@ -101,6 +103,7 @@ impl Operator for Product {
             columns,
             block,
             taps,
+            stride,
             after,
             sums,
         })
@@ -113,17 +116,18 @@ impl ort::operator::Kernel for Kernel {
         let (input, weights, scales) = (needed(input?)?, needed(weights?)?, needed(scales?)?);
         let (extents, numbers) = input.try_extract_tensor::<f32>()?;
         let mut extents: Vec<i64> = extents.to_vec();
-        let step = self.inner / self.taps;
+        let frame = self.inner / self.taps;
         let (past, from) = (context.input(4)?, context.input(5)?);
         let past = match &past {
             Some(past) => past.try_extract_tensor::<f32>()?.1,
             None => &[],
         };
-        if extents.last() != Some(&(step as i64)) || past.len() % step != 0 {
+        if extents.last() != Some(&(frame as i64)) || past.len() % frame != 0 {
             return Err(unexpected("what goes in", &extents));
         }
         let input = Input {
-            step,
+            frame,
+            step: self.stride * frame,
             past,
             new: numbers,
             after: self.after,
@@ -133,13 +137,13 @@ impl ort::operator::Kernel for Kernel {
         if weights.len() != self.inner * self.columns || scales.len() != self.sums.len() {
             return Err(unexpected("weights", found));
         }
-        if self.taps > 1 {
-            let frames = past.len() / step + numbers.len() / step + self.after;
+        if self.taps > 1 || self.stride > 1 {
+            let frames = (past.len() + numbers.len()) / frame + self.after;
             let &mut [1, ref mut rows, _] = &mut extents[..] else {
                 return Err(unexpected("what goes in", &extents));
             };
             *rows = match frames.checked_sub(self.taps - 1) {
-                Some(rows @ 1..) => rows as i64,
+                Some(rows @ 1..) => rows.div_ceil(self.stride) as i64,
                 _ => return Err(unexpected("what goes in", &extents)),
             };
         }
@@ -148,16 +152,16 @@ impl ort::operator::Kernel for Kernel {
         }
         if let Some(from) = &from {
             let from = match from.try_extract_tensor::<i64>()?.1 {
-                &[from] => known(from).filter(|from| from * step <= numbers.len()),
+                &[from] => known(from).filter(|from| from * frame <= numbers.len()),
                 _ => None,
             };
             let Some(from) = from else {
                 return Err(unexpected("a place of the next past", &extents));
             };
-            let carried = [1, (past.len() / step) as i64, step as i64];
+            let carried = [1, (past.len() / frame) as i64, frame as i64];
             if let Some(mut next) = context.output(1, carried)? {
                 let (_, next) = next.try_extract_tensor_mut::<f32>()?;
-                let both = past.iter().chain(numbers).skip(from * step);
+                let both = past.iter().chain(numbers).skip(from * frame);
                 next.iter_mut().zip(both).for_each(|(to, from)| *to = *from);
             }
         }

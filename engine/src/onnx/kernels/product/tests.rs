@@ -48,6 +48,7 @@ fn results_are_within_what_rounding_allows_and_the_same_whatever_they_are_made_o
                 matrix.apply(
                     instructions,
                     Input {
+                        frame: inner,
                         step: inner,
                         past: &[],
                         new: &input,
@@ -108,7 +109,8 @@ fn rows_that_overlap_are_rows_of_what_they_see() {
     let apart: Vec<f32> = (0..5)
         .flat_map(|row| seen[row * STEP..][..3 * STEP].to_vec())
         .collect();
-    let input = |step, past, new, after| Input {
+    let input = |frame, step, past, new, after| Input {
+        frame,
         step,
         past,
         new,
@@ -117,11 +119,21 @@ fn rows_that_overlap_are_rows_of_what_they_see() {
     for instructions in Instructions::all() {
         let [mut expected, mut found] = [[0.0; 5 * COUNT], [1.0; 5 * COUNT]];
         let room = &mut Room::default();
-        let whole = input(3 * STEP, &[], &apart, 0);
+        let whole = input(3 * STEP, 3 * STEP, &[], &apart, 0);
         matrix.apply(instructions, whole, room, &mut expected, alone);
-        let overlapping = input(STEP, &past, &new, 1);
+        let overlapping = input(STEP, STEP, &past, &new, 1);
         assert_eq!(matrix.rows_of(&overlapping), Some(5));
         matrix.apply(instructions, overlapping, room, &mut found, alone);
         assert_eq!(found, expected, "{instructions:?}");
+        // Every second row.
+        let some = input(STEP, 2 * STEP, &past, &new, 1);
+        assert_eq!(matrix.rows_of(&some), Some(3));
+        let mut found = [1.0; 3 * COUNT];
+        matrix.apply(instructions, some, room, &mut found, alone);
+        let rows = expected.chunks(COUNT).step_by(2);
+        assert_eq!(
+            found.to_vec(),
+            rows.flatten().copied().collect::<Vec<f32>>()
+        );
     }
 }
