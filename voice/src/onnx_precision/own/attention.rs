@@ -6,6 +6,7 @@ use crate::onnx_check::{Attribute, Node};
 use crate::onnx_writer::Attr;
 
 use super::OWN_DOMAIN;
+use super::matrices::OWN_COLUMNS;
 use super::surroundings::{OUTSIDE, Surroundings};
 use super::together::{One, message, other};
 
@@ -65,7 +66,11 @@ pub(super) fn attention(surroundings: &Surroundings<'_>, n: usize) -> Option<One
         .or_else(|| look.by_distance(n, weights))?;
     let same =
         |split: &Split<'_>| (split.heads, split.width) == (parts.query.heads, parts.query.width);
-    if !same(&parts.key) || !same(&parts.value) || parts.keys.fresh != parts.values.fresh {
+    let fits = same(&parts.key)
+        && same(&parts.value)
+        && parts.keys.fresh == parts.values.fresh
+        && parts.query.width.is_multiple_of(OWN_COLUMNS);
+    if !fits {
         return None;
     }
     let mut inputs = vec![
