@@ -31,7 +31,7 @@ fn the_first_graphs_of_a_process_may_be_loaded_at_the_same_time() {
     std::thread::scope(|scope| {
         let load = || {
             together.wait();
-            evaluate(&bytes, &[x.clone()]).map(|found| found[0].data.clone())
+            evaluate(&bytes, std::slice::from_ref(&x)).map(|found| found[0].data.clone())
         };
         let threads: Vec<_> = (0..THREADS).map(|_| scope.spawn(load)).collect();
         for thread in threads {
