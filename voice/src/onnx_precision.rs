@@ -7,7 +7,7 @@
 //! |---|---|
 //! | `matrices` | products with matrices of 8 bits: a package may keep them |
 //! | `convolutions`, `products` | convolutions as products of 8 bits: made when a CPU loads a graph |
-//! | `own` | both as operators of our own, for processors that Timbra knows |
+//! | `own` | both, and what lies around them, as operators of our own, for processors that Timbra knows |
 //! | `halves` | constants in float16 |
 //!
 //! Source: ONNX IR specification, `onnx.proto3` (field numbers); ONNX Runtime, contributed operators (`MatMulNBits`).

@@ -2,7 +2,8 @@
 //!
 //! What the runtime offers makes a convolution of whole numbers from seven operators, each of which reads and writes all of what
 //! passes through; in a decoder that takes longer than the sums. One operator does it in two passes: it bends, rounds and
-//! lays out what comes in, and sums, scales and adds to it what goes out.
+//! lays out what comes in, and sums, scales and adds to it what goes out. Others are one node where there were many, which is what
+//! steps of few frames cost.
 //!
 //! | module | what |
 //! |---|---|

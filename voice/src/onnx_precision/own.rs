@@ -1,4 +1,13 @@
 //! Operators of our own, for processors that Timbra knows.
+//!
+//! | module | what |
+//! |---|---|
+//! | `surroundings` | who makes and reads what |
+//! | `convolutions` | a decoder's convolutions |
+//! | `matrices` | products with matrices |
+//! | `front` | an encoder's first layers as such products |
+//! | `attention`, `gates` | what lies between products |
+//! | `together` | what the runtime has as one operator; all of these in a graph |
 
 mod attention;
 mod convolutions;
