@@ -342,7 +342,7 @@ impl<B: Kernels> Eval<B> for WriteGraph<B> {
                     self.scalar(1.0),
                     self.scalar(0.5),
                 );
-                // In these very operations runtimes know it and run it as one.
+                // In these very operations: CPUs that play 8 bits run it as one (`onnx_precision::own`).
                 let place = self.op("Mul", &[input, &root], vec![]);
                 let error = self.op("Erf", &[&place], vec![]);
                 let share = self.op("Add", &[&error, &one], vec![]);

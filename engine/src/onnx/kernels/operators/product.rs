@@ -152,7 +152,7 @@ impl ort::operator::Kernel for Kernel {
         }
         if let Some(from) = &from {
             let from = match from.try_extract_tensor::<i64>()?.1 {
-                &[from] => known(from).filter(|from| from * frame <= numbers.len()),
+                &[from] => known(from).filter(|&from| from <= numbers.len() / frame),
                 _ => None,
             };
             let Some(from) = from else {
