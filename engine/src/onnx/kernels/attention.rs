@@ -26,7 +26,7 @@ pub(super) struct Step<'a> {
     pub(super) width: usize,
     /// Frames of this step.
     pub(super) frames: usize,
-    /// Frames of a ring.
+    /// Frames that are carried.
     pub(super) past: usize,
     /// `[frames, heads · width]`, as are the next two.
     pub(super) queries: &'a [f32],

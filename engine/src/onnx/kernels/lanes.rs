@@ -115,7 +115,7 @@ pub(super) unsafe fn store_first<L: Lanes>(to: *mut f32, floats: L::Float, count
 
 /// The exponential of numbers between -87 and 87, and of others that of the nearest of these.
 ///
-/// Two to the power of what is whole of `x / ln 2`, and seven terms of a power series for the rest, which is half at the most.
+/// Two to the power of what is whole of `x / ln 2`, and seven terms of a power series for the rest. Of NaN it is that of -87.
 ///
 /// # Safety
 /// As of [`Lanes`].

@@ -1,6 +1,6 @@
 //! Attention to what is carried of the past and to a step's own frames, as one operator.
 //!
-//! In the runtime's operators it is sixteen to thirty, which turn, cut and join what they see.
+//! In the runtime's operators it is more than twenty, which turn, cut and join what they see.
 
 use crate::onnx_check::{Attribute, Node};
 use crate::onnx_writer::Attr;
@@ -430,7 +430,9 @@ impl<'a> Look<'_, 'a> {
         let &[from, pads] = &node.inputs[..] else {
             return None;
         };
-        let fits = self.0.numbers(pads) == Some(&ZERO_ENDS) && self.0.readers(name) == [reader];
+        let fits = self.0.numbers(pads) == Some(&ZERO_ENDS)
+            && node.attributes.is_empty()
+            && self.0.readers(name) == [reader];
         fits.then_some((n, from))
     }
 
@@ -511,6 +513,7 @@ impl<'a> Look<'_, 'a> {
         let (handed_on, identity) = self.0.reader(cut.output)?;
         let is_kept = from == name
             && cut.start == Some(0)
+            && self.0.number(count).is_none()
             && identity.op == "Identity"
             && self.0.readers(identity.output) == [OUTSIDE];
         is_kept.then_some((identity.output, count, [at, handed_on]))

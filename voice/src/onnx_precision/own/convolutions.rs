@@ -34,6 +34,7 @@ struct Fused<'a> {
     layer: usize,
     dilation: usize,
     input: &'a str,
+    bias: &'a str,
     slope: f32,
     /// What every new sample is multiplied with.
     mask: Option<Mask<'a>>,
@@ -74,6 +75,7 @@ impl<'a> OwnConvolutions<'a> {
                 layer: n,
                 dilation,
                 input: layer.input,
+                bias: layer.bias,
                 slope: 1.0,
                 mask: None,
                 past: None,
@@ -96,7 +98,9 @@ impl<'a> OwnConvolutions<'a> {
                 (fused.slope, fused.input) = (slope, input);
             }
             let mut at = n;
-            if let Some((sum, more)) = surroundings.summed(n, fused.output) {
+            if let Some((sum, more)) = surroundings.summed(n, fused.output)
+                && !own.taken.contains(&sum)
+            {
                 fused.more = more;
                 fused.output = surroundings.nodes[sum].0.output;
                 own.taken.insert(sum);
@@ -126,7 +130,7 @@ impl<'a> OwnConvolutions<'a> {
             .flat_map(|(_, (node, _))| node.inputs.iter().copied())
             .collect();
         for fused in self.placed.values() {
-            read.extend([fused.input, fused.more]);
+            read.extend([fused.input, fused.more, fused.bias, fused.from]);
             read.extend(fused.mask.map(|mask| mask.place));
         }
         for (n, (node, _)) in surroundings.nodes.iter().enumerate() {

@@ -1,6 +1,6 @@
 //! The first layers of an encoder, which lower the rate, as products with rows of frames.
 //!
-//! What they see is the recording itself, so they are rounded as matrices are: every frame and every 128 channels with a scale of their
+//! What they see is the recording itself, so they are rounded as matrices are: every frame and every 128 or 64 channels with a scale of their
 //! own. (One scale for a step, as `convolutions` has, moves content six times as far.)
 
 use std::collections::{HashMap, HashSet};
@@ -135,7 +135,10 @@ impl<'a> Chain<'a> {
 
     fn write(&self, products: &mut Products, replaced: &mut HashSet<&'a str>) {
         let own = |what: &str, of: &str| format!("8 bits {of} {what}");
-        let mut rows = own("turned", self.input);
+        let mut rows = own(
+            "turned",
+            self.layers.first().map_or("", |layer| layer.output),
+        );
         products.op("Transpose", &[self.input], &[&rows], &[turn()]);
         for (n, layer) in self.layers.iter().enumerate() {
             let is_last = n + 1 == self.layers.len();
@@ -186,7 +189,12 @@ impl<'a> Strided<'a> {
             Some(&[0, after]) => after,
             Some(_) => return None,
         };
+        let known_names = ["strides", "pads", "dilations", "group", "kernel_shape"];
         let is_plain = node.op == "Conv"
+            && node
+                .attributes
+                .keys()
+                .all(|name| known_names.contains(name))
             && ints("dilations").is_none_or(|found| found == [1])
             && matches!(node.attributes.get("group"), None | Some(Attribute::Int(1)));
         let mut blocks = BLOCKS.into_iter().filter(|&block| block >= LEAST_BLOCK);

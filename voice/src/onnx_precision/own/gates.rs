@@ -54,9 +54,11 @@ pub(super) fn gate(
         piece(surroundings, first_at)?,
         piece(surroundings, second_at)?,
     );
-    let half = a.end;
+    let (half, both) = (a.end, a.end.checked_mul(2)?);
+    let is_whole =
+        |name: &str| products.columns_of(name).map(|columns| columns as i64) == Some(both);
     let fits = sum == again
-        && (a.start, b.start, b.end) == (0, half, 2 * half)
+        && (a.start, b.start, b.end) == (0, half, both)
         && surroundings.readers(sum).len() == 2;
     let mut nodes = vec![first_at, second_at, tanh_at, sigmoid_at, n];
     let mut inputs = vec![sum];
@@ -68,12 +70,13 @@ pub(super) fn gate(
         let more = other(added, made)?;
         let (cut_at, _) = surroundings.made(more, "Slice")?;
         let cut = piece(surroundings, cut_at)?;
-        if surroundings.readers(more) != [at] || cut.end - cut.start != 2 * half {
+        let is_as_wide = cut.end.checked_sub(cut.start) == Some(both) && is_whole(made);
+        if surroundings.readers(more) != [at] || !is_as_wide {
             return None;
         }
         (inputs, offset) = (vec![made, cut.from], cut.start);
         nodes.extend([at, cut_at]);
-    } else if !products.make(sum) {
+    } else if !is_whole(sum) {
         return None;
     }
     fits.then(|| One {
@@ -100,10 +103,17 @@ pub(super) fn halves(
         return None;
     };
     let second = piece(surroundings, second_at)?;
-    let half = first.end;
+    let (half, both) = (first.end, first.end.checked_mul(2)?);
     if at != n
         || second.from != first.from
-        || (first.start, second.start, second.end) != (0, half, 2 * half)
+        || (first.start, second.start, second.end) != (0, half, both)
+    {
+        return None;
+    }
+    if products
+        .columns_of(first.from)
+        .map(|columns| columns as i64)
+        != Some(both)
     {
         return None;
     }

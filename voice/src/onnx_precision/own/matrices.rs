@@ -26,7 +26,7 @@ const ZERO_POINT: u8 = 128;
 #[derive(Default)]
 pub(in crate::onnx_precision) struct OwnMatrices<'a> {
     products: HashMap<usize, Matrix<'a>>,
-    /// Sums with a bias that are in them.
+    /// Sums with a bias and windows of frames that are in them.
     taken: HashSet<usize>,
 }
 
@@ -119,7 +119,14 @@ impl<'a> OwnMatrices<'a> {
 
     /// Whether one of them makes `name`.
     pub(super) fn make(&self, name: &str) -> bool {
-        self.products.values().any(|matrix| matrix.output == name)
+        self.columns_of(name).is_some()
+    }
+
+    /// How wide the rows of `name` are, if one of them makes it.
+    pub(super) fn columns_of(&self, name: &str) -> Option<usize> {
+        let mut products = self.products.values();
+        let made = products.find(|matrix| matrix.output == name)?;
+        Some(made.sizes.columns)
     }
 
     /// Writes node `n` if it is one of them; says whether it is.

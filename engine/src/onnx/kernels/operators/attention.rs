@@ -105,7 +105,9 @@ impl ort::operator::Kernel for Kernel {
         of_shape(&inputs[2], "values", &[1, frames, channels])?;
         of_shape(&inputs[3], "a ring of keys", &[1, heads, past, width])?;
         of_shape(&inputs[4], "a ring of values", &[1, heads, past, width])?;
-        if inputs[5].shape().last() != Some(&(past + frames)) {
+        let places = past + frames;
+        let shade_shape: &[i64] = inputs[5].shape();
+        if shade_shape != [places] && shade_shape != [1, places] {
             return Err(unexpected("a shade", inputs[5].shape()));
         }
         let tables = [context.input(7)?, context.input(8)?];

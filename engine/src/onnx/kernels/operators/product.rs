@@ -143,7 +143,12 @@ impl ort::operator::Kernel for Kernel {
                 return Err(unexpected("what goes in", &extents));
             };
             *rows = match frames.checked_sub(self.taps - 1) {
-                Some(rows @ 1..) => rows.div_ceil(self.stride) as i64,
+                // What is carried is as long as the rows see: or else the next past would not fit.
+                Some(rows @ 1..)
+                    if past.is_empty() || past.len() / frame + self.after + 1 == self.taps =>
+                {
+                    rows.div_ceil(self.stride) as i64
+                }
                 _ => return Err(unexpected("what goes in", &extents)),
             };
         }
