@@ -38,7 +38,7 @@ mod x86;
 use ort::operator::OperatorDomain;
 use timbra_voice::onnx_precision::{OWN_DOMAIN, Operators};
 
-/// Instructions that convolutions are made of.
+/// Instructions that operators are made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Instructions {
     /// Products of bytes in vectors of 64: AVX-512 VNNI.
@@ -69,6 +69,18 @@ impl Instructions {
 
 /// Runs a number of pieces of work, at the same time where there are threads for it.
 pub(in crate::onnx) type Parallel<'a> = &'a dyn Fn(usize, &(dyn Fn(usize) + Sync));
+
+/// Where something is written, for several threads that each have places of their own.
+struct Place<T>(*mut T);
+// SAFETY: pieces of work write to places of their own.
+unsafe impl<T> Sync for Place<T> {}
+
+impl<T> Place<T> {
+    /// A method, so that closures hold all of it.
+    fn get(&self) -> *mut T {
+        self.0
+    }
+}
 
 /// Which operators graphs in 8 bits have here.
 #[must_use]

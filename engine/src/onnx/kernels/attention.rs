@@ -9,7 +9,7 @@
 use super::lanes::{Lanes, WIDEST, exponential};
 #[cfg(target_arch = "x86_64")]
 use super::x86;
-use super::{Instructions, Parallel};
+use super::{Instructions, Parallel, Place};
 
 /// Frames that are looked from at the same time.
 const MOST_ROWS: usize = 4;
@@ -61,22 +61,11 @@ pub(super) struct Head<'a> {
 }
 
 /// What a head fills.
-pub(super) struct Rows<'a> {
+pub(super) struct Rows {
     /// Room, `[MOST_ROWS, Step::places]`.
-    scores: &'a mut [f32],
+    scores: *mut f32,
     /// Of all heads: `[frames, heads · width]`.
     to: *mut f32,
-}
-
-/// Where results are, for several threads that each write their own.
-struct Place(*mut f32);
-// SAFETY: pieces of work write to places of their own.
-unsafe impl Sync for Place {}
-
-impl Place {
-    fn get(&self) -> *mut f32 {
-        self.0
-    }
 }
 
 impl Step<'_> {
@@ -119,9 +108,7 @@ impl Step<'_> {
             let head = Head { step: self, number };
             let rows = Rows {
                 // SAFETY: every head has scores of its own.
-                scores: unsafe {
-                    std::slice::from_raw_parts_mut(room.get().add(number * scores), scores)
-                },
+                scores: unsafe { room.get().add(number * scores) },
                 to: to.get(),
             };
             match instructions {
@@ -144,7 +131,7 @@ impl Head<'_> {
     /// # Safety
     /// The processor has the instructions of `L`, and [`Step::apply`] has checked the extents.
     #[inline(always)]
-    pub(super) unsafe fn run<L: Lanes>(&self, rows: Rows<'_>) {
+    pub(super) unsafe fn run<L: Lanes>(&self, rows: Rows) {
         let mut row = 0;
         while row < self.step.frames {
             // SAFETY: as of this function; so many frames are there.
@@ -161,14 +148,14 @@ impl Head<'_> {
 
     /// `R` frames from `row` on; how many that are.
     #[inline(always)]
-    unsafe fn some<L: Lanes, const R: usize>(&self, row: usize, rows: &Rows<'_>) -> usize {
+    unsafe fn some<L: Lanes, const R: usize>(&self, row: usize, rows: &Rows) -> usize {
         let step = self.step;
         let (width, past, places) = (step.width, step.past, step.places());
         let channels = step.heads * width;
         let (own, ring) = (self.number * width, self.number * past * width);
         // SAFETY: as of `run`.
         unsafe {
-            let scores = rows.scores.as_ptr().cast_mut();
+            let scores = rows.scores;
             let queries = step.queries.as_ptr().add(row * channels + own);
             let old = step.old_keys.as_ptr().add(ring);
             let new = step.keys.as_ptr().add(own);

@@ -12,7 +12,7 @@ use timbra_voice::onnx_precision::OWN_ROWS as ROWS;
 use super::lanes::{Lanes, WIDEST, extremes, load_first, store_first};
 #[cfg(target_arch = "x86_64")]
 use super::x86;
-use super::{Instructions, Parallel};
+use super::{Instructions, Parallel, Place};
 
 /// Channels that are rounded together.
 const QUAD: usize = 4;
@@ -123,17 +123,6 @@ impl More<'_> {
 pub(super) struct Rounding {
     scale: f32,
     zero: f32,
-}
-
-/// Where bytes and results are, for several threads that each write their own.
-struct Place<T>(*mut T);
-// SAFETY: pieces of work write to places of their own.
-unsafe impl<T> Sync for Place<T> {}
-
-impl<T> Place<T> {
-    fn get(&self) -> *mut T {
-        self.0
-    }
 }
 
 /// A piece of work; with its vectors inside, so that it is compiled for the instructions it is made of.

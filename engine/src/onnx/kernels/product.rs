@@ -7,10 +7,10 @@
 //! A row may be several frames, those of the past and of a step one after the other: then the next row begins one or some frames later,
 //! and every frame is rounded once.
 
-use super::Instructions;
 use super::lanes::{Lanes, WIDEST, extremes};
 #[cfg(target_arch = "x86_64")]
 use super::x86;
+use super::{Instructions, Place};
 
 pub(super) use timbra_voice::onnx_precision::OWN_COLUMNS as COLUMNS;
 
@@ -81,17 +81,6 @@ pub(super) enum Work<'a> {
         room: &'a Room,
         to: *mut f32,
     },
-}
-
-/// Where results are, for several threads that each write their own.
-struct Place(*mut f32);
-// SAFETY: pieces of work write to places of their own.
-unsafe impl Sync for Place {}
-
-impl Place {
-    fn get(&self) -> *mut f32 {
-        self.0
-    }
 }
 
 impl Matrix<'_> {

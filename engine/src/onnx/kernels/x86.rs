@@ -77,7 +77,7 @@ pub(super) unsafe fn product_avx2(matrix: &Matrix<'_>, work: product::Work<'_>) 
 /// # Safety
 /// The processor has AVX-512 VNNI.
 #[target_feature(enable = "avx512f,avx512vnni")]
-pub(super) unsafe fn attention_512(head: &Head<'_>, rows: Rows<'_>) {
+pub(super) unsafe fn attention_512(head: &Head<'_>, rows: Rows) {
     // SAFETY: whoever calls this knows.
     unsafe { head.run::<Vnni512>(rows) }
 }
@@ -85,7 +85,7 @@ pub(super) unsafe fn attention_512(head: &Head<'_>, rows: Rows<'_>) {
 /// # Safety
 /// The processor has AVX2 and FMA.
 #[target_feature(enable = "avx2,fma")]
-pub(super) unsafe fn attention_256(head: &Head<'_>, rows: Rows<'_>) {
+pub(super) unsafe fn attention_256(head: &Head<'_>, rows: Rows) {
     // SAFETY: whoever calls this knows.
     unsafe { head.run::<Avx2>(rows) }
 }

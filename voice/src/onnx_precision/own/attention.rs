@@ -113,15 +113,8 @@ struct Look<'s, 'a>(&'s Surroundings<'a>);
 impl<'a> Look<'_, 'a> {
     /// Attention to rings, where distances do not count: scores of both are joined, and weights cut.
     fn around(&self, n: usize, weights: &Node<'a>) -> Option<Parts<'a>> {
-        let &[shaded] = &weights.inputs[..] else {
-            return None;
-        };
-
         // What is looked at: the ring, then the step.
-        let (shade_at, add) = self.made_alone(shaded, "Add")?;
-        let &[scores, shade] = &add.inputs[..] else {
-            return None;
-        };
+        let (shade_at, scores, shade) = self.shaded(weights)?;
         let (join_at, join) = self.made_alone(scores, "Concat")?;
         if join.attributes.get("axis") != Some(&Attribute::Int(3)) {
             return None;
@@ -218,13 +211,7 @@ impl<'a> Look<'_, 'a> {
 
     /// Attention where distances count: what is carried and the step are joined, and tables tell what lies near.
     fn by_distance(&self, n: usize, weights: &Node<'a>) -> Option<Parts<'a>> {
-        let &[shaded] = &weights.inputs[..] else {
-            return None;
-        };
-        let (shade_at, add) = self.made_alone(shaded, "Add")?;
-        let &[scores, shade] = &add.inputs[..] else {
-            return None;
-        };
+        let (shade_at, scores, shade) = self.shaded(weights)?;
         let (near_at, add) = self.made_alone(scores, "Add")?;
         let &[scores, near] = &add.inputs[..] else {
             return None;
@@ -395,6 +382,15 @@ impl<'a> Look<'_, 'a> {
             return None;
         };
         (self.0.number(least) == Some(0)).then_some((from, limit))
+    }
+
+    /// The node that shades the scores of weights, the scores, and the shade.
+    fn shaded(&self, weights: &Node<'a>) -> Option<(usize, &'a str, &'a str)> {
+        let (n, add) = self.made_alone(weights.inputs.first()?, "Add")?;
+        match add.inputs[..] {
+            [scores, shade] => Some((n, scores, shade)),
+            _ => None,
+        }
     }
 
     /// The node `op` that makes `name`, which one other reads.
