@@ -27,7 +27,7 @@ use matrices::quantised;
 pub(crate) use matrices::{ACCURACY_LEVEL, BLOCKS};
 pub use own::{
     OWN_ATTENTION, OWN_COLUMNS, OWN_CONVOLUTION, OWN_DOMAIN, OWN_GATE, OWN_HALVES, OWN_OPSET,
-    OWN_PRODUCT, OWN_ROWS,
+    OWN_PIECE, OWN_PRODUCT, OWN_ROWS, own_scale_at,
 };
 
 /// In what the weights of a graph are kept.

@@ -8,7 +8,7 @@
 //! | module | what |
 //! |---|---|
 //! | `lanes` | vectors of numbers, whatever instructions they are made of |
-//! | `x86` | those of x86 processors, and which of them this one has |
+//! | `x86`, `arm` | those of x86 and of ARM processors, and which of them this one has |
 //! | `convolution` | the convolution |
 //! | `product` | the product with a matrix |
 //! | `attention` | attention to what is carried and to a step's own frames |
@@ -18,7 +18,7 @@
 //! A processor without such instructions has the runtime's operators instead (`voice/onnx_precision.rs` writes either).
 
 #![cfg_attr(
-    not(target_arch = "x86_64"),
+    not(any(target_arch = "x86_64", target_arch = "aarch64")),
     allow(
         dead_code,
         unused_variables,
@@ -26,6 +26,8 @@
     )
 )]
 
+#[cfg(target_arch = "aarch64")]
+mod arm;
 mod attention;
 mod convolution;
 mod gate;
@@ -50,6 +52,9 @@ pub(crate) enum Instructions {
     /// Products of bytes that are summed in 16 bits: AVX2.
     #[cfg(target_arch = "x86_64")]
     Avx2,
+    /// Products of bytes in vectors of 16: NEON.
+    #[cfg(target_arch = "aarch64")]
+    Neon,
 }
 
 impl Instructions {
@@ -62,7 +67,9 @@ impl Instructions {
     fn all() -> Vec<Self> {
         #[cfg(target_arch = "x86_64")]
         return x86::all();
-        #[cfg(not(target_arch = "x86_64"))]
+        #[cfg(target_arch = "aarch64")]
+        return arm::all();
+        #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
         Vec::new()
     }
 }

@@ -20,7 +20,7 @@ mod together;
 pub use attention::OWN_ATTENTION;
 pub use convolutions::{OWN_CONVOLUTION, OWN_ROWS};
 pub use gates::{OWN_GATE, OWN_HALVES};
-pub use matrices::{OWN_COLUMNS, OWN_PRODUCT};
+pub use matrices::{OWN_COLUMNS, OWN_PIECE, OWN_PRODUCT, own_scale_at};
 
 pub(super) use convolutions::OwnConvolutions;
 pub(super) use front::Front;

@@ -6,6 +6,8 @@
 //!
 //! Source: Shaw et al., Self-Attention with Relative Position Representations (1803.02155).
 
+#[cfg(target_arch = "aarch64")]
+use super::arm;
 use super::lanes::{Lanes, WIDEST, exponential};
 #[cfg(target_arch = "x86_64")]
 use super::x86;
@@ -15,6 +17,8 @@ use super::{Instructions, Parallel, Place};
 const MOST_ROWS: usize = 4;
 /// Vectors of a value that are summed at the same time.
 const VECTORS: usize = 4;
+/// Floats of the past that are fetched ahead: reading it is what a step of few frames costs.
+const AHEAD: usize = 512;
 /// What fills up scores to whole vectors: so little that its share is none.
 const NOTHING: f32 = -1e30;
 
@@ -120,6 +124,9 @@ impl Step<'_> {
                 Instructions::Vnni256 | Instructions::Avx2 => unsafe {
                     x86::attention_256(&head, rows);
                 },
+                // SAFETY: as above.
+                #[cfg(target_arch = "aarch64")]
+                Instructions::Neon => unsafe { arm::attention(&head, rows) },
             }
         });
     }
@@ -166,6 +173,7 @@ impl Head<'_> {
                     let key = keys.add(n * apart);
                     let mut sums = [L::splat(0.0); R];
                     for at in (0..width).step_by(L::WIDTH) {
+                        L::soon(key.wrapping_add(at + AHEAD).cast());
                         let key = L::load(key.add(at));
                         for (r, sum) in sums.iter_mut().enumerate() {
                             let query = L::load(queries.add(r * channels + at));
@@ -301,6 +309,7 @@ unsafe fn sum_up<L: Lanes, const R: usize, const N: usize>(
                 let from = part.values.add(place * part.apart + at);
                 let mut values = [L::splat(0.0); N];
                 for (n, value) in values.iter_mut().enumerate() {
+                    L::soon(from.wrapping_add(n * L::WIDTH + AHEAD).cast());
                     *value = L::load(from.add(n * L::WIDTH));
                 }
                 for (r, sums) in sums.iter_mut().enumerate() {

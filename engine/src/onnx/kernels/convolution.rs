@@ -9,6 +9,8 @@
 
 use timbra_voice::onnx_precision::OWN_ROWS as ROWS;
 
+#[cfg(target_arch = "aarch64")]
+use super::arm;
 use super::lanes::{Lanes, WIDEST, extremes, load_first, store_first};
 #[cfg(target_arch = "x86_64")]
 use super::x86;
@@ -251,6 +253,9 @@ impl Layer<'_> {
             // SAFETY: as above.
             #[cfg(target_arch = "x86_64")]
             Instructions::Avx2 => unsafe { x86::convolution_avx2(self, work) },
+            // SAFETY: as above.
+            #[cfg(target_arch = "aarch64")]
+            Instructions::Neon => unsafe { arm::convolution(self, work) },
         }
     }
 
@@ -315,7 +320,7 @@ impl Layer<'_> {
         to: &mut [u8],
     ) {
         let Rounding { scale, zero } = rounding;
-        let nothing = zero as u8;
+        let nothing = (zero as u8).wrapping_sub(L::LESS);
         let mut at = QUAD * self.shape.pads[0];
         to[..at].fill(nothing);
         let parts = [
@@ -398,7 +403,8 @@ impl Layer<'_> {
                 let output = block.first + row;
                 let factor = L::splat(block.rounding.scale * *self.scales.get_unchecked(output));
                 let bias = self.bias.map_or(0.0, |bias| *bias.get_unchecked(output));
-                let nothing = block.rounding.zero as i32 * *self.sums.get_unchecked(output);
+                let zero = block.rounding.zero as i32 - i32::from(L::LESS);
+                let nothing = zero * *self.sums.get_unchecked(output);
                 for (n, done) in done.iter().enumerate() {
                     let at = block.at + n * L::WIDTH;
                     if at >= block.end {

@@ -3,6 +3,8 @@
 //! Source: van den Oord et al., Conditional Image Generation with PixelCNN Decoders (1606.05328).
 
 use super::Instructions;
+#[cfg(target_arch = "aarch64")]
+use super::arm;
 use super::lanes::{Lanes, exponential, load_first, store_first};
 #[cfg(target_arch = "x86_64")]
 use super::x86;
@@ -58,6 +60,9 @@ impl Gate<'_> {
             // SAFETY: as above.
             #[cfg(target_arch = "x86_64")]
             Instructions::Vnni256 | Instructions::Avx2 => unsafe { x86::gate_256(self, to) },
+            // SAFETY: as above.
+            #[cfg(target_arch = "aarch64")]
+            Instructions::Neon => unsafe { arm::gate(self, to) },
         }
     }
 

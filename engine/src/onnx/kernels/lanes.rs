@@ -14,6 +14,8 @@ pub(super) unsafe trait Lanes {
     const WIDTH: usize;
     /// The byte that means 0 where bytes have a sign.
     const MIDDLE: u8;
+    /// By how much bytes that have none are less here, because products take bytes with a sign: 0 or 128.
+    const LESS: u8;
 
     /// Zeros.
     unsafe fn zeros() -> Self::Whole;
@@ -23,7 +25,8 @@ pub(super) unsafe trait Lanes {
     unsafe fn store_bytes(to: *mut u8, bytes: Self::Whole);
     /// Four weights in every number.
     unsafe fn spread(weights: *const i8) -> Self::Whole;
-    /// Adds to every number the products of its four bytes with its four weights, of which two together are within 16 bits.
+    /// Adds to every number the products of its four bytes (less [`Self::LESS`]) with its four weights, of which two together are within
+    /// 16 bits.
     unsafe fn add_products(
         sums: Self::Whole,
         bytes: Self::Whole,
@@ -41,7 +44,7 @@ pub(super) unsafe trait Lanes {
     unsafe fn store_lowest(to: *mut u8, whole: Self::Whole);
     /// Says that what lies there will be read soon; it need not be there.
     unsafe fn soon(at: *const i8);
-    /// The lowest bytes of four vectors as bytes of one.
+    /// The lowest bytes of four vectors, less [`Self::LESS`], as bytes of one. Their other bytes are 0.
     unsafe fn quads(parts: [Self::Whole; 4]) -> Self::Whole;
     /// Less a number.
     unsafe fn minus(whole: Self::Whole, number: i32) -> Self::Whole;
@@ -73,6 +76,21 @@ pub(super) unsafe trait Lanes {
     /// `a · b + c`, rounded once.
     unsafe fn multiply_add(a: Self::Float, b: Self::Float, c: Self::Float) -> Self::Float;
 }
+
+/// The functions of [`Lanes`], in few lines: each is one expression.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+macro_rules! lanes {
+    ($(fn $name:ident($($argument:ident: $kind:ty),*) -> $result:ty => $body:expr;)*) => {
+        $(#[inline(always)]
+        #[allow(unused_unsafe, reason = "one of them does nothing")]
+        unsafe fn $name($($argument: $kind),*) -> $result {
+            // SAFETY: as of the trait.
+            unsafe { $body }
+        })*
+    };
+}
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+pub(super) use lanes;
 
 /// Numbers in the widest vector.
 pub(super) const WIDEST: usize = 16;

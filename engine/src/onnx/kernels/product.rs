@@ -2,24 +2,24 @@
 //!
 //! Rows of what goes in are rounded in blocks, each with a scale of its own, as are the columns of the matrix: what ONNX Runtime's
 //! `MatMulNBits` computes. Sixteen columns lie side by side, four of their weights together, so that a vector of weights meets four
-//! bytes of a row; every weight is read once for up to six rows.
+//! bytes of a row; every weight is read once for up to six rows. Four times sixteen are one piece of work, and their scales lie together.
 //!
 //! A row may be several frames, those of the past and of a step one after the other: then the next row begins one or some frames later,
 //! and every frame is rounded once.
 
+#[cfg(target_arch = "aarch64")]
+use super::arm;
 use super::lanes::{Lanes, WIDEST, extremes};
 #[cfg(target_arch = "x86_64")]
 use super::x86;
 use super::{Instructions, Place};
 
-pub(super) use timbra_voice::onnx_precision::OWN_COLUMNS as COLUMNS;
+pub(super) use timbra_voice::onnx_precision::{OWN_COLUMNS as COLUMNS, OWN_PIECE as PIECE};
 
 /// Weights that lie together.
 const QUAD: usize = 4;
-/// Groups of [`COLUMNS`] that are one piece of work.
-const GROUPS: usize = 4;
 /// Bytes of weights that are fetched ahead: reading them is what a product of few rows costs.
-const AHEAD: usize = 4096;
+const AHEAD: usize = 1024;
 /// Largest whole number of what goes in.
 const MOST: f32 = 127.0;
 
@@ -33,9 +33,9 @@ pub(super) struct Matrix<'a> {
     pub(super) block: usize,
     /// `[columns / COLUMNS, inner / 4, COLUMNS, 4]`.
     pub(super) weights: &'a [i8],
-    /// What a weight of 1 is, `[inner / block, columns]`.
+    /// What a weight of 1 is, by [`PIECE`] columns: `[inner / block, at most PIECE]` of each.
     pub(super) scales: &'a [f32],
-    /// Of the weights of every block and column, `[inner / block, columns]`.
+    /// Of the weights of every block and column, in the order of the scales.
     pub(super) sums: &'a [i32],
     /// What is added to every row, `[columns]`.
     pub(super) bias: Option<&'a [f32]>,
@@ -73,7 +73,7 @@ pub(super) enum Work<'a> {
         bytes: &'a mut [u8],
         scales: &'a mut [f32],
     },
-    /// [`GROUPS`] of columns for all rows.
+    /// [`PIECE`] columns, or as many as there are, for all rows.
     Sum {
         first: usize,
         rows: usize,
@@ -143,9 +143,9 @@ impl Matrix<'_> {
         }
         let place = Place(output.as_mut_ptr());
         let room = &*room;
-        parallel(self.columns.div_ceil(COLUMNS * GROUPS), &|piece| {
+        parallel(self.columns.div_ceil(PIECE), &|piece| {
             let work = Work::Sum {
-                first: piece * GROUPS,
+                first: piece * PIECE,
                 rows,
                 step,
                 room,
@@ -166,6 +166,9 @@ impl Matrix<'_> {
             // SAFETY: as above.
             #[cfg(target_arch = "x86_64")]
             Instructions::Avx2 => unsafe { x86::product_avx2(self, work) },
+            // SAFETY: as above.
+            #[cfg(target_arch = "aarch64")]
+            Instructions::Neon => unsafe { arm::product(self, work) },
         }
     }
 
@@ -190,8 +193,8 @@ impl Matrix<'_> {
                     room,
                     to,
                 } => {
-                    let end = self.columns.min((first + GROUPS) * COLUMNS);
-                    let mut column = first * COLUMNS;
+                    let end = self.columns.min(first + PIECE);
+                    let mut column = first;
                     while column < end {
                         // As many columns side by side as there are, so that memory is read in several places at once.
                         let vectors = match (end - column) / L::WIDTH {
@@ -297,8 +300,10 @@ impl Matrix<'_> {
                 let group = column / COLUMNS * quads * COLUMNS + column % COLUMNS;
                 *weights = weights.add(group * QUAD);
             }
+            let piece = column / PIECE * PIECE;
+            let apart = PIECE.min(self.columns - piece);
             for number in 0..blocks {
-                let place = number * self.columns + column;
+                let place = piece * blocks + number * apart + column - piece;
                 let mut sums = [[L::zeros(); N]; R];
                 let mut at = number * self.block;
                 for _ in 0..self.block / QUAD {

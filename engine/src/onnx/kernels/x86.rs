@@ -8,7 +8,7 @@ use super::Instructions;
 use super::attention::{Head, Rows};
 use super::convolution::{self, Layer};
 use super::gate::Gate;
-use super::lanes::Lanes;
+use super::lanes::{Lanes, lanes};
 use super::product::{self, Matrix};
 
 /// All instructions that this processor has, the fastest first.
@@ -106,18 +106,6 @@ pub(super) unsafe fn gate_256(gate: &Gate<'_>, to: &mut [f32]) {
     unsafe { gate.run::<Avx2>(to) }
 }
 
-/// The functions of [`Lanes`], in few lines: each is one expression.
-macro_rules! lanes {
-    ($(fn $name:ident($($argument:ident: $kind:ty),*) -> $result:ty => $body:expr;)*) => {
-        $(#[inline(always)]
-        #[allow(unused_unsafe, reason = "one of them does nothing")]
-        unsafe fn $name($($argument: $kind),*) -> $result {
-            // SAFETY: as of the trait.
-            unsafe { $body }
-        })*
-    };
-}
-
 /// Sixteen numbers of AVX-512, with VNNI.
 pub(super) struct Vnni512;
 
@@ -127,6 +115,7 @@ unsafe impl Lanes for Vnni512 {
     type Float = __m512;
     const WIDTH: usize = 16;
     const MIDDLE: u8 = 128;
+    const LESS: u8 = 0;
 
     lanes! {
         fn zeros() -> __m512i => _mm512_setzero_si512();
@@ -204,6 +193,7 @@ pub(super) struct Vnni256;
 // SAFETY: every function does what the trait says, with instructions that whoever calls it knows to be there.
 unsafe impl Lanes for Vnni256 {
     const MIDDLE: u8 = 128;
+    const LESS: u8 = 0;
 
     eight!();
     lanes! {
@@ -220,6 +210,7 @@ pub(super) struct Avx2;
 // SAFETY: every function does what the trait says, with instructions that whoever calls it knows to be there.
 unsafe impl Lanes for Avx2 {
     const MIDDLE: u8 = 0;
+    const LESS: u8 = 0;
 
     eight!();
     lanes! {

@@ -15,6 +15,8 @@ use crate::onnx_writer::{Attr, FLOAT, INT8, UINT8, bytes_field, tensor};
 pub const OWN_PRODUCT: &str = "Product8";
 /// Columns whose weights lie together; a matrix has a multiple of them.
 pub const OWN_COLUMNS: usize = 16;
+/// Columns that are worked on together: their scales lie side by side.
+pub const OWN_PIECE: usize = 64;
 /// Fewest weights of a column that share a scale: where there are fewer the graph is small, and the runtime's operator as fast.
 pub(super) const LEAST_BLOCK: usize = 64;
 /// Rows whose weights lie together.
@@ -276,8 +278,15 @@ impl<'a> Matrix<'a> {
     }
 }
 
+/// Where the scale of a block and column lies among `columns` that have so many blocks each: `[blocks, OWN_PIECE]` of one piece of columns
+/// after the other, the last one as narrow as it is.
+pub fn own_scale_at([blocks, columns]: [usize; 2], block: usize, column: usize) -> usize {
+    let first = column / OWN_PIECE * OWN_PIECE;
+    first * blocks + block * OWN_PIECE.min(columns - first) + column - first
+}
+
 /// Keeps weights `[columns, inner]` as `[columns / OWN_COLUMNS, inner / 4, OWN_COLUMNS, 4]`, and their scales `[columns, inner / block]`
-/// as `[inner / block, columns]`.
+/// one after the other as [`own_scale_at`] has them.
 pub(super) fn keep(
     sizes: Sizes,
     [own, own_scales]: [&[u8]; 2],
@@ -297,11 +306,14 @@ pub(super) fn keep(
     let graph = &mut products.graph;
     let shape = [columns / OWN_COLUMNS, inner / QUAD, OWN_COLUMNS, QUAD];
     bytes_field(graph, 5, &tensor(weights, &shape, INT8, &whole));
-    let mut scale = Vec::with_capacity(own_scales.len());
-    for block in 0..blocks {
-        for column in 0..columns {
-            scale.extend_from_slice(&own_scales[4 * (column * blocks + block)..][..4]);
-        }
+    let mut scale = vec![0; own_scales.len()];
+    for (n, own) in own_scales.chunks_exact(4).enumerate() {
+        let at = own_scale_at([blocks, columns], n % blocks, n / blocks);
+        scale[4 * at..][..4].copy_from_slice(own);
     }
-    bytes_field(graph, 5, &tensor(scales, &[blocks, columns], FLOAT, &scale));
+    bytes_field(
+        graph,
+        5,
+        &tensor(scales, &[blocks * columns], FLOAT, &scale),
+    );
 }

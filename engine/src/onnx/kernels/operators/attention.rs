@@ -17,7 +17,7 @@ use ort::operator::{ComputeContext, KernelContext, Operator, OperatorInput, Oper
 use ort::value::TensorElementType::{Float32, Int64};
 use timbra_voice::onnx_precision::OWN_ATTENTION;
 
-use super::{known, needed, unexpected};
+use super::{in_pieces, known, needed, unexpected};
 use crate::onnx::kernels::Instructions;
 use crate::onnx::kernels::attention::{Near, Step};
 use crate::onnx::kernels::lanes::WIDEST;
@@ -159,15 +159,11 @@ impl ort::operator::Kernel for Kernel {
             return Ok(());
         };
         let (_, output) = output.try_extract_tensor_mut::<f32>()?;
-        let failed = RefCell::new(None);
         ROOM.with_borrow_mut(|room| {
-            step.apply(self.instructions, room, output, &|count, piece| {
-                if let Err(error) = context.par_for(count, 0, piece) {
-                    *failed.borrow_mut() = Some(error);
-                }
-            });
-        });
-        failed.into_inner().map_or(Ok(()), Err)
+            in_pieces(context, |parallel| {
+                step.apply(self.instructions, room, output, parallel);
+            })
+        })
     }
 }
 

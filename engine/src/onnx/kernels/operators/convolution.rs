@@ -21,7 +21,7 @@ use ort::value::TensorElementType::{Float32, Int8, Int64};
 use ort::value::ValueRef;
 use timbra_voice::onnx_precision::{OWN_CONVOLUTION, OWN_ROWS};
 
-use super::{known, needed, unexpected};
+use super::{in_pieces, known, needed, unexpected};
 use crate::onnx::kernels::Instructions;
 use crate::onnx::kernels::convolution::{Input, Layer, More, Shape};
 
@@ -248,15 +248,11 @@ impl ort::operator::Kernel for Kernel {
             return Ok(());
         };
         let (_, output) = output.try_extract_tensor_mut::<f32>()?;
-        let failed = RefCell::new(None);
         BYTES.with_borrow_mut(|bytes| {
-            layer.apply(self.instructions, input, bytes, output, &|count, piece| {
-                if let Err(error) = context.par_for(count, 0, piece) {
-                    *failed.borrow_mut() = Some(error);
-                }
-            });
-        });
-        failed.into_inner().map_or(Ok(()), Err)
+            in_pieces(context, |parallel| {
+                layer.apply(self.instructions, input, bytes, output, parallel);
+            })
+        })
     }
 }
 

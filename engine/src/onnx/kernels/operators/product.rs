@@ -3,7 +3,7 @@
 //! | | inputs |
 //! |---|---|
 //! | 0 | what goes in `[…, inner / taps]` |
-//! | 1, 2 | the weights as `Matrix` wants them, and their scales `[inner / block, columns]` |
+//! | 1, 2 | the weights and their scales as `Matrix` wants them |
 //! | 3 | what is added to every row `[columns]` or nothing |
 //! | 4, 5 | of several taps frames of the past `[1, past, inner / taps]`, and where the next past begins in both together `[1]` |
 //!
@@ -14,9 +14,9 @@ use std::cell::RefCell;
 
 use ort::operator::{ComputeContext, KernelContext, Operator, OperatorInput, OperatorOutput};
 use ort::value::TensorElementType::{Float32, Int8, Int64};
-use timbra_voice::onnx_precision::OWN_PRODUCT;
+use timbra_voice::onnx_precision::{OWN_PRODUCT, own_scale_at};
 
-use super::{known, needed, unexpected};
+use super::{in_pieces, known, needed, unexpected};
 use crate::onnx::kernels::Instructions;
 use crate::onnx::kernels::lanes::WIDEST;
 use crate::onnx::kernels::product::{COLUMNS, Input, Matrix, Room};
@@ -95,7 +95,8 @@ impl Operator for Product {
         for (n, four) in weights.as_chunks::<4>().0.iter().enumerate() {
             let (group, quad) = (n / COLUMNS / quads, n / COLUMNS % quads);
             let sum: i32 = four.iter().map(|&weight| i32::from(weight)).sum();
-            sums[4 * quad / block * columns + group * COLUMNS + n % COLUMNS] += sum;
+            let column = group * COLUMNS + n % COLUMNS;
+            sums[own_scale_at([inner / block, columns], 4 * quad / block, column)] += sum;
         }
         Ok(Kernel {
             instructions: self.instructions,
@@ -191,14 +192,10 @@ impl ort::operator::Kernel for Kernel {
             sums: &self.sums,
             bias,
         };
-        let failed = RefCell::new(None);
         ROOM.with_borrow_mut(|room| {
-            matrix.apply(self.instructions, input, room, output, &|count, piece| {
-                if let Err(error) = context.par_for(count, 0, piece) {
-                    *failed.borrow_mut() = Some(error);
-                }
-            });
-        });
-        failed.into_inner().map_or(Ok(()), Err)
+            in_pieces(context, |parallel| {
+                matrix.apply(self.instructions, input, room, output, parallel);
+            })
+        })
     }
 }

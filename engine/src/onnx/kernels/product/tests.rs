@@ -1,5 +1,7 @@
 //! Products are what the whole numbers say, whatever instructions they are made of.
 
+use timbra_voice::onnx_precision::own_scale_at;
+
 use super::*;
 
 fn noise(seed: u64, count: usize) -> Vec<f32> {
@@ -21,14 +23,13 @@ fn results_are_within_what_rounding_allows_and_the_same_whatever_they_are_made_o
             i32::from(weights[(group * COLUMNS + column % COLUMNS) * QUAD + row % QUAD])
         };
         let scales = noise(2, inner / block * columns);
-        let sums: Vec<i32> = (0..inner / block * columns)
-            .map(|n| {
-                let first = n / columns * block;
-                (first..first + block)
-                    .map(|row| weight(row, n % columns))
-                    .sum()
-            })
-            .collect();
+        let scale_at = |part: usize, column| own_scale_at([inner / block, columns], part, column);
+        let mut sums = vec![0; inner / block * columns];
+        for row in 0..inner {
+            for column in 0..columns {
+                sums[scale_at(row / block, column)] += weight(row, column);
+            }
+        }
         let bias = noise(4, columns);
         let matrix = Matrix {
             inner,
@@ -68,7 +69,7 @@ fn results_are_within_what_rounding_allows_and_the_same_whatever_they_are_made_o
                         let largest = own.iter().fold(0.0f32, |most, v| most.max(v.abs()));
                         for (k, &value) in own.iter().enumerate() {
                             let whole = f64::from(weight(part * block + k, column));
-                            let weight = whole * f64::from(scales[part * columns + column]);
+                            let weight = whole * f64::from(scales[scale_at(part, column)]);
                             exact += weight * f64::from(value);
                             // A byte is half a step off at the most.
                             doubt += weight.abs() * f64::from(largest) / 127.0 * 0.501;
