@@ -12,14 +12,14 @@ import argparse
 import json
 import os
 import subprocess
+import sys
 import time
 from pathlib import Path
 
-import torch
-from against_fork import DATA, MODEL, RATE_HZ
-
 
 def make(folder: Path) -> None:
+    import torch
+    from against_fork import DATA, MODEL, RATE_HZ
     from so_vits_svc_fork.modules.synthesizers import SynthesizerTrn
     from so_vits_svc_fork.utils import save_checkpoint
 
@@ -44,10 +44,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("trainer")
     parser.add_argument("folder", type=Path)
+    parser.add_argument("--make", action="store_true", help="only make the checkpoints")
     args = parser.parse_args()
     args.folder.mkdir(parents=True, exist_ok=True)
+    if args.make:
+        return make(args.folder)
     if not (args.folder / "half.pth").exists():
-        make(args.folder)
+        # In a process of its own: a child's most memory counts from its parent's.
+        subprocess.run([sys.executable, *sys.argv, "--make"], check=True)
     for name in ["full.pth", "half.pth"]:
         path = args.folder / name
         size = path.stat().st_size
