@@ -143,7 +143,7 @@ pub fn slack_s(tier: Tier) -> f64 {
 /// Share of the time of a step in which it may be made: its work comes all at once.
 const STEP_SHARE: f64 = 0.55;
 /// The same where encoder and voice make their steps one after the other.
-const ROUND_SHARE: f64 = 0.62;
+const ROUND_SHARE: f64 = 0.65;
 /// The same of a step of the encoder, for which the slack is spent: it has to be done before the voice can go on.
 const ENCODER_STEP_SHARE: f64 = 0.5;
 
