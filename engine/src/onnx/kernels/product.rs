@@ -14,6 +14,7 @@ use super::lanes::{Lanes, WIDEST, extremes};
 use super::x86;
 use super::{Instructions, Place};
 
+use timbra_voice::onnx_precision::own_scale_at;
 pub(super) use timbra_voice::onnx_precision::{OWN_COLUMNS as COLUMNS, OWN_PIECE as PIECE};
 
 /// Weights that lie together.
@@ -300,10 +301,8 @@ impl Matrix<'_> {
                 let group = column / COLUMNS * quads * COLUMNS + column % COLUMNS;
                 *weights = weights.add(group * QUAD);
             }
-            let piece = column / PIECE * PIECE;
-            let apart = PIECE.min(self.columns - piece);
             for number in 0..blocks {
-                let place = piece * blocks + number * apart + column - piece;
+                let place = own_scale_at([blocks, self.columns], number, column);
                 let mut sums = [[L::zeros(); N]; R];
                 let mut at = number * self.block;
                 for _ in 0..self.block / QUAD {

@@ -280,6 +280,8 @@ impl<'a> Matrix<'a> {
 
 /// Where the scale of a block and column lies among `columns` that have so many blocks each: `[blocks, OWN_PIECE]` of one piece of columns
 /// after the other, the last one as narrow as it is.
+#[inline]
+#[must_use]
 pub fn own_scale_at([blocks, columns]: [usize; 2], block: usize, column: usize) -> usize {
     let first = column / OWN_PIECE * OWN_PIECE;
     first * blocks + block * OWN_PIECE.min(columns - first) + column - first

@@ -1,7 +1,5 @@
 //! Products are what the whole numbers say, whatever instructions they are made of.
 
-use timbra_voice::onnx_precision::own_scale_at;
-
 use super::*;
 
 fn noise(seed: u64, count: usize) -> Vec<f32> {
