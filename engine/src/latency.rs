@@ -53,14 +53,15 @@ impl VoiceTiming {
         let Some(step) = &manifest.step else {
             return timing;
         };
-        let share = |of: usize, share: f64| (share * of as f64).ceil() as usize;
         let handover_samples;
         match manifest.followed() {
             Some(round) => {
                 // Frames are handed on when F0 and the future of the last one of a step of the encoder are there. What they
                 // make then has to last until the next step.
                 let samples = round.hops() * hop_samples;
-                handover_samples = share(samples, ROUND_SHARE);
+                let rate_hz = f64::from(manifest.model_rate_hz);
+                handover_samples =
+                    (round_budget_s(samples as f64 / rate_hz) * rate_hz).ceil() as usize;
                 timing.encoder_lookahead_samples = heard_ahead_samples(encoder);
                 timing.encoder_step_samples = 0;
                 timing.step_wait_samples = samples.saturating_sub(hop_samples)
@@ -70,8 +71,9 @@ impl VoiceTiming {
                 timing.receptive_field_frames += round.hops();
             }
             None => {
-                handover_samples = share(step.frames * step.frame_samples, STEP_SHARE)
-                    .next_multiple_of(hop_samples.max(1));
+                let samples = (step.frames * step.frame_samples) as f64;
+                handover_samples =
+                    ((STEP_SHARE * samples).ceil() as usize).next_multiple_of(hop_samples.max(1));
                 timing.step_wait_samples =
                     step.lag_samples() - step.delay_samples + handover_samples;
             }
@@ -142,10 +144,20 @@ pub fn slack_s(tier: Tier) -> f64 {
 
 /// Share of the time of a step in which it may be made: its work comes all at once.
 const STEP_SHARE: f64 = 0.55;
-/// The same where encoder and voice make their steps one after the other.
+/// The same where encoder and voice make their steps one after the other, up to the step that an import has unless told
+/// otherwise.
 const ROUND_SHARE: f64 = 0.65;
+const USUAL_ROUND_S: f64 = 0.040;
+/// Longer steps cost little more, because most of what a step costs is reading weights: a time for any step, and a share.
+const LONG_ROUND: (f64, f64) = (0.0126, 0.25);
 /// The same of a step of the encoder, for which the slack is spent: it has to be done before the voice can go on.
 const ENCODER_STEP_SHARE: f64 = 0.5;
+
+/// Time in which encoder and voice may make a step of `step_s`, beside the slack of the tier.
+fn round_budget_s(step_s: f64) -> f64 {
+    let longer = LONG_ROUND.0 + LONG_ROUND.1 * step_s;
+    (ROUND_SHARE * step_s).min(longer.max(ROUND_SHARE * USUAL_ROUND_S))
+}
 
 /// The delays of one voice in one stream, in host samples.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -215,19 +227,19 @@ mod tests {
         );
     }
 
-    /// A so-vits-svc voice of full width at 44.1 kHz with an encoder of 20 ms, in steps of so many frames with one of the
-    /// future.
-    fn full_width(encoder_frames: usize) -> VoiceTiming {
+    /// A so-vits-svc voice of full width at 44.1 kHz with an encoder of 20 ms, in steps of so many frames; how many frames of
+    /// the future the encoder and the voice see.
+    fn full_width(encoder_frames: usize, [heard, seen]: [usize; 2]) -> VoiceTiming {
         let (mut manifest, _) = IdentityVoice::default().parts();
         let encoder = EncoderStep {
             frame_samples: 320,
             frames: encoder_frames,
-            lookahead_frames: 1,
+            lookahead_frames: heard,
         };
         let step = StepSpec {
             frame_samples: 512,
             frames: 2,
-            lookahead_frames: 2,
+            lookahead_frames: seen,
             delay_samples: 942,
             noise_channels: 192,
             noise_scale: 0.4,
@@ -246,13 +258,29 @@ mod tests {
 
     #[test]
     fn voices_of_full_width_are_within_120_and_150_ms_in_the_studio_tier() {
-        for (encoder_frames, most_ms) in [(1, 120), (2, 150)] {
-            let timing = full_width(encoder_frames);
+        let steps = [(1, [1, 2], 120), (2, [1, 2], 150), (3, [0, 1], 150)];
+        for (encoder_frames, ahead, most_ms) in steps {
+            let timing = full_width(encoder_frames, ahead);
             let plan = LatencyPlan::new(&timing, Tier::Studio, 48_000, 64).unwrap();
             assert!(
                 plan.latency_samples <= 48 * most_ms,
-                "steps of {encoder_frames}: {} samples at 48 kHz",
+                "steps of {encoder_frames} that see {ahead:?} ahead: {} samples at 48 kHz",
                 plan.latency_samples
+            );
+        }
+    }
+
+    #[test]
+    fn a_longer_step_may_take_longer_and_a_smaller_share_of_itself() {
+        let budgets_ms: Vec<f64> = (1..=50)
+            .map(|ms| 1000.0 * round_budget_s(0.005 * f64::from(ms)))
+            .collect();
+        for (n, pair) in budgets_ms.windows(2).enumerate() {
+            let (step, next) = (5.0 * (n + 1) as f64, 5.0 * (n + 2) as f64);
+            assert!(pair[0] <= pair[1], "{step} ms: {pair:?}");
+            assert!(
+                pair[0] / step >= pair[1] / next - 1e-9,
+                "{step} ms: {pair:?}"
             );
         }
     }

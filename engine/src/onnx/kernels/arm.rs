@@ -86,6 +86,16 @@ unsafe impl Lanes for Neon {
         fn splat(value: f32) -> float32x4_t => vdupq_n_f32(value);
         fn load(from: *const f32) -> float32x4_t => vld1q_f32(from);
         fn store(to: *mut f32, floats: float32x4_t) -> () => vst1q_f32(to, floats);
+        fn load_part(from: *const f32, count: usize) -> float32x4_t => {
+            let mut four = [0.0; 4];
+            from.copy_to_nonoverlapping(four.as_mut_ptr(), count.min(4));
+            vld1q_f32(four.as_ptr())
+        };
+        fn store_part(to: *mut f32, floats: float32x4_t, count: usize) -> () => {
+            let mut four = [0.0; 4];
+            vst1q_f32(four.as_mut_ptr(), floats);
+            four.as_ptr().copy_to_nonoverlapping(to, count.min(4));
+        };
         fn min(a: float32x4_t, b: float32x4_t) -> float32x4_t => vminnmq_f32(a, b);
         fn max(a: float32x4_t, b: float32x4_t) -> float32x4_t => vmaxnmq_f32(a, b);
         fn add(a: float32x4_t, b: float32x4_t) -> float32x4_t => vaddq_f32(a, b);

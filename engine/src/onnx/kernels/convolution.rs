@@ -109,11 +109,14 @@ impl More<'_> {
             if at >= self.past_samples {
                 return load_first::<L>(new.add(at - self.past_samples), count);
             }
-            let past = self.past.as_ptr().add(channel * self.past_samples);
-            let mut room = [0.0; WIDEST];
+            let past = self.past.as_ptr().add(channel * self.past_samples + at);
             let count = count.min(L::WIDTH);
-            let old = count.min(self.past_samples - at);
-            past.add(at).copy_to_nonoverlapping(room.as_mut_ptr(), old);
+            let old = self.past_samples - at;
+            if old >= count {
+                return load_first::<L>(past, count);
+            }
+            let mut room = [0.0; WIDEST];
+            past.copy_to_nonoverlapping(room.as_mut_ptr(), old);
             new.copy_to_nonoverlapping(room.as_mut_ptr().add(old), count - old);
             L::load(room.as_ptr())
         }
@@ -375,9 +378,17 @@ impl Layer<'_> {
                 .weights
                 .as_ptr()
                 .add(group * taps * inputs + (block.first - group) * QUAD);
+            // Weights of the next channels, a part with every block of these: so few samples may see them that they come too late.
+            let next = self
+                .weights
+                .as_ptr()
+                .wrapping_add((group + ROWS) * taps * inputs);
+            let mut fetched = (block.first - group) / R * taps * (inputs / QUAD);
             for tap in 0..taps {
                 let mut from = block.bytes.add(QUAD * (block.at + tap * dilation));
                 for _ in 0..inputs / QUAD {
+                    L::soon(next.wrapping_add(fetched / (ROWS / R) * QUAD * ROWS));
+                    fetched += 1;
                     let mut bytes = [L::zeros(); N];
                     for (n, bytes) in bytes.iter_mut().enumerate() {
                         *bytes = L::load_bytes(from.add(QUAD * n * L::WIDTH));

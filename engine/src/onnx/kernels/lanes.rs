@@ -59,6 +59,10 @@ pub(super) unsafe trait Lanes {
     unsafe fn load(from: *const f32) -> Self::Float;
     /// Stores floats.
     unsafe fn store(to: *mut f32, floats: Self::Float);
+    /// The first `count` floats of a vector, and zeros.
+    unsafe fn load_part(from: *const f32, count: usize) -> Self::Float;
+    /// Stores the first `count` floats of a vector.
+    unsafe fn store_part(to: *mut f32, floats: Self::Float, count: usize);
     /// The smaller of each two.
     unsafe fn min(a: Self::Float, b: Self::Float) -> Self::Float;
     /// The larger of each two.
@@ -95,39 +99,35 @@ pub(super) use lanes;
 /// Numbers in the widest vector.
 pub(super) const WIDEST: usize = 16;
 
-/// The first `count` floats of a vector, and zeros.
+/// The first `count` floats of a vector, and zeros; all of it if `count` is more.
 ///
 /// # Safety
 /// As of [`Lanes`]; `from` holds `count` floats.
 #[inline(always)]
 pub(super) unsafe fn load_first<L: Lanes>(from: *const f32, count: usize) -> L::Float {
-    if count >= L::WIDTH {
-        // SAFETY: a whole vector is there.
-        return unsafe { L::load(from) };
-    }
-    let mut room = [0.0; WIDEST];
-    // SAFETY: `count` floats are there, and the room holds a vector.
+    // SAFETY: as of this function.
     unsafe {
-        from.copy_to_nonoverlapping(room.as_mut_ptr(), count);
-        L::load(room.as_ptr())
+        if count >= L::WIDTH {
+            L::load(from)
+        } else {
+            L::load_part(from, count)
+        }
     }
 }
 
-/// Stores the first `count` floats of a vector.
+/// Stores the first `count` floats of a vector; all of it if `count` is more.
 ///
 /// # Safety
 /// As of [`Lanes`]; `to` holds `count` floats.
 #[inline(always)]
 pub(super) unsafe fn store_first<L: Lanes>(to: *mut f32, floats: L::Float, count: usize) {
-    if count >= L::WIDTH {
-        // SAFETY: a whole vector has room.
-        return unsafe { L::store(to, floats) };
-    }
-    let mut room = [0.0; WIDEST];
-    // SAFETY: the room holds a vector, and `count` floats have room.
+    // SAFETY: as of this function.
     unsafe {
-        L::store(room.as_mut_ptr(), floats);
-        room.as_ptr().copy_to_nonoverlapping(to, count);
+        if count >= L::WIDTH {
+            L::store(to, floats);
+        } else {
+            L::store_part(to, floats, count);
+        }
     }
 }
 

@@ -137,6 +137,8 @@ unsafe impl Lanes for Vnni512 {
         fn splat(value: f32) -> __m512 => _mm512_set1_ps(value);
         fn load(from: *const f32) -> __m512 => _mm512_loadu_ps(from);
         fn store(to: *mut f32, floats: __m512) -> () => _mm512_storeu_ps(to, floats);
+        fn load_part(from: *const f32, count: usize) -> __m512 => _mm512_maskz_loadu_ps(first_of_sixteen(count), from);
+        fn store_part(to: *mut f32, floats: __m512, count: usize) -> () => _mm512_mask_storeu_ps(to, first_of_sixteen(count), floats);
         fn min(a: __m512, b: __m512) -> __m512 => _mm512_min_ps(a, b);
         fn max(a: __m512, b: __m512) -> __m512 => _mm512_max_ps(a, b);
         fn add(a: __m512, b: __m512) -> __m512 => _mm512_add_ps(a, b);
@@ -171,6 +173,8 @@ macro_rules! eight {
             fn splat(value: f32) -> __m256 => _mm256_set1_ps(value);
             fn load(from: *const f32) -> __m256 => _mm256_loadu_ps(from);
             fn store(to: *mut f32, floats: __m256) -> () => _mm256_storeu_ps(to, floats);
+            fn load_part(from: *const f32, count: usize) -> __m256 => _mm256_maskload_ps(from, first_of_eight(count));
+            fn store_part(to: *mut f32, floats: __m256, count: usize) -> () => _mm256_maskstore_ps(to, first_of_eight(count), floats);
             fn min(a: __m256, b: __m256) -> __m256 => _mm256_min_ps(a, b);
             fn max(a: __m256, b: __m256) -> __m256 => _mm256_max_ps(a, b);
             fn add(a: __m256, b: __m256) -> __m256 => _mm256_add_ps(a, b);
@@ -221,6 +225,27 @@ unsafe impl Lanes for Avx2 {
         };
         fn without_middle(sums: __m256i, of_weights: __m256i) -> __m256i => { let _ = of_weights; sums };
         fn store_lowest(to: *mut u8, whole: __m256i) -> () => _mm_storel_epi64(to.cast(), { let half = halves(whole); _mm_packs_epi16(half, half) });
+    }
+}
+
+/// A bit for each of the first `count` numbers of sixteen.
+#[inline(always)]
+fn first_of_sixteen(count: usize) -> u16 {
+    ((1_u32 << count.min(16)) - 1) as u16
+}
+
+/// All bits for each of the first `count` numbers of eight.
+///
+/// # Safety
+/// The processor has AVX2.
+#[inline(always)]
+unsafe fn first_of_eight(count: usize) -> __m256i {
+    // SAFETY: as of this function.
+    unsafe {
+        _mm256_cmpgt_epi32(
+            _mm256_set1_epi32(count.min(8) as i32),
+            _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7),
+        )
     }
 }
 
