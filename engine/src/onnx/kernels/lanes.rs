@@ -4,7 +4,7 @@
 ///
 /// # Safety
 /// Its functions may be called where the processor has the instructions they are made of, and pointers they are given hold a whole
-/// vector, of any alignment.
+/// vector, of any alignment, or as many numbers of it as the function is told.
 pub(super) unsafe trait Lanes {
     /// Whole numbers.
     type Whole: Copy;
