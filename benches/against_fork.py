@@ -81,7 +81,7 @@ OURS = {
     "f32: 0.15 s late": ("f32", 2, (2, 1)),
     "int8: 0.12 s late": ("int8", 2, (1, 1)),
     "int8: 0.15 s late": ("int8", 2, (2, 1)),
-    "int8, longer steps that see less: 0.16 s late": ("int8", 1, (3, 0)),
+    "int8, longer steps that see less: 0.15 s late": ("int8", 1, (3, 0)),
     "int8, longer steps: 0.26 s late": ("int8", 4, (4, 2)),
     "int8, longer steps: 0.46 s late": ("int8", 4, (10, 2)),
 }
