@@ -36,7 +36,32 @@ const SCALE: f32 = 0.25;
 pub struct LogMel {
     fft: Arc<dyn RealToComplex<f32>>,
     window: Vec<f32>,
-    bank: Vec<f32>,
+    bands: Vec<Band>,
+}
+
+/// The bins a band sees, and how much of each.
+struct Band {
+    first: usize,
+    weights: Vec<f32>,
+}
+
+impl Band {
+    /// Of a row of the filters.
+    fn of(row: &[f32]) -> Self {
+        let seen = |&weight: &f32| weight != 0.0;
+        let first = row.iter().position(seen).unwrap_or(0);
+        let end = row.iter().rposition(seen).map_or(first, |last| last + 1);
+        Self {
+            first,
+            weights: row[first..end].to_vec(),
+        }
+    }
+
+    /// The power in it, of that in every bin.
+    fn power(&self, bins: &[f32]) -> f32 {
+        let bins = &bins[self.first..self.first + self.weights.len()];
+        self.weights.iter().zip(bins).map(|(w, p)| w * p).sum()
+    }
 }
 
 impl std::fmt::Debug for LogMel {
@@ -50,7 +75,7 @@ impl Default for LogMel {
         Self {
             fft: RealFftPlanner::new().plan_fft_forward(FFT_SAMPLES),
             window: window_of(WINDOW_SAMPLES),
-            bank: mel_bank(),
+            bands: mel_bank().chunks_exact(BINS).map(Band::of).collect(),
         }
     }
 }
@@ -77,10 +102,8 @@ impl LogMel {
             for (power, bin) in power.iter_mut().zip(&spectrum) {
                 *power = bin.norm_sqr();
             }
-            for (band, value) in row.iter_mut().enumerate() {
-                let weights = &self.bank[band * BINS..(band + 1) * BINS];
-                let sum: f32 = weights.iter().zip(&power).map(|(w, p)| w * p).sum();
-                *value = ((sum + FLOOR).ln() + SHIFT) * SCALE;
+            for (value, band) in row.iter_mut().zip(&self.bands) {
+                *value = ((band.power(&power) + FLOOR).ln() + SHIFT) * SCALE;
             }
         }
         out
@@ -231,4 +254,21 @@ fn mel_bank() -> Vec<f32> {
         }
     }
     bank
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_band_has_the_power_of_all_bins_by_its_filter() {
+        let mut bins = vec![0.0f32; BINS];
+        timbra_dsp::noise::fill(1, 0, &mut bins);
+        for row in mel_bank().chunks_exact(BINS) {
+            let expected: f32 = row.iter().zip(&bins).map(|(w, p)| w * p).sum();
+            let band = Band::of(row);
+            assert!(band.weights.len() < 40, "{}", band.weights.len());
+            assert_eq!(band.power(&bins), expected);
+        }
+    }
 }
