@@ -96,8 +96,8 @@ unsafe impl Lanes for Neon {
             vst1q_f32(four.as_mut_ptr(), floats);
             four.as_ptr().copy_to_nonoverlapping(to, count.min(4));
         };
-        fn min(a: float32x4_t, b: float32x4_t) -> float32x4_t => vminnmq_f32(a, b);
-        fn max(a: float32x4_t, b: float32x4_t) -> float32x4_t => vmaxnmq_f32(a, b);
+        fn min(a: float32x4_t, b: float32x4_t) -> float32x4_t => vbslq_f32(vcltq_f32(a, b), a, b);
+        fn max(a: float32x4_t, b: float32x4_t) -> float32x4_t => vbslq_f32(vcgtq_f32(a, b), a, b);
         fn add(a: float32x4_t, b: float32x4_t) -> float32x4_t => vaddq_f32(a, b);
         fn multiply(a: float32x4_t, b: float32x4_t) -> float32x4_t => vmulq_f32(a, b);
         fn sum(floats: float32x4_t) -> f32 => vaddvq_f32(floats);

@@ -159,4 +159,31 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    fn what_is_no_number_stays_none() {
+        const HALF: usize = 20;
+        for instructions in Instructions::all() {
+            for place in [3, 17, HALF + 3, HALF + 17] {
+                let mut first = vec![0.5; 2 * HALF];
+                first[place] = f32::NAN;
+                let (gate, mut found) = (
+                    Gate {
+                        half: HALF,
+                        first: &first,
+                        more: None,
+                    },
+                    vec![0.0; HALF],
+                );
+                gate.apply(instructions, &mut found);
+                for (channel, found) in found.iter().enumerate() {
+                    assert_eq!(
+                        found.is_nan(),
+                        channel == place % HALF,
+                        "{instructions:?}, {place}, {channel}: {found}"
+                    );
+                }
+            }
+        }
+    }
 }

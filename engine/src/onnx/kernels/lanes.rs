@@ -63,9 +63,9 @@ pub(super) unsafe trait Lanes {
     unsafe fn load_part(from: *const f32, count: usize) -> Self::Float;
     /// Stores the first `count` floats of a vector.
     unsafe fn store_part(to: *mut f32, floats: Self::Float, count: usize);
-    /// The smaller of each two.
+    /// The smaller of each two; the second where one is NaN.
     unsafe fn min(a: Self::Float, b: Self::Float) -> Self::Float;
-    /// The larger of each two.
+    /// The larger of each two; the second where one is NaN.
     unsafe fn max(a: Self::Float, b: Self::Float) -> Self::Float;
     /// Sums.
     unsafe fn add(a: Self::Float, b: Self::Float) -> Self::Float;
@@ -133,7 +133,7 @@ pub(super) unsafe fn store_first<L: Lanes>(to: *mut f32, floats: L::Float, count
 
 /// The exponential of numbers between -87 and 87, and of others that of the nearest of these.
 ///
-/// Two to the power of what is whole of `x / ln 2`, and seven terms of a power series for the rest. Of NaN it is that of -87.
+/// Two to the power of what is whole of `x / ln 2`, and seven terms of a power series for the rest. Of NaN it is NaN.
 ///
 /// # Safety
 /// As of [`Lanes`].
@@ -150,7 +150,7 @@ pub(super) unsafe fn exponential<L: Lanes>(x: L::Float) -> L::Float {
     ];
     // SAFETY: as of this function.
     unsafe {
-        let x = L::min(L::max(x, L::splat(-87.0)), L::splat(87.0));
+        let x = L::min(L::splat(87.0), L::max(L::splat(-87.0), x));
         let whole = L::rounded(L::multiply(x, L::splat(std::f32::consts::LOG2_E)));
         // ln 2 in two parts: the first has so few digits that its products with whole numbers are exact.
         let rest = L::multiply_add(L::floats(whole), L::splat(-0.693_359_4), x);

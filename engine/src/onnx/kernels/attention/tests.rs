@@ -111,3 +111,37 @@ fn what_is_seen_is_what_the_definition_says() {
         }
     }
 }
+
+#[test]
+fn a_frame_whose_query_is_no_number_sees_none_and_the_others_what_they_saw() {
+    const WIDTH: usize = 64;
+    const FRAMES: usize = 3;
+    const PAST: usize = 20;
+    let [mut queries, keys, values] = [1, 2, 3].map(|seed| noise(seed, FRAMES * WIDTH));
+    let [old_keys, old_values] = [4, 5].map(|seed| noise(seed, PAST * WIDTH));
+    let shade = [0.0; PAST + FRAMES];
+    queries[WIDTH + 5] = f32::NAN;
+    let step = Step {
+        heads: 1,
+        width: WIDTH,
+        frames: FRAMES,
+        past: PAST,
+        queries: &queries,
+        keys: &keys,
+        values: &values,
+        old_keys: &old_keys,
+        old_values: &old_values,
+        shade: &shade,
+        scale: 0.7,
+        near: None,
+    };
+    for instructions in Instructions::all() {
+        let mut output = vec![0.0; FRAMES * WIDTH];
+        let alone: Parallel<'_> = &|count, piece| (0..count).for_each(piece);
+        step.apply(instructions, &mut Vec::new(), &mut output, alone);
+        for (n, found) in output.iter().enumerate() {
+            let expected = n / WIDTH == 1;
+            assert_eq!(found.is_nan(), expected, "{instructions:?}, {n}: {found}");
+        }
+    }
+}
