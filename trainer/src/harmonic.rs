@@ -2,6 +2,7 @@
 //!
 //! | module | what |
 //! |---|---|
+//! | `batches` | the crops of every step, made ahead |
 //! | [`dataset`] | random crops of clips of features and audio |
 //! | [`loss`] | multi-resolution spectral distance |
 //! | [`critic`] | a small discriminator on mel spectrograms, against smeared detail |
@@ -11,6 +12,7 @@
 //! | [`words`] | the content encoder as part of the loss |
 //! | [`held_out`] | distance and similarity on recordings it does not learn from |
 
+mod batches;
 pub mod critic;
 pub mod crowd;
 pub mod dataset;

@@ -3,23 +3,17 @@
 use std::ffi::{CStr, CString};
 use std::io::{Read, Write};
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
-use std::thread::ThreadId;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, ensure};
 use clack_extensions::audio_ports_config::{AudioPortsConfigBuffer, PluginAudioPortsConfig};
-use clack_extensions::gui::HostGui;
-use clack_extensions::latency::{HostLatency, HostLatencyImpl, PluginLatency};
-use clack_extensions::params::{
-    HostParams, HostParamsImplMainThread, HostParamsImplShared, ParamClearFlags, ParamInfoBuffer,
-    ParamInfoFlags, ParamRescanFlags, PluginParams,
-};
+use clack_extensions::latency::PluginLatency;
+use clack_extensions::params::{ParamInfoBuffer, ParamInfoFlags, PluginParams};
 use clack_extensions::render::{PluginRender, RenderMode};
-use clack_extensions::state::{HostState, HostStateImpl, PluginState};
+use clack_extensions::state::PluginState;
 use clack_extensions::tail::{PluginTail, TailLength};
-use clack_extensions::thread_check::{HostThreadCheck, HostThreadCheckImpl};
 use clack_host::events::Match;
 use clack_host::events::event_types::{NoteOffEvent, NoteOnEvent, ParamValueEvent};
 use clack_host::prelude::*;
@@ -27,8 +21,10 @@ use clack_host::utils::ClapId;
 
 use crate::syscalls::inside;
 
-use super::clap_gui::{ClapEditor, Gui};
-use super::{Block, Change, Editor, Format, Host, Job, Mode, Note, Parameter, Setup, drive};
+use super::clap_gui::ClapEditor;
+use super::clap_handlers::{Handlers, MainThread, Shared};
+use super::drive::{Block, drive};
+use super::{Change, Editor, Format, Host, Job, Mode, Note, Parameter, Setup};
 
 /// A stream that takes or gives at most `piece` bytes at a time.
 struct Pieces<T> {
@@ -49,104 +45,6 @@ impl Read for Pieces<&[u8]> {
     fn read(&mut self, bytes: &mut [u8]) -> std::io::Result<usize> {
         let most = bytes.len().min(self.piece);
         self.stream.read(&mut bytes[..most])
-    }
-}
-
-/// Requests a plugin may raise from any thread, and the thread it must not take for another.
-pub struct Shared {
-    restart: AtomicBool,
-    callback: AtomicBool,
-    main: ThreadId,
-    /// A function of the main thread was called on another one.
-    strayed: AtomicBool,
-    pub(super) gui: Gui,
-}
-
-impl Shared {
-    fn new() -> Self {
-        Self {
-            restart: AtomicBool::new(false),
-            callback: AtomicBool::new(false),
-            main: std::thread::current().id(),
-            strayed: AtomicBool::new(false),
-            gui: Gui::default(),
-        }
-    }
-}
-
-impl HostThreadCheckImpl for Shared {
-    fn is_main_thread(&self) -> bool {
-        std::thread::current().id() == self.main
-    }
-    fn is_audio_thread(&self) -> bool {
-        !self.is_main_thread()
-    }
-}
-
-impl SharedHandler<'_> for Shared {
-    fn request_restart(&self) {
-        self.restart.store(true, Ordering::Release);
-    }
-    fn request_process(&self) {}
-    fn request_callback(&self) {
-        self.callback.store(true, Ordering::Release);
-    }
-}
-
-impl HostParamsImplShared for Shared {
-    fn request_flush(&self) {}
-}
-
-/// The main thread's side.
-pub struct MainThread<'a>(&'a Shared);
-
-impl MainThread<'_> {
-    fn called(&self) {
-        if !self.0.is_main_thread() {
-            self.0.strayed.store(true, Ordering::Release);
-        }
-    }
-}
-
-impl<'a> MainThreadHandler<'a> for MainThread<'a> {}
-
-impl HostParamsImplMainThread for MainThread<'_> {
-    fn rescan(&self, _flags: ParamRescanFlags) {
-        self.called();
-    }
-    fn clear(&self, _id: ClapId, _flags: ParamClearFlags) {
-        self.called();
-    }
-}
-
-impl HostLatencyImpl for MainThread<'_> {
-    // CLAP lets it change during activation only, after which it is asked for.
-    fn changed(&self) {
-        self.called();
-    }
-}
-
-impl HostStateImpl for MainThread<'_> {
-    fn mark_dirty(&self) {
-        self.called();
-    }
-}
-
-/// Names the handler types for clack.
-pub struct Handlers;
-
-impl HostHandlers for Handlers {
-    type Shared<'a> = Shared;
-    type MainThread<'a> = MainThread<'a>;
-    type AudioProcessor<'a> = ();
-
-    fn declare_extensions(builder: &mut HostExtensions<Self>, _shared: &Self::Shared<'_>) {
-        builder
-            .register::<HostGui>()
-            .register::<HostParams>()
-            .register::<HostLatency>()
-            .register::<HostState>()
-            .register::<HostThreadCheck>();
     }
 }
 

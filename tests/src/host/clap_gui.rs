@@ -9,7 +9,8 @@ use clack_extensions::gui::{
 use clack_host::prelude::*;
 
 use super::Editor;
-use super::clap::{ClapHost, Handlers, Shared};
+use super::clap::ClapHost;
+use super::clap_handlers::{Handlers, Shared};
 
 /// What the editor told the host.
 #[derive(Default)]

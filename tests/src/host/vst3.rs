@@ -25,9 +25,10 @@ use vst3::{ComPtr, ComWrapper, Interface};
 
 use crate::syscalls::inside;
 
+use super::drive::{Block, drive};
 use super::vst3_objects::{Application, Changes, Events, Handler, Stream};
 use super::vst3_view::View;
-use super::{Block, Editor, Format, Host, Job, Mode, Parameter, Setup, drive};
+use super::{Editor, Format, Host, Job, Mode, Parameter, Setup};
 
 /// One VST3 plugin instance.
 pub struct Vst3Host {
