@@ -72,9 +72,13 @@ pub fn stage(release: bool) -> Result<PathBuf> {
         root.join("models"),
         root.join("presets"),
     ];
-    if is_current(&bundled, &sources) {
+    // Beside the folder with the bundles: what they were made from.
+    let stamp = bundled.with_extension("sources");
+    let inventory = inventory(&sources)?;
+    if is_current(&bundled, &stamp, &inventory) {
         return Ok(bundled);
     }
+    remove(&stamp)?;
     // nice-plug-xtask writes to `bundled` under the folder it reads from. A
     // folder of its own per profile keeps a test's bundle out of the user's.
     let work = target.join("xtask").join(profile);
@@ -106,28 +110,37 @@ pub fn stage(release: bool) -> Result<PathBuf> {
     remove(&bundled)?;
     fs::rename(&staged, &bundled).context("cannot move the bundles in place")?;
     remove(&work)?;
+    fs::write(&stamp, inventory).with_context(|| format!("cannot write {}", stamp.display()))?;
     Ok(bundled)
 }
 
-/// Whether nothing in `sources` (files, or folders with files) is newer than the bundles.
-fn is_current(bundled: &Path, sources: &[PathBuf]) -> bool {
-    fn newest(path: &Path) -> Option<SystemTime> {
-        let own = fs::metadata(path).ok()?.modified().ok()?;
-        let inside = fs::read_dir(path).into_iter().flatten().flatten();
-        Some(
-            inside
-                .filter_map(|entry| newest(&entry.path()))
-                .fold(own, SystemTime::max),
-        )
+/// Every file of `sources` (files, or folders with files) with its length and date, a line each. Dates alone do not tell a
+/// library or a voice that was exchanged for an older one.
+fn inventory(sources: &[PathBuf]) -> Result<String> {
+    let mut lines = Vec::new();
+    let mut open = sources.to_vec();
+    while let Some(path) = open.pop() {
+        let about = fs::metadata(&path).with_context(|| format!("no {}", path.display()))?;
+        if about.is_dir() {
+            for entry in fs::read_dir(&path)? {
+                open.push(entry?.path());
+            }
+        } else {
+            let made = about.modified()?.duration_since(SystemTime::UNIX_EPOCH);
+            let made = made.unwrap_or_default().as_nanos();
+            lines.push(format!("{} {} {made}\n", path.display(), about.len()));
+        }
     }
-    let bundles = ["timbra.clap", "timbra.vst3"];
-    let Ok(made) = fs::metadata(bundled).and_then(|meta| meta.modified()) else {
-        return false;
-    };
-    bundles.iter().all(|name| bundled.join(name).exists())
-        && sources
-            .iter()
-            .all(|source| newest(source).is_some_and(|time| time < made))
+    lines.sort();
+    Ok(lines.concat())
+}
+
+/// Whether the bundles are there and were made from these very files.
+fn is_current(bundled: &Path, stamp: &Path, inventory: &str) -> bool {
+    ["timbra.clap", "timbra.vst3"]
+        .iter()
+        .all(|name| bundled.join(name).exists())
+        && fs::read_to_string(stamp).is_ok_and(|made_from| made_from == inventory)
 }
 
 fn library_name() -> String {
@@ -213,6 +226,37 @@ fn copy_if_there(from: &Path, to: &Path) -> Result<()> {
     if from.exists() {
         copy(from, to)
     } else {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_source_that_was_exchanged_for_an_older_one_makes_a_new_bundle() -> Result<()> {
+        let folder = std::env::temp_dir().join(format!("timbra bundle {}", std::process::id()));
+        let (bundled, stamp) = (folder.join("bundled"), folder.join("bundled.sources"));
+        for name in ["timbra.clap", "timbra.vst3"] {
+            fs::create_dir_all(bundled.join(name))?;
+        }
+        let sources = [folder.join("models"), folder.join("library")];
+        fs::create_dir_all(&sources[0])?;
+        fs::write(sources[0].join("voice.timbra"), "one")?;
+        fs::write(&sources[1], "library")?;
+        let before = inventory(&sources)?;
+        assert!(!is_current(&bundled, &stamp, &before), "nothing was noted");
+        fs::write(&stamp, &before)?;
+        assert!(is_current(&bundled, &stamp, &inventory(&sources)?));
+        let voice = fs::File::options()
+            .write(true)
+            .open(sources[0].join("voice.timbra"))?;
+        voice.set_modified(SystemTime::UNIX_EPOCH)?;
+        assert!(!is_current(&bundled, &stamp, &inventory(&sources)?));
+        let others = [sources[0].clone(), folder.join("another")];
+        assert!(inventory(&others).is_err(), "a library that is not there");
+        fs::remove_dir_all(&folder)?;
         Ok(())
     }
 }

@@ -35,7 +35,13 @@ impl Pull {
     /// What the controls ask for, on top of what the voice wants by itself.
     pub fn new(controls: &Controls, manifest: &Manifest) -> Self {
         let own = manifest.retrieval_ratio;
-        let (to_centres, to_neighbours) = match controls.cluster_method {
+        // A voice that has one kind of table is pulled by that one.
+        let method = match (&manifest.clusters, &manifest.retrieval) {
+            (Some(_), None) => ClusterMethod::KMeans,
+            (None, Some(_)) => ClusterMethod::Retrieval,
+            _ => controls.cluster_method,
+        };
+        let (to_centres, to_neighbours) = match method {
             ClusterMethod::KMeans => (controls.cluster_ratio, 0.0),
             ClusterMethod::Retrieval => (0.0, controls.cluster_ratio),
         };

@@ -10,6 +10,10 @@ pub const NO_REPORTS_VARIABLE: &str = "ORT_DISABLE_TELEMETRY";
 /// Environment variable with folders of voices, separated as in `PATH`; they are searched first.
 pub const VOICES_VARIABLE: &str = "TIMBRA_VOICES";
 
+/// Environment variable with the execution providers to run graphs on, e.g. `CUDA,OpenVINO`, or `CPU` for no other; without it
+/// the fastest that ONNX Runtime has.
+pub const PROVIDERS_VARIABLE: &str = "TIMBRA_PROVIDERS";
+
 /// Environment variable that names the program of the worker's process.
 pub const WORKER_VARIABLE: &str = "TIMBRA_WORKER";
 

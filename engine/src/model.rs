@@ -10,7 +10,7 @@ use std::sync::{Arc, Weak};
 use parking_lot::Mutex;
 use timbra_voice::library::{self, ENCODER_FOLDER};
 use timbra_voice::manifest::{EncoderSpec, Manifest};
-use timbra_voice::package::{self, ANY_ENCODER, EncoderPackage, VoicePackage, sha256_hex};
+use timbra_voice::package::{self, EncoderPackage, VoicePackage};
 
 use crate::blend::SearchTables;
 use crate::error::EngineError;
@@ -62,7 +62,7 @@ impl Encoder {
     /// The package or its graph is not what it says.
     pub fn load(path: &Path) -> Result<Arc<Self>, EngineError> {
         let manifest = package::read_encoder_manifest(path)?;
-        shared(&ENCODERS, &manifest.encoder.sha256, || {
+        shared(&ENCODERS, &known_as(&manifest.encoder), || {
             let package = EncoderPackage::read(path)?;
             Self::from_graph(&package.manifest.encoder, package.graph())
         })
@@ -152,10 +152,16 @@ impl LoadedVoice {
     /// # Errors
     /// What is wrong with the package, its graphs or the runtime, in words.
     pub fn load(path: &Path, folders: &[PathBuf]) -> Result<Arc<Self>, EngineError> {
-        let (_, sha256) = package::read_manifest(path)?;
-        shared(&VOICES, &sha256, || {
+        let (manifest, sha256) = package::read_manifest(path)?;
+        let spec = elsewhere(path, &manifest, folders)?.map_or(manifest.encoder, |(_, spec)| spec);
+        let played_with = known_as(&spec);
+        shared(&VOICES, &format!("{sha256} with {played_with}"), || {
             let package = VoicePackage::read(path)?;
-            let encoder = encoder_of(&package, folders)?;
+            let encoder = shared(&ENCODERS, &played_with, || {
+                let encoder = with_encoder(&package, folders, Encoder::from_graph)?;
+                rehearse(&encoder.graph);
+                Ok(encoder)
+            })?;
             let voice = Self::from_package(package, encoder, 1)?;
             rehearse(&voice.synthesis);
             Ok(Arc::new(voice))
@@ -332,24 +338,52 @@ fn rehearse(graph: &Arc<Graph>) {
     let _ = GraphStream::new(graph).and_then(|mut stream| stream.run().map(|_| ()));
 }
 
-/// The encoder a voice was trained on: in memory, in its package, or in a folder.
-fn encoder_of(voice: &VoicePackage, folders: &[PathBuf]) -> Result<Arc<Encoder>, EngineError> {
-    let spec = &voice.manifest.encoder;
-    let any = spec.sha256 == ANY_ENCODER;
-    // Where any of a name will do it still has to be as wide.
-    let mut known_as = if any {
-        format!("{} of {} channels", spec.id, spec.channels)
-    } else {
-        spec.sha256.clone()
-    };
-    if voice.encoder_graph().is_some() {
-        // The same graph in other weights is another encoder: what a voice gives must not depend on who came first.
-        known_as = format!("{known_as} in a voice, {:?}", spec.graph.cpu_weights);
+/// What tells encoders in memory apart: all that they say of themselves. The same graph in other weights or other steps is
+/// another encoder, for what a voice gives must not depend on who came first.
+fn known_as(spec: &EncoderSpec) -> String {
+    format!("{spec:?}")
+}
+
+/// What the voice at `path` says of itself, with the encoder that it will be played with: one that was imported without an
+/// encoder does not know its own steps and look-ahead. Nothing but manifests is read.
+///
+/// # Errors
+/// It is no voice, or its encoder is nowhere.
+pub(crate) fn manifest_as_played(
+    path: &Path,
+    folders: &[PathBuf],
+) -> Result<Manifest, EngineError> {
+    let (mut manifest, _) = package::read_manifest(path)?;
+    if let Some((_, spec)) = elsewhere(path, &manifest, folders)? {
+        manifest.encoder = spec;
     }
-    shared(&ENCODERS, &known_as, || {
-        let encoder = with_encoder(voice, folders, Encoder::from_graph)?;
-        rehearse(&encoder.graph);
-        Ok(encoder)
+    Ok(manifest)
+}
+
+/// The package of an encoder that is not in its voice, and what it says of itself.
+fn elsewhere(
+    path: &Path,
+    voice: &Manifest,
+    folders: &[PathBuf],
+) -> Result<Option<(PathBuf, EncoderSpec)>, EngineError> {
+    let spec = &voice.encoder;
+    if voice.files.contains_key(&spec.graph.file) {
+        return Ok(None);
+    }
+    let beside = path.parent().map(Path::to_path_buf).into_iter();
+    let searched: Vec<PathBuf> = beside
+        .chain(folders.iter().cloned())
+        .flat_map(|folder| [folder.join(ENCODER_FOLDER), folder])
+        .collect();
+    let found = library::find_encoder(spec, &searched).and_then(|path| {
+        let manifest = package::read_encoder_manifest(&path).ok()?;
+        Some((path, manifest.encoder))
+    });
+    found.map(Some).ok_or_else(|| EngineError::EncoderMissing {
+        voice: voice.name.clone(),
+        id: spec.id.clone(),
+        sha256: spec.sha256.clone(),
+        searched,
     })
 }
 
@@ -377,26 +411,13 @@ fn with_encoder(
     make: impl FnOnce(&EncoderSpec, &[u8]) -> Result<Arc<Encoder>, EngineError>,
 ) -> Result<Arc<Encoder>, EngineError> {
     let spec = &voice.manifest.encoder;
-    if let Some(graph) = voice.encoder_graph() {
-        return make(spec, graph);
+    match elsewhere(&voice.path, &voice.manifest, folders)? {
+        None => make(spec, voice.encoder_graph().unwrap_or_default()),
+        Some((path, _)) => {
+            let package = EncoderPackage::read(&path)?;
+            make(&package.manifest.encoder, package.graph())
+        }
     }
-    let beside = voice.path.parent().map(Path::to_path_buf).into_iter();
-    let searched: Vec<PathBuf> = beside
-        .chain(folders.iter().cloned())
-        .flat_map(|folder| [folder.join(ENCODER_FOLDER), folder])
-        .collect();
-    let missing = || EngineError::EncoderMissing {
-        voice: voice.manifest.name.clone(),
-        id: spec.id.clone(),
-        sha256: spec.sha256.clone(),
-        searched: searched.clone(),
-    };
-    let path = library::find_encoder(spec, &searched).ok_or_else(missing)?;
-    let package = EncoderPackage::read(&path)?;
-    if spec.sha256 != ANY_ENCODER && sha256_hex(package.graph()) != spec.sha256 {
-        return Err(missing());
-    }
-    make(&package.manifest.encoder, package.graph())
 }
 
 #[cfg(test)]

@@ -184,7 +184,7 @@ impl Converter {
         Ok(())
     }
 
-    /// Appends the rest.
+    /// Appends the rest; gives the counters of the whole conversion.
     ///
     /// # Errors
     /// The voice failed while running.
@@ -192,12 +192,12 @@ impl Converter {
         mut self,
         controls: &dyn Fn(u64) -> Controls,
         output: &mut Vec<f32>,
-    ) -> Result<(), EngineError> {
+    ) -> Result<StatusSnapshot, EngineError> {
         while self.given_samples < self.taken_samples {
             self.block.resize(BLOCK_SAMPLES, 0.0);
             self.convert_block(controls, output)?;
         }
-        Ok(())
+        Ok(self.status())
     }
 
     /// Counters of the conversion, e.g. how many frames a broken graph made the engine replace.

@@ -8,6 +8,7 @@
 //! |---|---|
 //! | `contract` | what a graph must look like, and whether it does |
 //! | `graph` | a graph on the provider it runs on, and on the CPU when that fails |
+//! | `providers` | which providers there are and which are wanted |
 //! | `stream` | a stream's way through a graph |
 //! | `ring` | rows that go over the oldest ones of a carried tensor |
 //! | `kernels` | operators of our own |
@@ -17,6 +18,7 @@ mod contract;
 mod evaluation;
 mod graph;
 mod kernels;
+mod providers;
 mod ring;
 mod stream;
 
@@ -33,6 +35,7 @@ pub use contract::{GraphShape, Slot};
 pub use evaluation::{Carried, Evaluation, NamedTensor, evaluate};
 pub use graph::Graph;
 pub use kernels::operators_here;
+pub use providers::{prefer_providers, there as providers_there};
 pub use stream::GraphStream;
 
 use crate::error::EngineError;
@@ -47,13 +50,6 @@ struct Runtime {
 }
 
 static RUNTIME: Mutex<Option<Arc<Runtime>>> = Mutex::new(None);
-static PREFERENCE: Mutex<Vec<String>> = Mutex::new(Vec::new());
-
-/// Execution providers to try in order, by ONNX Runtime's names (`CUDAExecutionProvider`, …), before the CPU. Holds
-/// for graphs loaded from now on; what a library does not have is passed over with a message.
-pub fn prefer_providers(names: Vec<String>) {
-    *PREFERENCE.lock() = names;
-}
 
 /// The library in use, once one is.
 pub fn library_in_use() -> Option<PathBuf> {
@@ -151,12 +147,17 @@ fn session(
             .devices()
             .filter(|device| device.ep().is_ok_and(|name| name == provider))
             .collect();
-        if devices.is_empty() {
-            return Err("not in this ONNX Runtime, or no such device here".to_owned());
-        }
-        builder = builder
-            .with_devices(devices, None)
-            .map_err(|error| error.to_string())?;
+        builder = if devices.is_empty() {
+            let provider =
+                providers::dispatch(provider).ok_or_else(|| "not one that is known".to_owned())?;
+            builder
+                .with_execution_providers([provider])
+                .map_err(|error| error.to_string())?
+        } else {
+            builder
+                .with_devices(devices, None)
+                .map_err(|error| error.to_string())?
+        };
     }
     builder
         .commit_from_memory(bytes)

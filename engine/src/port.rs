@@ -421,6 +421,10 @@ impl AudioPort {
         let board = self.ends.board();
         let sounding = board.sounding.load(Ordering::Acquire);
         let sound_from = board.sound_from.load(Ordering::Acquire);
+        // After a worker's end nothing is owed any more once it is settled that no voice comes.
+        self.recovering &= sounding
+            || board.loading.load(Ordering::Acquire)
+            || board.has_incoming.load(Ordering::Acquire);
         let used = channels.len().min(self.config.channels);
         let fade_step = 1.0 / (RESTART_FADE_S * self.config.host_rate_hz as f32);
         let mut peak = 0.0f32;

@@ -16,7 +16,6 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use timbra_voice::library::{self, VoiceRef};
-use timbra_voice::package;
 
 use crate::board::PortCounters;
 use crate::error::EngineError;
@@ -24,7 +23,7 @@ use crate::latency::{LatencyPlan, VoiceTiming};
 #[cfg(unix)]
 use crate::link::{FarStream, Link};
 use crate::locate;
-use crate::model::LoadedVoice;
+use crate::model::{self, LoadedVoice};
 use crate::port::{AudioPort, StreamConfig};
 use crate::ring::{self, Shared, WorkerEnds};
 use crate::status::{F0Point, StatusSnapshot};
@@ -146,11 +145,10 @@ impl Service {
         wanted: VoiceRef,
     ) -> Result<(AudioPort, StreamHandle), EngineError> {
         let config = config.sane();
-        let timing = library::find(&wanted, &self.voice_folders())
-            .and_then(|found| package::read_manifest(&found.path).ok())
-            .map_or_else(VoiceTiming::default, |(manifest, _)| {
-                VoiceTiming::of(&manifest)
-            });
+        let folders = self.voice_folders();
+        let timing = library::find(&wanted, &folders)
+            .and_then(|found| model::manifest_as_played(&found.path, &folders).ok())
+            .map_or_else(VoiceTiming::default, |manifest| VoiceTiming::of(&manifest));
         let plan = LatencyPlan::new(
             &timing,
             config.tier,

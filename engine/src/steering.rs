@@ -100,7 +100,7 @@ impl Default for FrameGate {
         Self {
             open: false,
             held_frames: 0,
-            gain: 1.0,
+            gain: 0.0,
         }
     }
 }
@@ -194,6 +194,7 @@ pub struct GainLine {
     /// Newest first.
     gains: VecDeque<f32>,
     delay_samples: usize,
+    begun: bool,
 }
 
 impl GainLine {
@@ -203,12 +204,17 @@ impl GainLine {
         Self {
             gains: std::iter::repeat_n(1.0, depth).collect(),
             delay_samples,
+            begun: false,
         }
     }
 
     /// Takes the gain of a frame and applies the line to the hop made for it, which covers the time from the frame
     /// before to this one, later by the delay.
     pub fn apply(&mut self, gain: f32, hop: &mut [f32]) {
+        if !std::mem::replace(&mut self.begun, true) {
+            // Before the first frame it was what it is there: what begins below a gate's threshold is not heard at all.
+            self.gains.iter_mut().for_each(|before| *before = gain);
+        }
         self.gains.rotate_right(1);
         self.gains[0] = gain;
         if self.gains.iter().all(|&gain| gain == 1.0) {
@@ -308,7 +314,7 @@ mod tests {
     fn gate_shuts_after_the_hold_and_opens_at_once() {
         let mut gate = FrameGate::default();
         let quiet: Vec<f32> = (0..40).map(|_| gate.push(-60.0, -40.0)).collect();
-        assert_eq!(quiet.last(), Some(&0.0));
+        assert_eq!(quiet, [0.0; 40], "nothing is let through before it opens");
         assert_eq!(gate.push(-30.0, -40.0), 1.0);
         let falling: Vec<f32> = (0..20).map(|_| gate.push(-60.0, -40.0)).collect();
         assert_eq!(falling[..5], [1.0; 5], "held for 50 ms");
@@ -326,6 +332,18 @@ mod tests {
             .unwrap();
         assert!((gain - 2.0).abs() < 0.02, "{gain}");
         assert_eq!(follower.push(-14.0, &hop, 0.0), 1.0);
+    }
+
+    #[test]
+    fn a_gain_line_begins_with_the_first_gain() {
+        for delay_samples in [0, 250] {
+            let mut line = GainLine::new(delay_samples, 100);
+            for gain in [0.0, 0.0] {
+                let mut hop = vec![1.0; 100];
+                line.apply(gain, &mut hop);
+                assert_eq!(hop, [0.0; 100]);
+            }
+        }
     }
 
     #[test]

@@ -39,8 +39,9 @@ pub struct Worker {
     ends: WorkerEnds,
     pipeline: Option<Box<Pipeline>>,
     next: Option<Change>,
-    /// A voice that has left, to be freed where time does not matter.
-    left: Option<Box<Pipeline>>,
+    /// Voices that have left, to be freed where time does not matter.
+    #[allow(clippy::vec_box, reason = "they come boxed, and go so")]
+    left: Vec<Box<Pipeline>>,
     controls: ControlTrack,
     /// Input position up to which samples were taken.
     position: u64,
@@ -76,7 +77,7 @@ impl Worker {
             ends,
             pipeline: None,
             next: None,
-            left: None,
+            left: Vec::new(),
             controls: ControlTrack::default(),
             position: 0,
             begun: false,
@@ -110,12 +111,16 @@ impl Worker {
         outcome
     }
 
-    /// Drops the voice and says why.
+    /// Drops the voice and says why. One that was to take over from it does so at once.
     pub(crate) fn fail(&mut self, error: &EngineError) {
-        self.left = self.pipeline.take();
+        self.left.extend(self.pipeline.take());
+        self.shared.sounding.store(false, Ordering::Release);
+        if matches!(self.next, Some(Change::Voice(_))) {
+            self.shared.tell(|words| words.message = error.to_string());
+            return;
+        }
         self.next = None;
         self.shared.settle_incoming();
-        self.shared.sounding.store(false, Ordering::Release);
         self.shared.counters.set_voice_state(VoiceState::Failed);
         self.shared.tell(|words| {
             words.message = error.to_string();
@@ -123,9 +128,9 @@ impl Worker {
         });
     }
 
-    /// A voice that has left since the last call.
+    /// A voice that has left since the last call; there may be more.
     pub(crate) fn take_left(&mut self) -> Option<Box<Pipeline>> {
-        self.left.take()
+        self.left.pop()
     }
 
     pub(crate) fn shared(&self) -> &Arc<Shared> {
@@ -137,7 +142,9 @@ impl Worker {
         assert!(!self.panics, "a test asked for this panic");
         if let Some(change) = self.shared.take_incoming() {
             // One that was about to take over and is itself replaced never sounded.
-            self.next = Some(change);
+            if let Some(Change::Voice(replaced)) = self.next.replace(change) {
+                self.left.push(replaced);
+            }
         }
         if self.pipeline.is_none()
             && let Some(change) = self.next.take()
@@ -153,7 +160,7 @@ impl Worker {
             // The voice has faded out; what comes next goes on from there.
             Ok((step, true)) => {
                 let left_at = pipeline.next_start();
-                self.left = Some(pipeline);
+                self.left.push(pipeline);
                 if let Some(change) = self.next.take() {
                     self.take_over(change, left_at)?;
                 }
@@ -164,7 +171,7 @@ impl Worker {
                 Ok(step)
             }
             Err(error) => {
-                self.left = Some(pipeline);
+                self.left.push(pipeline);
                 Err(error)
             }
         }
@@ -235,6 +242,8 @@ impl Worker {
                     self.controls.clear();
                     self.history.clear();
                     self.position = resume;
+                    // What was too late before says nothing of what comes.
+                    self.wary_hops = 0;
                     if let Some(pipeline) = pipeline.as_deref_mut() {
                         pipeline.begin(resume)?;
                         self.shared
@@ -308,7 +317,10 @@ impl Worker {
         let mut late_hops = pipeline.late_hops(played);
         if late_hops > 0 {
             self.wary_hops = WARY_HOPS;
-        } else if self.wary_hops > 0 {
+        } else if self.wary_hops > 0
+            && !self.waits
+            && !self.shared.port_waits.load(Ordering::Acquire)
+        {
             // A frame that would be too late when it is made is not begun: a voice that is slower than real time would
             // make nothing else. A host that renders waits, and there nothing is ever late.
             let cost_samples = (self.cost_s * self.shared.config.host_rate_hz as f32) as u64;

@@ -353,3 +353,54 @@ fn a_worker_with_too_little_memory_says_so_and_is_not_started_for_ever() {
     let least: u32 = limit.parse().unwrap();
     assert!(!ready || least > 250_000, "it has no memory for that");
 }
+
+#[test]
+fn nothing_is_missing_once_a_voice_cannot_come_back_after_the_end_of_its_worker() {
+    if !support::runtime_is_there() {
+        return;
+    }
+    let _alone = alone();
+    let path = support::folder("link-gone").join("identity.timbra");
+    support::write_identity(&path, 3, 80);
+    let (mut port, handle) = open(&path);
+    let song = support::song(RATE_HZ, 1.0);
+    render(&mut port, &song);
+    std::fs::remove_file(&path).unwrap();
+    kill(handle.status().worker_process.unwrap());
+    let began = Instant::now();
+    while handle.status().voice_state != VoiceState::Failed {
+        assert!(began.elapsed() < PATIENCE, "{:?}", handle.status());
+        render(&mut port, &song[..BLOCK]);
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    render(&mut port, &song);
+    let before = handle.status().gap_samples;
+    render(&mut port, &song);
+    assert_eq!(handle.status().gap_samples, before);
+}
+
+#[test]
+fn a_path_that_no_message_can_hold_is_refused_and_the_worker_stays() {
+    use std::os::unix::ffi::OsStrExt;
+    if !support::runtime_is_there() {
+        return;
+    }
+    let _alone = alone();
+    let folder = support::folder("link-unicode");
+    let path = folder.join("identity.timbra");
+    support::write_identity(&path, 3, 80);
+    let odd = folder.join(std::ffi::OsStr::from_bytes(b"\x83\x8b.timbra"));
+    std::fs::copy(&path, &odd).unwrap();
+    let (_port, neighbour) = open(&path);
+    let worker = neighbour.status().worker_process;
+    let (_other_port, handle) = open(&path);
+    handle.load_voice(VoiceRef::at(&odd));
+    assert!(!handle.wait_ready(PATIENCE), "it is refused");
+    let status = handle.status();
+    assert!(status.message.contains("rename"), "{}", status.message);
+    std::thread::sleep(Duration::from_millis(300));
+    for stream in [&neighbour, &handle] {
+        assert_eq!(stream.status().worker_process, worker);
+    }
+    assert_eq!(neighbour.status().voice_state, VoiceState::Ready);
+}

@@ -13,6 +13,9 @@ use timbra_engine::{
     VoiceRef, VoiceState,
 };
 
+use timbra_voice::identity::IdentityVoice;
+use timbra_voice::package::{self, Form};
+
 const PATIENCE: Duration = Duration::from_secs(30);
 
 fn config(host_rate_hz: u32, max_block_samples: usize) -> StreamConfig {
@@ -420,4 +423,67 @@ fn unloading_gives_silence() {
     let output = render(&mut port, &input, 160, &Controls::default());
     assert!(output[8000..].iter().all(|&sample| sample == 0.0));
     assert_eq!(handle.status().voice_state, VoiceState::Empty);
+}
+
+/// An identity voice without its encoder, which is beside it in a package of its own.
+fn write_without_encoder(path: &std::path::Path, lookahead_frames: usize) {
+    let voice = IdentityVoice {
+        name: "alone".to_owned(),
+        lookahead_frames,
+        ..IdentityVoice::default()
+    };
+    let (mut manifest, mut files) = voice.parts();
+    files.remove(&manifest.encoder.graph.file);
+    // What `trainer import` writes where it was given no encoder.
+    manifest.encoder.sha256 = package::ANY_ENCODER.to_owned();
+    manifest.encoder.lookahead_samples = 0;
+    manifest.encoder.graph.states.clear();
+    package::write_voice(path, &manifest, &files, Form::File).unwrap();
+    let (encoder, files) = voice.encoder_parts();
+    let folder = path.parent().unwrap().join("encoders");
+    std::fs::create_dir_all(&folder).unwrap();
+    package::write_encoder(&folder.join("encoder.timbra"), &encoder, &files, Form::File).unwrap();
+}
+
+#[test]
+fn a_voice_whose_encoder_is_elsewhere_is_told_with_the_look_ahead_of_that_encoder() {
+    if !support::runtime_is_there() {
+        return;
+    }
+    let folder = support::folder("encoder-elsewhere");
+    let (alone, whole) = (folder.join("alone.timbra"), folder.join("whole.timbra"));
+    write_without_encoder(&alone, 7);
+    support::write_identity(&whole, 7, 0);
+    let input = support::song(48_000, 1.0);
+    let heard = [&alone, &whole].map(|path| {
+        // What `open` waits for comes only if the voice fits what the host was told.
+        let (mut port, handle) = open(config(48_000, 256), path);
+        port.set_offline(true);
+        let output = render(&mut port, &input, 256, &Controls::default());
+        assert_eq!(handle.status().voice_state, VoiceState::Ready);
+        (port.latency_samples(), output)
+    });
+    assert_eq!(heard[0].0, heard[1].0, "latency");
+    support::assert_same(&heard[0].1, &heard[1].1, "with the encoder inside");
+}
+
+#[test]
+fn encoders_of_one_graph_are_what_each_says_of_itself_whoever_came_first() {
+    if !support::runtime_is_there() {
+        return;
+    }
+    let folder = support::folder("encoders-of-one-graph");
+    let voices = [4, 9].map(|lookahead_frames| {
+        let path = folder.join(format!("{lookahead_frames}.timbra"));
+        let (mut manifest, files) = IdentityVoice {
+            lookahead_frames: 4,
+            ..IdentityVoice::default()
+        }
+        .parts();
+        manifest.encoder.lookahead_samples = lookahead_frames * 160;
+        package::write_voice(&path, &manifest, &files, Form::File).unwrap();
+        LoadedVoice::load(&path, &[]).unwrap()
+    });
+    let told = voices.map(|voice| voice.manifest().encoder.lookahead_samples / 160);
+    assert_eq!(told, [4, 9]);
 }

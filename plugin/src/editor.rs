@@ -39,7 +39,7 @@ use parking_lot::Mutex;
 use timbra_engine::StatusSnapshot;
 
 use crate::params::TimbraParams;
-use crate::state::{MIN_SIZE, Size};
+use crate::state::{MIN_SIZE, Size, ZOOM};
 use crate::steward::{Session, Steward};
 
 /// Pause between two pictures while nothing is touched.
@@ -90,9 +90,10 @@ impl Editor for TimbraEditor {
             size.zoom,
         );
         *self.native_size.lock() = None;
+        // The window keeps this hint, and the zoom may become smaller; `window::Handle` knows the one that is.
         let settings = EguiNiceSettings::new()
             .with_tile("Timbra")
-            .with_resize_hint(resize_hint(size.zoom));
+            .with_resize_hint(resize_hint(ZOOM.0));
         let (farewell, ended) = window::farewell();
         let window: EguiEditor<TimbraWindow> = create_egui_editor(
             state,
@@ -108,7 +109,8 @@ impl Editor for TimbraEditor {
             gui_context,
             host,
         )?;
-        Ok(window::adopt(spawned, ended))
+        let params = self.steward.session().params.clone();
+        Ok(window::adopt(spawned, ended, params))
     }
 
     fn size(&self) -> NativeSize<u32> {
@@ -157,6 +159,8 @@ pub struct Scene<'a> {
     pub status: Option<&'a StatusSnapshot>,
     /// The parameter that is being dragged.
     pub gesture: &'a Cell<Option<ParamPtr>>,
+    /// Whether the whole of it is scrolled: then the wheel does that and nothing else.
+    pub scrolls: bool,
 }
 
 impl Scene<'_> {
@@ -206,7 +210,7 @@ impl TimbraWindow {
         self.steward.session().params.editor.store(self.size);
     }
 
-    fn draw(&mut self, ui: &mut Ui, host: &GuiContext) {
+    fn draw(&mut self, ui: &mut Ui, host: &GuiContext, scrolls: bool) {
         let steward = self.steward.clone();
         let session = steward.session();
         let status = session.status();
@@ -216,6 +220,7 @@ impl TimbraWindow {
             host,
             status: status.as_ref(),
             gesture: &self.gesture,
+            scrolls,
         };
 
         let bar = |margin: Margin| Frame::new().fill(theme::BACKGROUND).inner_margin(margin);
@@ -343,10 +348,10 @@ impl NiceEguiApp for TimbraWindow {
                         let size = room.max(Vec2::new(MIN_SIZE.0, MIN_SIZE.1));
                         let (rect, _) = ui.allocate_exact_size(size, egui::Sense::hover());
                         let mut inside = ui.new_child(egui::UiBuilder::new().max_rect(rect));
-                        self.draw(&mut inside, &host);
+                        self.draw(&mut inside, &host, true);
                     });
                 } else {
-                    self.draw(ui, &host);
+                    self.draw(ui, &host, false);
                 }
             });
     }

@@ -1,5 +1,6 @@
 //! Presets: parameter settings by name. The format is described in `presets/README.md`.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -193,18 +194,22 @@ impl Preset {
             .collect()
     }
 
-    /// Writes the preset into the user's folder and returns where.
+    /// Writes the preset into the user's folder and returns where. One of the same name is replaced, and no other.
     ///
     /// # Errors
     /// No such folder, or what the file system says. A half-written file never takes the name.
     pub fn save(&self) -> Result<PathBuf, PresetError> {
         let folder = folders::user_presets().ok_or(PresetError::NoFolder)?;
-        let path = folder.join(format!("{}.json", file_stem(&self.name)));
+        self.save_in(&folder)
+    }
+
+    fn save_in(&self, folder: &Path) -> Result<PathBuf, PresetError> {
+        let path = file_for(folder, &self.name);
         let beside = path.with_extension("json.part");
         let json = serde_json::to_string_pretty(self)?;
         let write = || -> std::io::Result<()> {
             use std::io::Write;
-            std::fs::create_dir_all(&folder)?;
+            std::fs::create_dir_all(folder)?;
             let mut file = std::fs::File::create(&beside)?;
             file.write_all(json.as_bytes())?;
             file.sync_all()?;
@@ -219,6 +224,26 @@ impl Preset {
             }
         }
     }
+}
+
+/// Where the preset called `name` belongs: its own file if there is one, else one that is not there yet.
+fn file_for(folder: &Path, name: &str) -> PathBuf {
+    let own = in_folder(folder)
+        .into_iter()
+        .find(|found| found.preset.as_ref().is_ok_and(|own| own.name == name));
+    let stem = file_stem(name);
+    own.map_or_else(
+        || {
+            // Names that differ in other signs than letters and digits have the same stem.
+            let numbered = (2..).map(|number| format!("{stem}_{number}"));
+            std::iter::once(stem.clone())
+                .chain(numbered)
+                .map(|stem| folder.join(stem + ".json"))
+                .find(|path| !path.exists())
+                .expect("numbers do not end")
+        },
+        |own| own.path,
+    )
 }
 
 /// A file name from a preset name: letters, digits and `_`.
@@ -243,22 +268,46 @@ pub fn factory() -> Vec<Preset> {
         .collect()
 }
 
-/// The presets in the user's folder by name; files that are none are left out.
-pub fn user() -> Vec<Preset> {
-    let Some(entries) = folders::user_presets().and_then(|folder| std::fs::read_dir(folder).ok())
-    else {
-        return Vec::new();
-    };
-    let mut presets: Vec<Preset> = entries
+/// A preset file of the user's.
+#[derive(Debug)]
+pub struct UserPreset {
+    /// Where it is.
+    pub path: PathBuf,
+    /// What is in it, or why it cannot be used.
+    pub preset: Result<Preset, PresetError>,
+}
+
+impl UserPreset {
+    /// Its name, or that of its file.
+    pub fn name(&self) -> Cow<'_, str> {
+        match &self.preset {
+            Ok(preset) => Cow::Borrowed(&preset.name),
+            Err(_) => self.path.file_stem().unwrap_or_default().to_string_lossy(),
+        }
+    }
+}
+
+/// The presets in the user's folder by name, and the files there that should be some.
+pub fn user() -> Vec<UserPreset> {
+    folders::user_presets().map_or_else(Vec::new, |folder| in_folder(&folder))
+}
+
+fn in_folder(folder: &Path) -> Vec<UserPreset> {
+    let mut presets: Vec<UserPreset> = std::fs::read_dir(folder)
+        .into_iter()
+        .flatten()
         .flatten()
         .map(|entry| entry.path())
         .filter(|path| {
             path.extension()
                 .is_some_and(|extension| extension == "json")
         })
-        .filter_map(|path| Preset::read(&path).ok())
+        .map(|path| UserPreset {
+            preset: Preset::read(&path),
+            path,
+        })
         .collect();
-    presets.sort_by(|a, b| a.name.cmp(&b.name));
+    presets.sort_by(|a, b| a.name().cmp(&b.name()));
     presets
 }
 
@@ -324,5 +373,35 @@ mod tests {
     fn file_names_come_from_names_safely() {
         assert_eq!(file_stem("../Duet Mix!"), "___duet_mix_");
         assert_eq!(file_stem("///"), "preset");
+    }
+    #[test]
+    fn saving_replaces_the_preset_of_that_name_and_no_other() {
+        let folder = std::env::temp_dir().join(format!("timbra presets {}", std::process::id()));
+        let named = |name: &str, pitch: &str| Preset {
+            timbra_preset: FORMAT,
+            name: name.to_owned(),
+            description: String::new(),
+            params: BTreeMap::from([("pitch".to_owned(), pitch.to_owned())]),
+        };
+        // Three of one file name, and one file that is not a preset and keeps its place.
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::write(folder.join("duet_.json"), "{").unwrap();
+        for name in ["Lead +12", "Lead -12", "lead -12", "Duet!"] {
+            named(name, "1").save_in(&folder).unwrap();
+        }
+        let again = named("Lead -12", "2").save_in(&folder).unwrap();
+        assert_eq!(again, folder.join("lead__12_2.json"));
+        let found = in_folder(&folder);
+        let names: Vec<_> = found.iter().map(UserPreset::name).collect();
+        assert_eq!(
+            names,
+            ["Duet!", "Lead +12", "Lead -12", "duet_", "lead -12"]
+        );
+        assert_eq!(found[2].preset.as_ref().unwrap().params["pitch"], "2");
+        assert_eq!(found[1].preset.as_ref().unwrap().params["pitch"], "1");
+        let problem = found[3].preset.as_ref().unwrap_err().to_string();
+        assert!(problem.contains("not a preset"), "{problem}");
+        assert_eq!(std::fs::read(folder.join("duet_.json")).unwrap(), b"{");
+        std::fs::remove_dir_all(&folder).unwrap();
     }
 }

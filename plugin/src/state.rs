@@ -107,6 +107,9 @@ impl<'a> PersistentField<'a, VoiceRef> for VoiceSlot {
     }
 }
 
+/// Smallest and largest zoom of the editor, on top of the system's.
+pub const ZOOM: (f32, f32) = (0.75, 3.0);
+
 /// Size of the editor in points, and the zoom on top of the system's.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -146,7 +149,7 @@ impl Size {
         Self {
             width: within(self.width, MIN_SIZE.0, 4000.0, default.width),
             height: within(self.height, MIN_SIZE.1, 3000.0, default.height),
-            zoom: within(self.zoom, 0.75, 3.0, default.zoom),
+            zoom: within(self.zoom, ZOOM.0, ZOOM.1, default.zoom),
         }
     }
 }

@@ -119,8 +119,11 @@ impl Session {
     /// Hands over a stream that was opened with the voice of `generation`.
     pub fn opened(&self, stream: OpenStream, generation: u64) {
         let mut applied = self.applied.lock();
+        if *applied != generation {
+            // Once for every voice: one that a restart does not help would have the host restart for ever.
+            self.restart_asked.store(false, Ordering::Relaxed);
+        }
         *applied = generation;
-        self.restart_asked.store(false, Ordering::Relaxed);
         self.restart_wanted.store(false, Ordering::Relaxed);
         self.failure.lock().clear();
         *self.stream.lock() = Some(stream);

@@ -16,11 +16,15 @@ pub fn looks_like_voice(path: &Path) -> bool {
     }
 }
 
-/// The voice in the package at `path`, as it is asked for and saved.
+/// The voice in the package at `path`, as it is asked for and saved: from the root, for a project may be opened elsewhere.
 ///
 /// # Errors
-/// Why the package is no voice, in words.
+/// Why the package is no voice or cannot be saved, in words.
 pub fn at(path: PathBuf) -> Result<VoiceRef, String> {
+    let path = std::path::absolute(&path).unwrap_or(path);
+    if !library::can_be_saved(&path) {
+        return Err(library::unsaveable(&path));
+    }
     let (manifest, sha256) = package::read_manifest(&path).map_err(|error| error.to_string())?;
     Ok(VoiceRef {
         name: manifest.name,

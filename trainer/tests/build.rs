@@ -17,7 +17,7 @@ use timbra_voice::package::VoicePackage;
 /// Long enough on any machine for a step of the build to end.
 const PATIENCE: Duration = Duration::from_secs(300);
 
-fn build_command(recordings: &Path, voice: &Path, encoder: &Path) -> Command {
+fn build_command(recordings: &Path, voice: &Path, encoder: &Path, more: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_trainer"));
     command
         .arg("build")
@@ -26,6 +26,7 @@ fn build_command(recordings: &Path, voice: &Path, encoder: &Path) -> Command {
         .arg(voice)
         .arg("--encoder")
         .arg(encoder)
+        .args(more)
         .args(["--", "--steps", "2", "--batch", "1"]);
     command
 }
@@ -63,7 +64,7 @@ fn a_build_killed_again_and_again_ends_with_a_voice_that_sings() {
         "training",
         "clusters.safetensors",
     ] {
-        let mut child = build_command(&recordings, &voice, &encoder)
+        let mut child = build_command(&recordings, &voice, &encoder, &[])
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
@@ -76,7 +77,7 @@ fn a_build_killed_again_and_again_ends_with_a_voice_that_sings() {
         child.kill().unwrap();
         child.wait().unwrap();
     }
-    let output = build_command(&recordings, &voice, &encoder)
+    let output = build_command(&recordings, &voice, &encoder, &[])
         .output()
         .unwrap();
     assert_succeeds(&output);
@@ -124,4 +125,28 @@ fn a_build_killed_again_and_again_ends_with_a_voice_that_sings() {
     );
     let energy: f32 = channels[0].iter().map(|sample| sample * sample).sum();
     assert!(energy.is_finite() && energy > 0.0);
+
+    // A take that is taken away is not learned from any more; nothing held out is nothing measured, and no error.
+    let clips_of = |take: &str| {
+        let clips = std::fs::read_dir(work.join("clips/anna"))
+            .unwrap()
+            .flatten();
+        clips
+            .filter(|clip| clip.file_name().to_string_lossy().starts_with(take))
+            .count()
+    };
+    assert!(clips_of("0") > 0 && clips_of("1") > 0);
+    std::fs::remove_file(recordings.join("anna/1.wav")).unwrap();
+    let output = build_command(&recordings, &voice, &encoder, &["--held-out", "0"])
+        .output()
+        .unwrap();
+    assert_succeeds(&output);
+    assert!(
+        said(&output).contains("no clip is held out"),
+        "{}",
+        said(&output)
+    );
+    assert!(clips_of("0") > 0 && clips_of("1") == 0);
+    let package = VoicePackage::read(&path).unwrap();
+    assert!(package.manifest.certificate.is_none());
 }

@@ -7,7 +7,7 @@ mod support;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use support::{Folder, runtime_is_there, write_hubert};
+use support::{Folder, runtime_is_there, write_hubert, write_some_encoder};
 use timbra_engine::offline::convert;
 use timbra_engine::{Controls, LoadedVoice};
 use timbra_trainer::commands::import::{self, Args, Content, Kept};
@@ -175,6 +175,27 @@ fn what_is_no_voice_is_refused_in_words_and_leaves_nothing_behind() {
         error.contains("three") && error.contains("one, two"),
         "{error}"
     );
+
+    // An encoder of the right width that is not the one the voice was trained with.
+    let encoder = folder.at("encoder.timbra");
+    write_some_encoder(&encoder, 12);
+    let with_encoder = Args {
+        encoder: Some(encoder),
+        ..standard.clone()
+    };
+    let model = "\"hidden_channels\": 8";
+    write_config(&config.replace(
+        model,
+        &format!("\"speech_encoder\": \"hubertsoft\",\n{model}"),
+    ));
+    let error = refusal(&with_encoder);
+    assert!(
+        error.contains("encoder.timbra") && error.contains("hubertsoft"),
+        "{error}"
+    );
+    write_config(&config);
+    import::run(&with_encoder).expect("a voice that does not name its encoder");
+    fs::remove_file(&with_encoder.output).unwrap();
 
     // A discriminator, or anything else that torch has saved.
     let readers = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");

@@ -10,7 +10,7 @@ use crate::package::{self, EXTENSION, VOICE_MANIFEST};
 /// Name of the folder, beside voices, that holds encoder packages.
 pub const ENCODER_FOLDER: &str = "encoders";
 
-/// Most entries of a folder that are looked at: a wrong folder must not take minutes.
+/// Most packages and folders of a folder that are looked at: a wrong folder must not take minutes.
 const MAX_ENTRIES: usize = 2000;
 
 /// A voice by name, place and hash; each may be empty. This is what a project saves.
@@ -64,7 +64,15 @@ pub fn list(folders: &[PathBuf]) -> Vec<Listing> {
                 .to_string_lossy()
                 .into_owned()
         };
-        let listing = match package::read_manifest(&path) {
+        let read = package::read_manifest(&path);
+        let listing = match read.map_err(|error| error.to_string()) {
+            Ok(_) if !can_be_saved(&path) => Listing {
+                manifest: Err(unsaveable(&path)),
+                voice: VoiceRef {
+                    name: named(),
+                    ..VoiceRef::default()
+                },
+            },
             Ok((manifest, sha256)) => Listing {
                 voice: VoiceRef {
                     name: manifest.name.clone(),
@@ -81,12 +89,27 @@ pub fn list(folders: &[PathBuf]) -> Vec<Listing> {
                     path,
                     sha256: String::new(),
                 },
-                manifest: Err(error.to_string()),
+                manifest: Err(error),
             },
         };
         listings.push(listing);
     }
     listings
+}
+
+/// Whether a project can hold the path: its text is UTF-8 (on Windows, UTF-16 without half signs).
+#[must_use]
+pub fn can_be_saved(path: &Path) -> bool {
+    path.to_str().is_some()
+}
+
+/// Why a voice with a path that cannot be saved is refused.
+#[must_use]
+pub fn unsaveable(path: &Path) -> String {
+    format!(
+        "{}: the name is not valid Unicode, which a project cannot save: rename the file or its folder",
+        path.display()
+    )
 }
 
 /// Finds a voice: at its path if that has the wanted hash (or no hash is wanted), else by hash in `folders`, else by
@@ -155,24 +178,62 @@ fn packages(folder: &Path, manifest: &'static str) -> Vec<PathBuf> {
     let Ok(entries) = std::fs::read_dir(folder) else {
         return Vec::new();
     };
+    let candidate = |entry: std::fs::DirEntry| {
+        let path = entry.path();
+        let hidden = entry.file_name().to_string_lossy().starts_with('.');
+        let package = path
+            .extension()
+            .is_some_and(|extension| extension.eq_ignore_ascii_case(EXTENSION));
+        // Other files are told by their names alone, so that any number of them is passed over in no time.
+        let folder = || entry.file_type().is_ok_and(|kind| !kind.is_file());
+        (!hidden && (package || folder())).then_some((path, package))
+    };
     let mut paths: Vec<_> = entries
+        .flatten()
+        .filter_map(candidate)
         .take(MAX_ENTRIES)
-        .filter_map(|entry| Some(entry.ok()?.path()))
-        .filter(|path| {
-            let hidden = path
-                .file_name()
-                .is_some_and(|name| name.to_string_lossy().starts_with('.'));
-            let package = path
-                .extension()
-                .is_some_and(|extension| extension.eq_ignore_ascii_case(EXTENSION));
-            !hidden
-                && if path.is_dir() {
-                    path.join(manifest).is_file()
-                } else {
-                    package
-                }
+        .filter(|(path, package)| {
+            if path.is_dir() {
+                path.join(manifest).is_file()
+            } else {
+                *package
+            }
         })
+        .map(|(path, _)| path)
         .collect();
     paths.sort();
     paths
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn packages_are_found_among_thousands_of_other_files() {
+        let folder = std::env::temp_dir().join(format!("timbra library {}", std::process::id()));
+        let voice = folder.join("in a folder");
+        std::fs::create_dir_all(&voice).unwrap();
+        std::fs::create_dir_all(folder.join("nothing")).unwrap();
+        std::fs::write(voice.join(VOICE_MANIFEST), "").unwrap();
+        for number in 0..MAX_ENTRIES + 500 {
+            std::fs::write(folder.join(format!("{number}.txt")), "").unwrap();
+        }
+        std::fs::write(folder.join("voice.Timbra"), "").unwrap();
+        std::fs::write(folder.join(".hidden.timbra"), "").unwrap();
+        let found = packages(&folder, VOICE_MANIFEST);
+        assert_eq!(found, [voice, folder.join("voice.Timbra")]);
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_path_that_no_project_can_save_is_told() {
+        use std::os::unix::ffi::OsStrExt;
+        let path = Path::new(std::ffi::OsStr::from_bytes(b"/voices/\x83\x8b.timbra"));
+        assert!(!can_be_saved(path));
+        assert!(unsaveable(path).contains("rename"));
+        assert!(can_be_saved(Path::new("/voices/\u{e9}.timbra")));
+    }
 }

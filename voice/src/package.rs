@@ -336,6 +336,7 @@ fn write<T: Serialize>(
         std::iter::once((manifest_name, json.as_slice()))
             .chain(files.iter().map(|(n, c)| (n.as_str(), c.as_slice())))
     };
+    check_place(path, manifest_name).map_err(|error| io_error("write", path, &error))?;
     let beside = beside(path, "new");
     let outcome = match form {
         Form::File => write_zip(&beside, all()),
@@ -347,6 +348,36 @@ fn write<T: Serialize>(
         return Err(io_error("write", path, &error));
     }
     Ok(sha256_hex(&json))
+}
+
+/// Refuses a folder that is not such a package and nothing else: it would be replaced. Makes the folder that `path` is in.
+fn check_place(path: &Path, manifest_name: &str) -> std::io::Result<()> {
+    if !path.is_dir() {
+        return match path.parent() {
+            Some(folder) if !folder.as_os_str().is_empty() => fs::create_dir_all(folder),
+            _ => Ok(()),
+        };
+    }
+    let listed: Option<serde_json::Value> = fs::read(path.join(manifest_name))
+        .ok()
+        .and_then(|json| serde_json::from_slice(&json).ok());
+    let known = |name: &std::ffi::OsStr| {
+        let files = listed.as_ref().map(|manifest| &manifest["files"]);
+        name == manifest_name
+            || files
+                .zip(name.to_str())
+                .is_some_and(|(files, name)| files.get(name).is_some())
+    };
+    for entry in fs::read_dir(path)? {
+        let name = entry?.file_name();
+        if listed.is_none() || !known(&name) {
+            return Err(std::io::Error::other(format!(
+                "it is a folder with {} in it, and would be replaced; give the name of a file in it",
+                name.display()
+            )));
+        }
+    }
+    Ok(())
 }
 
 fn write_zip<'f>(

@@ -2,14 +2,14 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use parking_lot::Mutex;
 use ringbuf::traits::{Consumer, Observer, Producer, Split};
 use ringbuf::{HeapCons, HeapProd, HeapRb};
-use timbra_voice::library::VoiceRef;
+use timbra_voice::library::{VoiceRef, can_be_saved, unsaveable};
 
 use super::client::Link;
 use super::memory;
@@ -42,21 +42,34 @@ impl FarStream {
 
     /// Has the worker load a voice.
     pub fn load(&self, wanted: VoiceRef, folders: Vec<PathBuf>) {
-        // The worker has another working folder.
-        let absolute = |path: PathBuf| std::path::absolute(&path).unwrap_or(path);
-        let wanted = VoiceRef {
-            path: if wanted.path.as_os_str().is_empty() {
-                wanted.path
+        if !can_be_saved(&wanted.path) {
+            // What plays goes on: the worker hears nothing of it.
+            let shared = self.shared();
+            let asked = shared.ask_for(&wanted);
+            shared.loading.store(false, Ordering::Release);
+            shared.settled_well.store(false, Ordering::Release);
+            shared.settled.store(asked, Ordering::Release);
+            shared.tell(|words| {
+                (words.answered, words.refused) = (asked, true);
+                words.message = unsaveable(&wanted.path);
+            });
+            let sounding = shared.sounding.load(Ordering::Acquire);
+            shared.counters.set_voice_state(if sounding {
+                VoiceState::Ready
             } else {
-                absolute(wanted.path)
-            },
-            ..wanted
-        };
+                VoiceState::Failed
+            });
+            return;
+        }
         let message = {
             let mut state = self.core.state.lock();
             state.strikes = 0;
             state.wanted = wanted;
-            state.folders = folders.into_iter().map(absolute).collect();
+            // Messages are text.
+            state.folders = folders
+                .into_iter()
+                .filter(|path| can_be_saved(path))
+                .collect();
             state.load(self.core.number)
         };
         self.link.inner().send(&message, None);
@@ -103,8 +116,11 @@ impl State {
         ToWorker::Load {
             stream,
             asked,
-            wanted: self.wanted.clone(),
-            folders: self.folders.clone(),
+            wanted: VoiceRef {
+                path: from_root(&self.wanted.path),
+                ..self.wanted.clone()
+            },
+            folders: self.folders.iter().map(|path| from_root(path)).collect(),
         }
     }
 }
@@ -177,9 +193,8 @@ impl Core {
         let before = std::mem::replace(&mut state.shared, shared);
         let was_loading =
             before.settled.load(Ordering::Acquire) != before.asked.load(Ordering::Acquire);
-        if was_loading {
-            state.strikes += 1;
-        }
+        // Of a voice that had been loaded, earlier ends say nothing: it was on its way when another one ended the worker.
+        state.strikes = if was_loading { state.strikes + 1 } else { 0 };
         state.restarts += 1;
         let notice = format!(
             "the worker process ended unexpectedly and was started again ({} so far)",
@@ -235,6 +250,16 @@ impl Core {
             refuse(&state, reason);
         }
     }
+}
+
+/// A path as the worker has to know it, whose working folder is another. One that is not there stays as it is: it may be that of
+/// another system, which here only looks as if it began in the working folder.
+fn from_root(path: &Path) -> PathBuf {
+    let there = !path.as_os_str().is_empty() && path.exists();
+    let absolute = there.then(|| std::path::absolute(path).ok()).flatten();
+    absolute
+        .filter(|path| can_be_saved(path))
+        .unwrap_or_else(|| path.to_owned())
 }
 
 fn refuse(state: &State, message: &str) {
@@ -300,5 +325,36 @@ mod tests {
         let status = shared.snapshot(&counters);
         assert_eq!(status.voice_state, VoiceState::Failed);
         assert!(status.message.contains("bad.timbra"), "{}", status.message);
+    }
+    #[test]
+    fn a_voice_that_was_only_on_its_way_when_another_ended_the_worker_is_sent_again_later() {
+        let config = StreamConfig {
+            host_rate_hz: 48_000,
+            max_block_samples: 64,
+            channels: 1,
+            tier: Tier::Live,
+        };
+        let plan = LatencyPlan::new(&VoiceTiming::default(), Tier::Live, 48_000, 64).unwrap();
+        let (core, _port, _memory) = Core::new(3, config, plan, Arc::default()).unwrap();
+        core.state.lock().wanted = VoiceRef::at("/voices/good.timbra");
+        for _ in 0..3 {
+            assert!(core.reload().is_some(), "it is on its way");
+            core.renew().unwrap();
+            assert!(core.reload().is_some(), "one end may have been another's");
+            let shared = Arc::clone(&core.state.lock().shared);
+            let asked = shared.asked.load(Ordering::Acquire);
+            shared.settled.store(asked, Ordering::Release);
+            core.renew().unwrap();
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_path_of_another_system_stays_what_it_is_and_one_that_is_here_begins_at_the_root() {
+        let path = Path::new("C:\\Users\\amy\\amy.timbra");
+        assert_eq!(from_root(path), path);
+        assert_eq!(from_root(Path::new("")), Path::new(""));
+        let here = from_root(Path::new("Cargo.toml"));
+        assert!(here.is_absolute() && here.is_file(), "{}", here.display());
     }
 }

@@ -67,7 +67,13 @@ pub(super) fn run(state: &State, index: usize) {
         let generation = state.generation.load(Ordering::Acquire);
         if generation != seen {
             seen = generation;
-            slots.clone_from(&state.streams.lock());
+            let streams = state.streams.lock().clone();
+            for slot in std::mem::replace(&mut slots, streams) {
+                // Whoever lets go last frees it, which takes longer than the others have.
+                if !slots.iter().any(|kept| Arc::ptr_eq(kept, &slot)) {
+                    let _ = state.jobs.send(Job::Free(Box::new(slot)));
+                }
+            }
         }
         let mut worked = false;
         let mut waited_for = false;
@@ -129,7 +135,7 @@ fn visit(state: &State, slot: &Slot) -> bool {
             false
         }
     };
-    if let Some(pipeline) = worker.take_left() {
+    while let Some(pipeline) = worker.take_left() {
         // The loader lives as long as the workers.
         let _ = state.jobs.send(Job::Free(pipeline));
     }

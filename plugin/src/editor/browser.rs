@@ -26,6 +26,8 @@ pub struct Browser {
     folder: PathBuf,
     typed: String,
     entries: Vec<Entry>,
+    /// How many more there are than are shown.
+    unseen: usize,
     problem: String,
 }
 
@@ -44,12 +46,15 @@ impl Browser {
 
     fn enter(&mut self, folder: PathBuf) {
         match read(&folder) {
-            Ok(entries) => {
+            Ok(mut entries) => {
+                self.unseen = entries.len().saturating_sub(MAX_SHOWN);
+                entries.truncate(MAX_SHOWN);
                 self.entries = entries;
                 self.problem.clear();
             }
             Err(error) => {
                 self.entries.clear();
+                self.unseen = 0;
                 self.problem = format!("{}: {error}", folder.display());
             }
         }
@@ -126,6 +131,11 @@ impl Browser {
                                 }
                             }
                         }
+                        if self.unseen > 0 {
+                            let more =
+                                format!("{} more are not shown; type a path above.", self.unseen);
+                            ui.colored_label(theme::WEAK, more);
+                        }
                     });
                 ui.separator();
                 if ui.button("Cancel").clicked() {
@@ -153,7 +163,6 @@ fn read(folder: &Path) -> std::io::Result<Vec<Entry>> {
     let mut entries: Vec<Entry> = std::fs::read_dir(folder)?
         .flatten()
         .filter(|entry| !entry.file_name().to_string_lossy().starts_with('.'))
-        .take(MAX_SHOWN)
         .filter_map(|entry| {
             let path = entry.path();
             if voices::looks_like_voice(&path) {
@@ -165,4 +174,27 @@ fn read(folder: &Path) -> std::io::Result<Vec<Entry>> {
         .collect();
     entries.sort();
     Ok(entries)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_voice_is_found_among_thousands_of_other_files() {
+        let folder = std::env::temp_dir().join(format!("timbra browser {}", std::process::id()));
+        std::fs::create_dir_all(folder.join("sub")).unwrap();
+        for number in 0..MAX_SHOWN + 500 {
+            std::fs::write(folder.join(format!("{number}.txt")), "").unwrap();
+        }
+        std::fs::write(folder.join("mine.timbra"), "").unwrap();
+        let found = read(&folder).unwrap();
+        let wanted = [
+            Entry::Folder(folder.join("sub")),
+            Entry::Voice(folder.join("mine.timbra")),
+        ];
+        assert_eq!(found, wanted);
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
 }

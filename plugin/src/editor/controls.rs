@@ -6,7 +6,6 @@ use timbra_engine::StatusSnapshot;
 
 use super::slider::Slider;
 use super::{Scene, theme};
-use crate::params::ClusterMethod;
 
 /// Pitch, formant and the speakers of the voice.
 pub fn left(ui: &mut Ui, scene: &Scene) {
@@ -49,12 +48,14 @@ pub fn left(ui: &mut Ui, scene: &Scene) {
             .status
             .map(|status| status.speakers.as_slice())
             .unwrap_or_default();
-        ScrollArea::vertical()
+        let scrolls = ui.scope_id().with("scrolls");
+        let scrolled = ui.data(|data| data.get_temp(scrolls)).unwrap_or(false);
+        let list = ScrollArea::vertical()
             .auto_shrink([false, false])
             .show(ui, |ui| {
                 ui.set_width(ui.available_width());
                 for (index, weight) in params.mix.all().into_iter().enumerate() {
-                    let mut slider = Slider::new(weight, scene);
+                    let mut slider = Slider::new(weight, scene).in_list(scrolled);
                     match names.get(index) {
                         Some(name) => slider = slider.named(name),
                         None if names.is_empty() => slider = slider.relevant(false),
@@ -63,6 +64,8 @@ pub fn left(ui: &mut Ui, scene: &Scene) {
                     slider.show(ui);
                 }
             });
+        let more = list.content_size.y > list.inner_rect.height() + 0.5;
+        ui.data_mut(|data| data.insert_temp(scrolls, more));
     });
 }
 
@@ -88,16 +91,9 @@ fn own_retrieval(scene: &Scene) -> String {
 pub fn below(ui: &mut Ui, scene: &Scene) {
     let params = scene.params;
     let setter = scene.host.param_setter();
-    let (table, without) = match params.cluster_method.value() {
-        ClusterMethod::KMeans => (
-            has(scene, |status| status.has_tables.0),
-            "This voice has no k-means table.",
-        ),
-        ClusterMethod::Retrieval => (
-            has(scene, |status| status.has_tables.1),
-            "This voice has no retrieval table.",
-        ),
-    };
+    // Of two kinds the method chooses; a voice with one of them is pulled by that.
+    let table = has(scene, |status| status.has_tables.0 || status.has_tables.1);
+    let without = "This voice has no k-means and no retrieval table.";
     theme::panel().show(ui, |ui| {
         ui.spacing_mut().item_spacing.x = 18.0;
         ui.columns(3, |columns| {

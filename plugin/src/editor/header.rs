@@ -7,7 +7,7 @@ use super::browser::Browser;
 use super::voice_card::VoiceCard;
 use super::{Scene, chooser, controls, theme};
 use crate::folders;
-use crate::presets::{self, Preset};
+use crate::presets::{self, Preset, UserPreset};
 
 /// Draws the line.
 pub fn show(
@@ -75,7 +75,7 @@ fn bypass(ui: &mut Ui, scene: &Scene) {
 #[derive(Default)]
 pub struct PresetMenu {
     factory: Vec<Preset>,
-    user: Vec<Preset>,
+    user: Vec<UserPreset>,
     open: bool,
     new_name: String,
 }
@@ -104,8 +104,14 @@ impl PresetMenu {
         }
         if !self.user.is_empty() {
             ui.separator();
-            for preset in self.user.iter() {
-                entry(ui, scene, preset, failure);
+            for found in self.user.iter() {
+                match &found.preset {
+                    Ok(preset) => entry(ui, scene, preset, failure),
+                    Err(problem) => {
+                        ui.colored_label(theme::ERROR, found.name())
+                            .on_hover_text(format!("{problem}\n{}", found.path.display()));
+                    }
+                }
             }
         }
     }
@@ -120,13 +126,15 @@ impl PresetMenu {
                     .hint_text("Name of a new preset")
                     .desired_width(150.0),
             );
-            let named = !self.new_name.trim().is_empty();
+            let name = self.new_name.trim();
+            let there = self.user.iter().any(|found| found.name() == name);
+            let save = Button::new(if there { "Replace" } else { "Save" });
             if ui
-                .add_enabled(named, Button::new("Save"))
+                .add_enabled(!name.is_empty(), save)
                 .on_hover_text(folder)
                 .clicked()
             {
-                match Preset::capture(self.new_name.trim(), scene.params).save() {
+                match Preset::capture(name, scene.params).save() {
                     Ok(_) => self.new_name.clear(),
                     Err(error) => *failure = format!("The preset was not saved: {error}"),
                 }

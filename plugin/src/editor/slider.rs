@@ -1,6 +1,6 @@
 //! A slider for one parameter: name and value above, a bar below.
 //!
-//! Drag to set, Shift for fine steps, wheel for single steps, double click or
+//! Drag to set, Shift for fine steps, wheel for single steps where it does not scroll, double click or
 //! Ctrl-click for the default; click the value to type one, with or without
 //! its unit. Each movement is one gesture for the host.
 
@@ -14,6 +14,11 @@ use super::{Scene, theme};
 
 /// Change of the normalised value per point while Shift is held.
 const FINE_PER_POINT: f32 = 0.0004;
+
+/// Points of a trackpad's movement that are a step of a wheel.
+const POINTS_PER_STEP: f32 = 40.0;
+/// Most steps between two pictures.
+const MOST_STEPS: f32 = 8.0;
 
 /// Height of the whole control in points.
 pub const HEIGHT: f32 = 37.0;
@@ -38,6 +43,8 @@ pub struct Slider<'a, P: Param> {
     /// What the lowest value is called.
     lowest: Option<&'a str>,
     colour: egui::Color32,
+    /// Whether the wheel scrolls what it is in.
+    scrolls: bool,
 }
 
 impl<'a, P: Param> Slider<'a, P> {
@@ -53,6 +60,7 @@ impl<'a, P: Param> Slider<'a, P> {
             hint: String::new(),
             lowest: None,
             colour: theme::OUTPUT,
+            scrolls: scene.scrolls,
         }
     }
 
@@ -94,6 +102,12 @@ impl<'a, P: Param> Slider<'a, P> {
     /// Says something about it while it does what it says; empty for nothing.
     pub fn hint(mut self, hint: String) -> Self {
         self.hint = hint;
+        self
+    }
+
+    /// Leaves the wheel to a list that it is in, if that is scrolled.
+    pub fn in_list(mut self, scrolls: bool) -> Self {
+        self.scrolls |= scrolls;
         self
     }
 
@@ -253,34 +267,34 @@ impl<'a, P: Param> Slider<'a, P> {
             self.scene.gesture.set(None);
             ui.data_mut(|data| data.remove::<Drag>(drag_id));
         }
-        if response.hovered() && drag.is_none() {
-            self.wheel(ui, fine);
+        if response.hovered() && drag.is_none() && !self.scrolls {
+            self.wheel(ui, id.with("wheel"), fine);
         }
 
         self.paint(ui, rect, response.hovered() || drag.is_some());
         response
     }
 
-    fn wheel(&self, ui: &Ui, fine: bool) {
-        let lines = ui.input(|input| {
-            input
-                .events
-                .iter()
-                .map(|event| match event {
-                    egui::Event::MouseWheel { delta, .. } => delta.y + delta.x,
-                    _ => 0.0,
-                })
-                .sum::<f32>()
-        });
-        if lines != 0.0 {
-            let from = self.param.unmodulated_normalized_value();
-            let to = if lines > 0.0 {
-                self.param.next_normalized_step(from, fine)
-            } else {
-                self.param.previous_normalized_step(from, fine)
-            };
-            self.gesture(|| self.set_normalized(to));
+    fn wheel(&self, ui: &Ui, id: Id, fine: bool) {
+        let turned = ui.input(|input| input.events.iter().map(turned).sum::<f32>());
+        if turned == 0.0 {
+            return;
         }
+        let before: f32 = ui.data(|data| data.get_temp(id)).unwrap_or_default();
+        let (steps, rest) = whole_steps(before, turned);
+        ui.data_mut(|data| data.insert_temp(id, rest));
+        if steps == 0.0 {
+            return;
+        }
+        let from = self.param.unmodulated_normalized_value();
+        let to = (0..steps.abs() as usize).fold(from, |value, _| {
+            if steps > 0.0 {
+                self.param.next_normalized_step(value, fine)
+            } else {
+                self.param.previous_normalized_step(value, fine)
+            }
+        });
+        self.gesture(|| self.set_normalized(to));
     }
 
     fn paint(&self, ui: &Ui, rect: Rect, lively: bool) {
@@ -348,6 +362,31 @@ impl<'a, P: Param> Slider<'a, P> {
     }
 }
 
+/// Steps of a wheel in an event; a trackpad's are parts of one.
+fn turned(event: &egui::Event) -> f32 {
+    match event {
+        egui::Event::MouseWheel { unit, delta, .. } => {
+            let moved = delta.y + delta.x;
+            match unit {
+                egui::MouseWheelUnit::Point => moved / POINTS_PER_STEP,
+                egui::MouseWheelUnit::Line | egui::MouseWheelUnit::Page => moved,
+            }
+        }
+        _ => 0.0,
+    }
+}
+
+/// Whole steps of what was left and what was turned since, and what is left of them. Turning back begins anew.
+fn whole_steps(left: f32, turned: f32) -> (f32, f32) {
+    let total = if left * turned < 0.0 {
+        turned
+    } else {
+        left + turned
+    };
+    let steps = total.trunc();
+    (steps.clamp(-MOST_STEPS, MOST_STEPS), total - steps)
+}
+
 fn position(rect: Rect, pointer: Pos2) -> f32 {
     ((pointer.x - rect.left()) / rect.width()).clamp(0.0, 1.0)
 }
@@ -360,5 +399,19 @@ trait PointerId {
 impl<P: Param> PointerId for P {
     fn as_ptr_id(&self) -> usize {
         std::ptr::from_ref(self).addr()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_of_a_step_add_up_and_turning_back_begins_anew() {
+        assert_eq!(whole_steps(0.0, 1.0), (1.0, 0.0));
+        assert_eq!(whole_steps(0.0, -2.5), (-2.0, -0.5));
+        assert_eq!(whole_steps(0.75, 0.5), (1.0, 0.25));
+        assert_eq!(whole_steps(0.75, -0.5), (0.0, -0.5));
+        assert_eq!(whole_steps(0.0, 100.25), (MOST_STEPS, 0.25));
     }
 }

@@ -6,6 +6,7 @@
 
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
@@ -13,6 +14,8 @@ use nice_plug::editor::dpi::NativeSize;
 use nice_plug::editor::{EditorHandle, SpawnedEditor};
 use nice_plug::prelude::ParentWindowHandle;
 use nice_plug_egui::{EguiEditorHandle, baseview};
+
+use crate::params::TimbraParams;
 
 /// Longest that closing may take. The thread needs the time of a picture.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -67,12 +70,22 @@ impl Drop for Window {
 }
 
 /// The framework's handle, for such a window.
-pub struct Handle(EguiEditorHandle);
+pub struct Handle {
+    framework: EguiEditorHandle,
+    params: Arc<TimbraParams>,
+}
 
 /// Takes over what the framework has opened.
-pub fn adopt(spawned: SpawnedEditor<EguiEditorHandle>, ended: Ended) -> SpawnedEditor<Handle> {
+pub fn adopt(
+    spawned: SpawnedEditor<EguiEditorHandle>,
+    ended: Ended,
+    params: Arc<TimbraParams>,
+) -> SpawnedEditor<Handle> {
     SpawnedEditor {
-        handle: Handle(spawned.handle),
+        handle: Handle {
+            framework: spawned.handle,
+            params,
+        },
         window: Window {
             window: Some(spawned.window),
             ended,
@@ -90,42 +103,47 @@ impl EditorHandle for Handle {
     }
 
     fn set_parent(&self, parent: ParentWindowHandle, window: &Window) -> Result<(), Self::Error> {
-        self.0.set_parent(parent, window.open())
+        self.framework.set_parent(parent, window.open())
     }
 
     fn show(&self, window: &Window) -> Result<(), Self::Error> {
-        self.0.show(window.open())
+        self.framework.show(window.open())
     }
 
     fn hide(&self, window: &Window) -> Result<(), Self::Error> {
-        self.0.hide(window.open())
+        self.framework.hide(window.open())
     }
 
     fn set_size(&self, size: NativeSize<u32>, window: &Window) -> Result<(), Self::Error> {
-        self.0.set_size(size, window.open())
+        self.framework.set_size(size, window.open())
     }
 
     fn host_main_thread_callback(&self, window: &Window) {
-        self.0.host_main_thread_callback(window.open());
+        self.framework.host_main_thread_callback(window.open());
     }
 
     fn adjust_size(&self, size: NativeSize<u32>, window: &Window) -> Option<NativeSize<u32>> {
-        self.0.adjust_size(size, window.open())
+        // The framework's own hint is that of the smallest zoom.
+        let now = window.open().size();
+        let hint = super::resize_hint(self.params.editor.get().zoom);
+        let native = NativeSize::from_logical_or_physical(now.logical, now.physical);
+        Some(hint.adjust_size(size, native, now.scale_factor))
     }
 
     fn set_fallback_scale_factor(&self, scale: f64, window: &Window) -> Result<(), Self::Error> {
-        self.0.set_fallback_scale_factor(scale, window.open())
+        self.framework
+            .set_fallback_scale_factor(scale, window.open())
     }
 
     fn state_changed(&self) {
-        self.0.state_changed();
+        self.framework.state_changed();
     }
 
     fn param_value_changed(&self, id: &str, normalized: f32) {
-        self.0.param_value_changed(id, normalized);
+        self.framework.param_value_changed(id, normalized);
     }
 
     fn param_modulation_changed(&self, id: &str, offset: f32) {
-        self.0.param_modulation_changed(id, offset);
+        self.framework.param_modulation_changed(id, offset);
     }
 }

@@ -14,7 +14,7 @@ use super::{cluster, evaluate, export, index, prepare, slice, train};
 use crate::config::{DEFAULT_HELD_OUT_SHARE, DEFAULT_MODEL_RATE_HZ, WorkFolder, WrongArgument};
 use crate::data::audio::{NonFinite, ReadOptions, header_duration_s};
 use crate::data::clips::{SpeakerClips, find_clips};
-use crate::data::dataset::DATASET_FILE;
+use crate::data::dataset::{DATASET_FILE, Dataset};
 use crate::data::slicing::SliceSettings;
 
 /// Arguments of `trainer build`.
@@ -137,6 +137,13 @@ pub fn run(args: &Args) -> Result<()> {
     }
     export::run(&with_defaults(&[&to])?)?;
 
+    if Dataset::load(&work.features())?.held_out().next().is_none() {
+        println!(
+            "{}: no clip is held out, so that nothing can be measured: it has no certificate",
+            output.display()
+        );
+        return Ok(());
+    }
     step("evaluate");
     evaluate::run(&with_defaults(&[&[
         "--work".into(),
@@ -174,6 +181,7 @@ fn clips_of(args: &Args, work: &WorkFolder) -> Result<PathBuf> {
         ..ReadOptions::default()
     };
     let clips = slice::slice_all(&speakers, &work.clips(), &settings, options)?;
+    slice::forget_others(&speakers, &work.clips())?;
     println!("{clips} clips in {}", work.clips().display());
     Ok(work.clips())
 }

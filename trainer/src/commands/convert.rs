@@ -222,8 +222,7 @@ pub fn run(args: &Args) -> Result<()> {
         progress.add(mono.len() as f64 / f64::from(rate_hz), "");
     }
     wet.clear();
-    let status = converter.status();
-    converter.finish(&bare, &mut wet)?;
+    let status = converter.finish(&bare, &mut wet)?;
     file.write(mixer.mix(&wet, &at))?;
     ensure!(
         file.samples_written() == samples,
@@ -331,12 +330,9 @@ pub fn check_ranges(args: &Args) -> Result<()> {
 }
 
 fn warn_of_missing_parts(args: &Args, manifest: &Manifest) {
-    let table = match args.cluster_method {
-        Method::Kmeans => &manifest.clusters,
-        Method::Retrieval => &manifest.retrieval,
-    };
-    if args.cluster_ratio > 0.0 && table.is_none() {
-        eprintln!("warning: the voice has no such table; --cluster-ratio does nothing");
+    let has_table = manifest.clusters.is_some() || manifest.retrieval.is_some();
+    if args.cluster_ratio > 0.0 && !has_table {
+        eprintln!("warning: the voice has no table; --cluster-ratio does nothing");
     }
     if args.retune.lacks_a_scale() && args.timeline.is_none() {
         eprintln!(

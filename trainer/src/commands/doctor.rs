@@ -54,6 +54,13 @@ pub fn run(args: &Args) -> Result<()> {
         Ok(()) => {
             let library = onnx::library_in_use().unwrap_or_default();
             println!("ok       ONNX Runtime: {}", library.display());
+            let providers = onnx::providers_there();
+            println!(
+                "ok       it runs on: CPU{}{} ({} names others)",
+                if providers.is_empty() { "" } else { ", " },
+                providers.join(", ").replace("ExecutionProvider", ""),
+                locate::PROVIDERS_VARIABLE
+            );
         }
         Err(error) => {
             missing += 1;

@@ -22,6 +22,7 @@ use crate::harmonic::fit::load;
 use crate::model::harmonic::MODEL_RATE_HZ;
 use crate::model::harmonic_graph::{Finish, MOST_LEAD_SAMPLES};
 use crate::training::checkpoint::Checkpoints;
+use crate::training::mixture::same_encoder;
 
 pub(super) use vits::is_vits;
 
@@ -149,10 +150,15 @@ pub fn run(args: &Args) -> Result<()> {
             let why = "--speakers is for harmonic voices; leave it out";
             return Err(WrongArgument(why.to_owned()).into());
         }
-        let folder = args.checkpoint.clone().or(checkpoints.best());
-        vits::make(args, &folder.unwrap_or_default(), &dataset.encoder.sha256)?
+        let Some(folder) = args.checkpoint.clone().or(checkpoints.best()) else {
+            bail!(
+                "{}: there is no best checkpoint yet; train on, or name one with --checkpoint",
+                work.training().display()
+            );
+        };
+        vits::make(args, &folder, &dataset.encoder.sha256)?
     } else {
-        harmonic(args, &folder, &taken)?
+        harmonic(args, &folder, &taken, &dataset.encoder.sha256)?
     };
     made.synthesis.cpu_weights = (!args.whole_weights).then_some(CpuWeights::Int8);
     let mut files = BTreeMap::from([(made.synthesis.file.clone(), made.graph)]);
@@ -288,7 +294,7 @@ struct Made {
     training: TrainingSummary,
 }
 
-fn harmonic(args: &Args, folder: &Path, taken: &[usize]) -> Result<Made> {
+fn harmonic(args: &Args, folder: &Path, taken: &[usize], encoder_sha256: &str) -> Result<Made> {
     if !(-12.0..=12.0).contains(&args.air) {
         return Err(WrongArgument(format!("--air is {}; expected -12 to 12", args.air)).into());
     }
@@ -301,6 +307,7 @@ fn harmonic(args: &Args, folder: &Path, taken: &[usize]) -> Result<Made> {
         lead_samples: lead_samples as usize,
     };
     let (mut model, position) = load::<Flex>(folder, &Default::default())?;
+    same_encoder(folder, &position.config.encoder_sha256, encoder_sha256)?;
     let speakers = position.config.network.speakers;
     if taken.iter().all(|&row| row < speakers) {
         model.keep_speakers(taken);

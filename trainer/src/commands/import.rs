@@ -79,7 +79,7 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     pub encoder: Option<PathBuf>,
 
-    /// Speakers to take, by name, where there are more than eight
+    /// Speakers to take, by name, where there are more than eight; of an RVC voice by number, e.g. 2, where it was not trained as 0
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     pub speakers: Vec<String>,
 
@@ -334,9 +334,17 @@ fn chosen(found: &Found, wanted: &[String]) -> Result<Vec<(usize, String)>> {
             all.iter()
                 .find(|(_, known)| known == name)
                 .cloned()
+                .or_else(|| numbered(found, name))
                 .ok_or_else(|| anyhow!("no speaker \"{name}\"; there are: {}", names()))
         })
         .collect()
+}
+
+/// A row of the table of an RVC voice, which does not name its speakers: `speaker-2`, or `2`.
+fn numbered(found: &Found, name: &str) -> Option<(usize, String)> {
+    let row: usize = name.strip_prefix("speaker-").unwrap_or(name).parse().ok()?;
+    let there = found.spec.prenet == Prenet::Rvc && row < found.spec.speakers;
+    there.then(|| (row, format!("speaker-{row}")))
 }
 
 /// The encoder the manifest names; its graph goes into `files` when it was given.
@@ -371,6 +379,14 @@ fn encoder_of(
             path.display(),
             spec.channels,
             found.spec.content_channels,
+            found.encoder
+        );
+    }
+    if found.names_encoder && spec.id != found.encoder {
+        bail!(
+            "{}: is the encoder {}, and the voice was trained with {}; give that one, or leave --encoder out and put it beside the voice",
+            path.display(),
+            spec.id,
             found.encoder
         );
     }

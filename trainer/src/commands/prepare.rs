@@ -71,7 +71,7 @@ pub fn prepare_into(args: &Args) -> Result<Dataset> {
     prepare(&speakers, &work.features(), &settings)
 }
 
-/// The encoder to use: the one given, or the first one found beside the installed voices.
+/// The encoder to use: the one given, or the newest one beside the installed voices.
 ///
 /// # Errors
 /// None is given and none is found; the message lists where was looked.
@@ -80,8 +80,17 @@ pub fn encoder_path(given: Option<&Path>) -> Result<PathBuf> {
     if let Some(path) = given {
         return Ok(absolute(path)?);
     }
-    let found = installed_encoders();
-    if let Some(path) = found.first() {
+    let made = |path: &PathBuf| {
+        std::fs::metadata(path)
+            .and_then(|about| about.modified())
+            .ok()
+    };
+    // Of several that are as old, the first found.
+    if let Some(path) = installed_encoders()
+        .iter()
+        .rev()
+        .max_by_key(|path| made(path))
+    {
         tracing::info!("content encoder: {}", path.display());
         return Ok(absolute(path)?);
     }

@@ -1,5 +1,6 @@
 //! `trainer slice`: long takes into clips.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -127,6 +128,47 @@ pub fn slice_all(
     Ok(clips)
 }
 
+/// Removes from `output` what was cut from other takes than these: recordings that were taken away are not learned from.
+///
+/// # Errors
+/// The system refuses.
+pub fn forget_others(speakers: &[SpeakerClips], output: &Path) -> Result<()> {
+    let takes: BTreeSet<PathBuf> = speakers
+        .iter()
+        .flat_map(|speaker| {
+            let receipts = speaker
+                .clips
+                .iter()
+                .map(|take| clip_name(&speaker.folder, take));
+            receipts.map(|name| receipt_path(&output.join(&speaker.name), &name))
+        })
+        .collect();
+    let cannot = |path: &Path| format!("cannot remove {}", path.display());
+    for folder in fs::read_dir(output)?.flatten().map(|entry| entry.path()) {
+        for path in fs::read_dir(&folder).into_iter().flatten().flatten() {
+            let path = path.path();
+            let Some(receipt) = read_receipt(&path).filter(|_| !takes.contains(&path)) else {
+                continue;
+            };
+            println!("{} is gone: so are its clips", receipt.source.display());
+            for clip in receipt.clips.iter().filter_map(|clip| clip.file_name()) {
+                let clip = folder.join(clip);
+                if clip.exists() {
+                    fs::remove_file(&clip).with_context(|| cannot(&clip))?;
+                }
+            }
+            fs::remove_file(&path).with_context(|| cannot(&path))?;
+        }
+        // Only an empty one goes.
+        fs::remove_dir(&folder).ok();
+    }
+    Ok(())
+}
+
+fn receipt_path(folder: &Path, name: &str) -> PathBuf {
+    folder.join(format!(".{name}.slices.json"))
+}
+
 fn slice_one(
     speaker: &SpeakerClips,
     take: &Path,
@@ -137,7 +179,7 @@ fn slice_one(
 ) -> Result<usize> {
     let folder = output.join(&speaker.name);
     let name = clip_name(&speaker.folder, take);
-    let receipt_path = folder.join(format!(".{name}.slices.json"));
+    let receipt_path = receipt_path(&folder, &name);
     let about = fs::metadata(take).with_context(|| format!("cannot read {}", take.display()))?;
     let modified_s = about
         .modified()

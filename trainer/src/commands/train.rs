@@ -196,6 +196,7 @@ fn harmonic(args: &Args, work: &WorkFolder, dataset: &Dataset) -> Result<()> {
         words_weight: args.words,
         crossed_crops: args.crossed,
         speaker_weights: filled(&given),
+        encoder_sha256: dataset.encoder.sha256.clone(),
         ..standard
     };
     // What goes on does not begin again: the file of its beginning may be gone.

@@ -55,7 +55,7 @@ pub fn speaker_name(folder: &str) -> String {
 ///
 /// # Errors
 /// The folder is missing or empty, mixes both layouts, holds more than
-/// [`MOST_SPEAKERS`] speakers, or two of its folders give the same name.
+/// [`MOST_SPEAKERS`] speakers, or two of its folders or two recordings of a speaker give the same name.
 pub fn find_clips(root: &Path) -> Result<Vec<SpeakerClips>> {
     if root.is_file() {
         bail!(
@@ -119,14 +119,32 @@ pub fn find_clips(root: &Path) -> Result<Vec<SpeakerClips>> {
             speakers.len()
         );
     }
-    Ok(speakers
+    speakers
         .into_iter()
-        .map(|(name, (folder, clips))| SpeakerClips {
-            name,
-            folder,
-            clips,
+        .map(|(name, (folder, clips))| {
+            each_by_its_name(&folder, &clips)?;
+            Ok(SpeakerClips {
+                name,
+                folder,
+                clips,
+            })
         })
-        .collect())
+        .collect()
+}
+
+/// Refuses two recordings of one name: what is made of them would be one file.
+fn each_by_its_name(folder: &Path, clips: &[PathBuf]) -> Result<()> {
+    let mut known: BTreeMap<String, &Path> = BTreeMap::new();
+    for clip in clips {
+        if let Some(other) = known.insert(clip_name(folder, clip), clip) {
+            bail!(
+                "{} and {} have one name but for the extension or other signs; rename or remove one",
+                other.display(),
+                clip.display()
+            );
+        }
+    }
+    Ok(())
 }
 
 /// Name of a clip within its speaker: the path below the speaker's folder, without the extension.
@@ -194,6 +212,20 @@ mod tests {
             clip_name(folder, Path::new("recordings/anna/song 1/take.2.wav")),
             "song_1+take.2"
         );
+    }
+
+    #[test]
+    fn recordings_of_one_name_are_refused() {
+        let folder = Path::new("recordings/anna");
+        let named = |names: [&str; 2]| {
+            each_by_its_name(folder, &names.map(|name| folder.join(name)))
+                .map_err(|e| e.to_string())
+        };
+        assert!(named(["a/01.wav", "b/01.wav"]).is_ok());
+        for names in [["01.flac", "01.wav"], ["a b.wav", "a_b.wav"]] {
+            let message = named(names).unwrap_err();
+            assert!(names.iter().all(|name| message.contains(name)), "{message}");
+        }
     }
 
     #[test]

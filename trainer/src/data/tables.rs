@@ -94,17 +94,20 @@ pub fn put_into_voice(
     kind: TableKind,
     tables: &BTreeMap<String, Table>,
 ) -> Result<()> {
-    let bytes = table_bytes(tables)?;
     rewrite_voice(voice, |manifest, files| {
-        for (speaker, table) in tables {
-            if !manifest.speakers.iter().any(|known| known.name == *speaker) {
-                let names: Vec<&str> = manifest.speakers.iter().map(|s| s.name.as_str()).collect();
-                bail!(
-                    "{} has no speaker \"{speaker}\"; it has: {}",
-                    voice.display(),
-                    names.join(", ")
-                );
-            }
+        // A voice may have been made of some of them.
+        let mut tables = tables.clone();
+        tables.retain(|speaker, _| manifest.speakers.iter().any(|known| known.name == *speaker));
+        if tables.is_empty() {
+            let names: Vec<&str> = manifest.speakers.iter().map(|s| s.name.as_str()).collect();
+            bail!(
+                "{} has none of the speakers; it has: {}",
+                voice.display(),
+                names.join(", ")
+            );
+        }
+        let bytes = table_bytes(&tables)?;
+        for table in tables.values() {
             ensure!(
                 table.channels == manifest.encoder.channels,
                 "{} was trained on {} content channels, the table has {}",

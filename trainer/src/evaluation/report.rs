@@ -11,7 +11,7 @@ use timbra_dsp::resample::resample_all;
 use timbra_engine::{
     Controls, Encoder, LatencyPlan, LoadedVoice, Tier, VoiceTiming, features, offline,
 };
-use timbra_voice::manifest::{Certificate, MAX_SPEAKERS};
+use timbra_voice::manifest::{Certificate, MAX_SPEAKERS, Manifest};
 
 use super::measures::{Timbre, compare_f0, content_distance, f0_track_hz, similarity};
 use crate::data::audio::{SampleKind, write_wav};
@@ -122,10 +122,10 @@ pub fn evaluate(
     );
     let encoder = Encoder::load(&dataset.encoder_path)
         .with_context(|| format!("cannot load the encoder {}", dataset.encoder_path.display()))?;
-    let chosen = choose_clips(dataset, options.clips_per_speaker);
+    let chosen = choose_clips(dataset, manifest, options.clips_per_speaker);
     ensure!(
         !chosen.is_empty(),
-        "no clip is held out; run `trainer prepare` with a --held-out share above 0"
+        "no clip of the voice's speakers is held out; run `trainer prepare` with a --held-out share above 0"
     );
     let total_s = chosen
         .iter()
@@ -262,9 +262,15 @@ impl Measured<'_> {
     }
 }
 
-/// The held-out clips that are measured, the same ones every time.
-fn choose_clips(dataset: &Dataset, per_speaker: usize) -> Vec<&ClipEntry> {
+/// The held-out clips that are measured, the same ones every time: of the speakers that the voice has.
+fn choose_clips<'a>(
+    dataset: &'a Dataset,
+    voice: &Manifest,
+    per_speaker: usize,
+) -> Vec<&'a ClipEntry> {
+    let has = |name: &str| voice.speakers.iter().any(|speaker| speaker.name == name);
     (0..dataset.speakers.len())
+        .filter(|&speaker| has(&dataset.speakers[speaker].name))
         .flat_map(|speaker| {
             dataset
                 .held_out()

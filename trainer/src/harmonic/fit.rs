@@ -30,6 +30,7 @@ use crate::training::checkpoint::{
     Checkpoints, kept, load_module, load_optimizer, module_bytes, optimizer_bytes, read_position,
 };
 use crate::training::clips::VoiceClip;
+use crate::training::mixture::same_encoder;
 use crate::training::progress::{Figures, bar};
 use crate::training::schedule::cosine;
 
@@ -77,6 +78,9 @@ pub struct VoiceFitConfig {
     pub keep: usize,
     /// Share of batches per speaker; empty = equal.
     pub speaker_weights: Vec<f32>,
+    /// SHA-256 of the encoder whose content is learned; empty where it is not known.
+    #[serde(default)]
+    pub encoder_sha256: String,
 }
 
 impl VoiceFitConfig {
@@ -97,6 +101,7 @@ impl VoiceFitConfig {
             save_every: 200,
             keep: kept(),
             speaker_weights: Vec::new(),
+            encoder_sha256: String::new(),
         }
     }
 }
@@ -220,6 +225,8 @@ pub fn fit<B: AutodiffBackend>(
                 folder.display()
             );
         }
+        let expected = &saved.config.encoder_sha256;
+        same_encoder(&folder, expected, &config.encoder_sha256)?;
         model = load_module(model, &folder, "model.bin", device)?;
         optimizer =
             load_optimizer::<B, HarmonicVoice<B>, _>(optimizer, &folder, "optimizer.bin", device)?;
@@ -250,6 +257,12 @@ pub fn fit<B: AutodiffBackend>(
     }
     let clips = Arc::new(clips);
     let held_out = HeldOut::<B::InnerBackend>::new(&clips, config, device)?;
+    if !held_out.unheard {
+        let notice = "no clip is held out: what is measured is how the voice sings clips it learns from; prepare with --held-out, or \
+                      give more recordings";
+        println!("{notice}");
+        tracing::warn!("{notice}");
+    }
     if position.step == 0 && config.network.speakers > MAX_SPEAKERS {
         let known: Vec<bool> = (0..config.network.speakers)
             .map(|s| base.is_some_and(|base| base.rows[s].is_some()))
@@ -350,6 +363,13 @@ pub fn fit<B: AutodiffBackend>(
         }
         if position.step.is_multiple_of(config.save_every) || position.step == config.steps {
             (position.held_out, position.similarity) = held_out.measure(&model.valid(), &clips)?;
+            if !position.held_out.is_finite() {
+                bail!(
+                    "the held-out distance is {} at step {}: lower --learning-rate; the last good checkpoint is kept",
+                    position.held_out,
+                    position.step
+                );
+            }
             position.seconds = seconds_before + started.elapsed().as_secs_f64();
             let better = position.held_out < position.best_held_out;
             position.best_held_out = position.best_held_out.min(position.held_out);

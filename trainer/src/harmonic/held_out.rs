@@ -27,6 +27,8 @@ pub struct HeldOut<B: Backend> {
     config: VoiceFitConfig,
     /// Timbre of every speaker's recordings; `None` for a speaker without any.
     speakers: Vec<Option<Timbre>>,
+    /// Whether any clip is held out; else it is measured on those it learns from.
+    pub(super) unheard: bool,
     device: B::Device,
 }
 
@@ -56,6 +58,7 @@ impl<B: Backend> HeldOut<B> {
             analyser: Analyser::default(),
             config: config.clone(),
             speakers,
+            unheard: clips.iter().any(|clip| clip.held_out && clip.frames() > 0),
             device: device.clone(),
         })
     }
@@ -71,17 +74,14 @@ impl<B: Backend> HeldOut<B> {
     /// # Errors
     /// The rate is not supported.
     pub fn measure(&self, model: &HarmonicVoice<B>, clips: &[VoiceClip]) -> Result<(f64, f64)> {
-        let long = |clip: &&VoiceClip| clip.frames() > self.config.frames;
-        let mut held: Vec<&VoiceClip> = clips
-            .iter()
-            .filter(|clip| clip.held_out)
-            .filter(long)
-            .collect();
+        // Those that fill a crop, where there are any; what is shorter is filled up with silence, as in training.
+        let least = |frames: usize| -> Vec<&VoiceClip> {
+            let counts = clips.iter().filter(|clip| clip.held_out == self.unheard);
+            counts.filter(|clip| clip.frames() > frames).collect()
+        };
+        let mut held = least(self.config.frames);
         if held.is_empty() {
-            held = clips.iter().filter(long).collect();
-        }
-        if held.is_empty() {
-            return Ok((f64::INFINITY, 0.0));
+            held = least(0);
         }
         let groups = CROPS.div_ceil(self.config.batch);
         let crops = groups * self.config.batch;
@@ -95,7 +95,7 @@ impl<B: Backend> HeldOut<B> {
                 let clip = held[index * held.len() / crops];
                 batch.push(
                     clip,
-                    random.below(clip.frames() - self.config.frames),
+                    random.below((clip.frames().saturating_sub(self.config.frames)).max(1)),
                     &self.analyser,
                     &mut random,
                     true,
@@ -132,5 +132,43 @@ impl<B: Backend> HeldOut<B> {
         }
         let mean = similarities.iter().sum::<f64>() / similarities.len().max(1) as f64;
         Ok((distance / groups as f64, mean))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::backend::Flex;
+
+    use super::*;
+
+    /// A clip of noise that is shorter than a crop.
+    fn clip(held_out: bool) -> VoiceClip {
+        let frames = 30;
+        let mut random = Random::new(7, u64::from(held_out));
+        VoiceClip {
+            speaker: 0,
+            name: "syllable".to_owned(),
+            contents: vec![(0..frames * 2).map(|_| random.normal()).collect()],
+            f0_hz: vec![220.0; frames],
+            loudness_db: vec![-20.0; frames],
+            audio: (0..frames * HOP_SAMPLES).map(|_| random.normal()).collect(),
+            held_out,
+        }
+    }
+
+    #[test]
+    fn clips_shorter_than_a_crop_are_measured_too() {
+        let device = Default::default();
+        let config = VoiceFitConfig {
+            batch: 4,
+            ..VoiceFitConfig::standard(2, 1)
+        };
+        let model = HarmonicVoice::<Flex>::new(&config.network, &device);
+        for clips in [vec![clip(false), clip(true)], vec![clip(false)]] {
+            let held_out = HeldOut::<Flex>::new(&clips, &config, &device).unwrap();
+            assert_eq!(held_out.unheard, clips.len() == 2);
+            let (distance, _) = held_out.measure(&model, &clips).unwrap();
+            assert!(distance.is_finite() && distance > 0.0, "{distance}");
+        }
     }
 }

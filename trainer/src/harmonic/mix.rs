@@ -11,7 +11,7 @@ use super::fit::{VoiceFitConfig, VoicePosition, load};
 use crate::model::graph_layers::GraphLayers;
 use crate::model::harmonic::HarmonicVoice;
 use crate::training::checkpoint::module_bytes;
-use crate::training::mixture::{recipe, same_shape, weighted, write_folder};
+use crate::training::mixture::{recipe, same_encoder, same_shape, weighted, write_folder};
 
 /// Where a part of a mixture stood, and what its speakers are called, where it says so.
 struct Standing {
@@ -38,6 +38,11 @@ pub fn mix<B: Backend>(parts: &[(&Path, f32)], output: &Path, device: &B::Device
         |first, other, path| {
             let network = &other.position.config.network;
             same_shape(path, &first.position.config.network, network)?;
+            same_encoder(
+                path,
+                &first.position.config.encoder_sha256,
+                &other.position.config.encoder_sha256,
+            )?;
             if let (Some(expected), Some(found)) = (&first.speakers, &other.speakers) {
                 ensure!(
                     expected == found,
@@ -72,7 +77,10 @@ fn of_package<B: Backend>(path: &Path, device: &B::Device) -> Result<(HarmonicVo
         manifest.family
     );
     let speakers = manifest.speakers.len();
-    let config = VoiceFitConfig::standard(manifest.encoder.channels, speakers);
+    let config = VoiceFitConfig {
+        encoder_sha256: manifest.encoder.sha256.clone(),
+        ..VoiceFitConfig::standard(manifest.encoder.channels, speakers)
+    };
     let mut voice = HarmonicVoice::new(&config.network, device);
     let rows: Vec<Option<usize>> = (0..speakers).map(Some).collect();
     let graph = package.synthesis_graph().to_vec();

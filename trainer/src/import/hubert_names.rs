@@ -63,6 +63,20 @@ pub fn sizes(weights: &StateDict) -> Result<HubertSpec, String> {
             .map(|tensor| tensor.shape().to_vec())
             .ok_or_else(|| format!("no tensor \"{name}\""))
     };
+    let of_wavlm = [
+        "grep_",
+        "relative_attention_bias",
+        "gru_rel_pos",
+        "rel_attn_embed",
+    ];
+    if let Some(name) = weights
+        .keys()
+        .find(|name| of_wavlm.iter().any(|part| name.contains(part)))
+    {
+        return Err(format!(
+            "the tensor \"{name}\": it is a WavLM, whose attention also looks at distances, and that is not read yet"
+        ));
+    }
     if weights
         .keys()
         .any(|name| name.starts_with("feature_extractor.conv_layers.1.2"))

@@ -110,7 +110,18 @@ pub fn read(path: &Path, file: &TorchFile, weights: &StateDict) -> Result<RvcCon
         "2" => ResidualKind::Single,
         other => return Err(refuse("config[9] (resblock)", "1 or 2", other.to_owned())),
     };
-    let has_f0 = root.get("f0").and_then(|value| value.as_int()).unwrap_or(1) != 0;
+    // Early versions wrote it as text; what the weights hold decides where nothing is said.
+    let has_f0 = root
+        .get("f0")
+        .and_then(|value| {
+            value
+                .as_int()
+                .or_else(|| value.as_str().and_then(|text| text.trim().parse().ok()))
+        })
+        .map_or_else(
+            || weights.contains_key("enc_p.emb_pitch.weight"),
+            |f0| f0 != 0,
+        );
     let version = match text(root.get("version")).as_str() {
         "" => "v1".to_owned(),
         version => version.to_owned(),
@@ -120,10 +131,14 @@ pub fn read(path: &Path, file: &TorchFile, weights: &StateDict) -> Result<RvcCon
         "v2" => 768,
         other => return Err(refuse("version", "v1 or v2", other.to_owned())),
     };
+    let rates = numbers(&list[12], "config[12] (upsample_rates)", 64)?;
+    let mut kernels = numbers(&list[14], "config[14] (upsample_kernel_sizes)", 256)?;
+    // Voices merged by early versions list more kernels than they have stages.
+    kernels.truncate(rates.len());
     let decoder = DecoderSpec {
         initial_channels: number(13, "upsample_initial_channel", 16_384)?,
-        rates: numbers(&list[12], "config[12] (upsample_rates)", 64)?,
-        kernels: numbers(&list[14], "config[14] (upsample_kernel_sizes)", 256)?,
+        rates,
+        kernels,
         residual_kernels: numbers(&list[10], "config[10] (resblock_kernel_sizes)", 63)?,
         residual_dilations: dilations.unwrap_or_default(),
         residual,

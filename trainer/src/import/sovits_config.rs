@@ -108,6 +108,8 @@ pub struct SovitsConfig {
     pub speakers: Vec<String>,
     /// The content encoder the voice was trained with, as so-vits-svc names it.
     pub encoder: String,
+    /// Whether it says so; else it is the usual one of its width.
+    pub names_encoder: bool,
 }
 
 /// Most channels of any layer that are believed.
@@ -253,6 +255,7 @@ fn parse(path: &Path, text: &str) -> Result<SovitsConfig, ConfigError> {
     Ok(SovitsConfig {
         spec,
         speakers,
+        names_encoder: model.speech_encoder.is_some(),
         encoder: model
             .speech_encoder
             .unwrap_or_else(|| match content_channels {

@@ -40,10 +40,14 @@ impl Checkpoints {
     pub fn open(folder: &Path) -> Result<Self> {
         fs::create_dir_all(folder)
             .with_context(|| format!("{}: cannot make the checkpoint folder", folder.display()))?;
-        Ok(Self {
+        let checkpoints = Self {
             folder: folder.to_owned(),
             keep: kept(),
-        })
+        };
+        checkpoints
+            .recover("best")
+            .with_context(|| format!("{}: cannot clear up after a kill", folder.display()))?;
+        Ok(checkpoints)
     }
 
     /// The same, of which the newest `count` are kept, at least one.
@@ -112,7 +116,9 @@ impl Checkpoints {
     ) -> Result<()> {
         let target = self.folder.join(name);
         let part = self.folder.join(format!(".{name}.part"));
+        let old = self.folder.join(format!(".{name}.old"));
         let work = || -> Result<()> {
+            self.recover(name)?;
             if part.exists() {
                 fs::remove_dir_all(&part)?;
             }
@@ -125,17 +131,40 @@ impl Checkpoints {
                 &serde_json::to_vec_pretty(position)?,
             )?;
             // The old one goes only once the new one is whole.
-            let old = self.folder.join(format!(".{name}.old"));
-            if target.exists() {
+            let replaces = target.exists();
+            if replaces {
                 fs::rename(&target, &old)?;
             }
             fs::rename(&part, &target)?;
-            if old.exists() {
-                fs::remove_dir_all(&old)?;
+            if replaces {
+                // What is left of it is in nobody's way; the next checkpoint takes it away.
+                fs::remove_dir_all(&old).ok();
             }
             Ok(())
         };
         work().with_context(|| format!("{}: cannot write the checkpoint", target.display()))
+    }
+
+    /// Ends what a kill has left of `name` between two names: one that was to be replaced and was not comes back, and what is
+    /// left of one that was replaced goes. Nothing but a checkpoint's own files is touched.
+    fn recover(&self, name: &str) -> Result<()> {
+        let (old, target) = (
+            self.folder.join(format!(".{name}.old")),
+            self.folder.join(name),
+        );
+        let ours = |entry: fs::DirEntry| {
+            let file = entry.file_name();
+            file == "position.json" || Path::new(&file).extension().is_some_and(|e| e == "bin")
+        };
+        if !old.is_dir() || !fs::read_dir(&old)?.flatten().all(ours) {
+            return Ok(());
+        }
+        if target.exists() {
+            fs::remove_dir_all(&old)?;
+        } else if old.join("position.json").is_file() {
+            fs::rename(&old, &target)?;
+        }
+        Ok(())
     }
 
     /// The folder of the newest checkpoint, if there is one.
@@ -291,6 +320,48 @@ mod tests {
         checkpoints.keeping(0).save(12, &12, &[]).unwrap();
         let newest = Checkpoints::open(&folder).unwrap();
         assert_eq!(newest.steps().unwrap(), [12]);
+        fs::remove_dir_all(&folder).unwrap();
+    }
+    #[test]
+    fn other_peoples_hidden_files_are_left_alone() {
+        let folder = std::env::temp_dir().join(format!("timbra-hidden-{}", std::process::id()));
+        fs::create_dir_all(folder.join(".venv.old/lib")).unwrap();
+        fs::create_dir_all(folder.join("venv")).unwrap();
+        fs::create_dir_all(folder.join(".MIXED.old")).unwrap();
+        fs::write(folder.join(".MIXED.old/notes.txt"), "mine").unwrap();
+        fs::write(folder.join(".zshrc.old"), "mine").unwrap();
+        let checkpoints = Checkpoints::open(&folder).unwrap();
+        checkpoints
+            .write("MIXED", &1, &[("model.bin", vec![1])])
+            .unwrap();
+        for kept in [".venv.old/lib", ".MIXED.old/notes.txt", ".zshrc.old"] {
+            assert!(folder.join(kept).exists(), "{kept}");
+        }
+        fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[test]
+    fn a_kill_between_two_names_loses_nothing_and_is_in_nobodys_way() {
+        let folder = std::env::temp_dir().join(format!("timbra-killed-{}", std::process::id()));
+        let checkpoints = Checkpoints::open(&folder).unwrap();
+        let save = |value: u8| checkpoints.save_best(&value, &[("a.bin", vec![value])]);
+        let best = || fs::read(checkpoints.best().unwrap().join("a.bin")).unwrap();
+        save(1).unwrap();
+        // Killed before the new one had its name.
+        fs::rename(folder.join("best"), folder.join(".best.old")).unwrap();
+        Checkpoints::open(&folder).unwrap();
+        assert_eq!(best(), [1]);
+        // Killed while the one before was being removed; the same run goes on, or another is begun.
+        for begun_again in [false, true] {
+            fs::create_dir_all(folder.join(".best.old")).unwrap();
+            fs::write(folder.join(".best.old/rest.bin"), "rest").unwrap();
+            if begun_again {
+                Checkpoints::open(&folder).unwrap();
+                assert!(!folder.join(".best.old").exists());
+            }
+            save(2).unwrap();
+            assert_eq!(best(), [2]);
+        }
         fs::remove_dir_all(&folder).unwrap();
     }
 }

@@ -147,6 +147,20 @@ impl<B: Backend> ModuleMapper<B> for Added {
     }
 }
 
+/// A voice understands the content of one encoder; checkpoints that do not know theirs go with any.
+///
+/// # Errors
+/// The checkpoint in `folder` learned from another.
+pub fn same_encoder(folder: &Path, expected: &str, found: &str) -> Result<()> {
+    ensure!(
+        expected.is_empty() || found.is_empty() || expected == found,
+        "{}: has learned the content of another encoder: expected the one with SHA-256 {expected}, found {found}; go on in another work \
+         folder, or prepare with that encoder again",
+        folder.display()
+    );
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use burn::backend::Flex;

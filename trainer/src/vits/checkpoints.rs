@@ -6,7 +6,7 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 use burn::tensor::backend::Backend;
 use serde::{Deserialize, Serialize};
 
@@ -19,7 +19,7 @@ use crate::random::Random;
 use crate::training::checkpoint::{
     half_module_bytes, load_half_module, load_module, module_bytes, read_position,
 };
-use crate::training::mixture::{recipe, same_shape, weighted, write_folder};
+use crate::training::mixture::{recipe, same_encoder, same_shape, weighted, write_folder};
 
 /// The averaged voice.
 pub const VOICE_FILE: &str = "voice.bin";
@@ -71,20 +71,6 @@ pub fn load<B: Backend>(folder: &Path, device: &B::Device) -> Result<(VitsVoice<
         load_half_module(voice, folder, HALF_VOICE_FILE, device)?
     };
     Ok((voice, position))
-}
-
-/// A voice understands the content of one encoder; checkpoints that do not know theirs go with any.
-///
-/// # Errors
-/// The checkpoint in `folder` learned from another.
-pub fn same_encoder(folder: &Path, expected: &str, found: &str) -> Result<()> {
-    ensure!(
-        expected.is_empty() || found.is_empty() || expected == found,
-        "{}: has learned the content of another encoder: expected the one with SHA-256 {expected}, found {found}; prepare and train with one \
-         encoder",
-        folder.display()
-    );
-    Ok(())
 }
 
 /// Writes the voice of a checkpoint in half precision and without what only training needs.

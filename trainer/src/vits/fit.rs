@@ -18,6 +18,7 @@ use super::watch::{Reading, Watch};
 use crate::kernels::TrainingBackend;
 use crate::training::checkpoint::{Checkpoints, module_bytes, read_position};
 use crate::training::clips::VoiceClip;
+use crate::training::mixture::same_encoder;
 use crate::training::progress::{Figures, bar};
 
 /// Figures of a validation.
@@ -82,6 +83,11 @@ pub fn fit<B: TrainingBackend>(
                 folder.display()
             );
         }
+        same_encoder(
+            &folder,
+            &saved.config.encoder_sha256,
+            &config.encoder_sha256,
+        )?;
         stepper = stepper.resumed(&folder)?;
         position = VitsPosition {
             config: config.clone(),

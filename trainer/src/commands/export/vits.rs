@@ -8,7 +8,8 @@ use timbra_voice::manifest::{Family, TrainingSummary};
 
 use super::{Args, Made};
 use crate::model::vits::export::{F0_HZ, RECEPTIVE_FIELD_FRAMES};
-use crate::vits::checkpoints::{load, same_encoder};
+use crate::training::mixture::same_encoder;
+use crate::vits::checkpoints::load;
 use crate::vits::held_out::NOISE_SCALE;
 
 /// Frames a step of a voice makes, and sees of the future.

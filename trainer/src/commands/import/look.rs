@@ -24,6 +24,8 @@ pub struct Found {
     pub speakers: Vec<(usize, String)>,
     /// The content encoder it wants, as its community calls it.
     pub encoder: String,
+    /// Whether the voice's own files name that encoder; else it is the usual one of its width.
+    pub names_encoder: bool,
     /// What it says of its training.
     pub training: String,
     /// Its tensors.
@@ -66,6 +68,7 @@ fn rvc(checkpoint: &Path, file: &TorchFile, weights: StateDict) -> Result<Found>
         kind: rvc_kind(&config.version, &config.spec),
         speakers: vec![(0, stem(checkpoint))],
         encoder: encoder_of(&config.spec),
+        names_encoder: false,
         training: config.info,
         spec: config.spec,
         weights,
@@ -107,6 +110,7 @@ fn sovits(
     Ok(Found {
         kind: "so-vits-svc 4".to_owned(),
         speakers,
+        names_encoder: config.names_encoder,
         encoder: config.encoder,
         training: epoch(file),
         spec: config.spec,
@@ -135,6 +139,7 @@ fn in_training(
         // Its table has a row for each of 109 speakers, of which training used the first.
         speakers: vec![(0, stem(checkpoint))],
         encoder: encoder_of(&spec),
+        names_encoder: false,
         training: epoch(file),
         spec,
         weights,
@@ -177,6 +182,7 @@ fn exported(
     Ok(Found {
         kind: format!("{kind}, ONNX export"),
         speakers,
+        names_encoder: settings.encoder.is_some(),
         encoder: settings.encoder.unwrap_or_else(|| encoder_of(&spec)),
         training: match file.producer.as_str() {
             "" => String::new(),

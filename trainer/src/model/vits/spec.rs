@@ -181,15 +181,12 @@ impl VitsSpec {
             );
         }
         if self.hop_samples() > 65_536
-            || decoder.initial_channels == 0
-            || !decoder.initial_channels.is_multiple_of(1 << rates.len())
+            // Every stage has half as many, rounded down.
+            || decoder.initial_channels >> rates.len() == 0
         {
             return refuse(
                 "upsample_initial_channel",
-                format!(
-                    "a multiple of {}, and a hop of at most 65536",
-                    1 << rates.len()
-                ),
+                format!("at least {}, and a hop of at most 65536", 1 << rates.len()),
                 format!("{}, hop {}", decoder.initial_channels, self.hop_samples()),
             );
         }

@@ -1,6 +1,6 @@
 //! The shape of what a node gives, operator by operator.
 
-use super::super::{Attribute, MAX_RANK, Node, Tensor};
+use super::super::{Attribute, MAX_INTS, MAX_RANK, Node, Tensor};
 use super::QUANTISED;
 use crate::onnx_precision::{ACCURACY_LEVEL, BLOCKS};
 use crate::onnx_writer::{FLOAT, UINT8};
@@ -62,11 +62,13 @@ pub(super) fn output(node: &Node<'_>, inputs: &[Option<&Tensor>]) -> Option<Tens
         QUANTISED => quantised(node, inputs).and_then(shaped),
         "Concat" => {
             let shape = concat(node, inputs, rank)?;
-            let joined = inputs.iter().map(|input| (*input)?.ints.clone());
-            let ints: Option<Vec<Vec<i64>>> = joined.collect();
+            // Numbers that say shapes are few; more of them would be held at every joint.
+            let few = rank == 1 && shape[0] <= MAX_INTS;
+            let joined = || inputs.iter().map(|input| (*input)?.ints.clone()).collect();
+            let ints: Option<Vec<Vec<i64>>> = few.then(joined).flatten();
             Some(Tensor {
                 shape,
-                ints: ints.filter(|_| rank == 1).map(|ints| ints.concat()),
+                ints: ints.map(|ints| ints.concat()),
                 constant: None,
             })
         }

@@ -1,0 +1,149 @@
+//! Where graphs run beside the CPU: what the runtime has, what is asked for, and how a session is put there.
+
+use ort::ep::{
+    CUDA, CoreML, DirectML, ExecutionProvider as _, ExecutionProviderDispatch, MIGraphX, OpenVINO,
+    WebGPU, cuda,
+};
+use parking_lot::Mutex;
+
+use super::CPU;
+use crate::locate;
+
+/// The end of every provider's name in ONNX Runtime.
+const NAMED_SO: &str = "ExecutionProvider";
+
+/// Those that are known, in the order in which they are tried.
+const KNOWN: [&str; 6] = [
+    "CUDAExecutionProvider",
+    "MIGraphXExecutionProvider",
+    "CoreMLExecutionProvider",
+    "DmlExecutionProvider",
+    "WebGpuExecutionProvider",
+    "OpenVINOExecutionProvider",
+];
+
+/// What is wanted of providers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Wish {
+    /// Whichever of those the runtime has makes a graph faster than the CPU does.
+    Fastest,
+    /// These, in this order, whether they are faster or not; none is the CPU.
+    Named(Vec<String>),
+}
+
+impl Wish {
+    /// By a list as people write it: `CUDA,OpenVINO`; `CPU` ends it. Nothing is the fastest.
+    fn parse(list: &str) -> Self {
+        let names: Vec<String> = list
+            .split(',')
+            .map(str::trim)
+            .filter(|name| !name.is_empty())
+            .map(canonical)
+            .collect();
+        if names.is_empty() {
+            return Self::Fastest;
+        }
+        let before_cpu = names.into_iter().take_while(|name| name != CPU);
+        Self::Named(before_cpu.collect())
+    }
+
+    /// What there is to try.
+    pub(super) fn providers(&self) -> Vec<String> {
+        match self {
+            Self::Fastest => there(),
+            Self::Named(names) => names.clone(),
+        }
+    }
+}
+
+static WISH: Mutex<Option<Wish>> = Mutex::new(None);
+
+/// Execution providers to try in order before the CPU, by ONNX Runtime's names with or without `ExecutionProvider`. Holds for
+/// graphs loaded from now on, instead of what [`locate::PROVIDERS_VARIABLE`] says; what a library does not have is passed over
+/// with a message.
+pub fn prefer_providers(names: &[&str]) {
+    *WISH.lock() = Some(Wish::parse(&names.join(",")));
+}
+
+pub(super) fn wish() -> Wish {
+    let asked = || std::env::var(locate::PROVIDERS_VARIABLE).unwrap_or_default();
+    WISH.lock()
+        .get_or_insert_with(|| Wish::parse(&asked()))
+        .clone()
+}
+
+/// The known providers that the runtime in use was built with, by ONNX Runtime's names; none before it is loaded.
+pub fn there() -> Vec<String> {
+    if super::ensure_runtime().is_err() {
+        return Vec::new();
+    }
+    let there = |name: &str| {
+        match name {
+            "CUDAExecutionProvider" => CUDA::is_available(),
+            "MIGraphXExecutionProvider" => MIGraphX::is_available(),
+            "CoreMLExecutionProvider" => CoreML::is_available(),
+            "DmlExecutionProvider" => DirectML::is_available(),
+            "WebGpuExecutionProvider" => WebGPU::is_available(),
+            _ => OpenVINO::is_available(),
+        }
+        .unwrap_or(false)
+    };
+    KNOWN
+        .iter()
+        .copied()
+        .filter(|name| there(name))
+        .map(str::to_owned)
+        .collect()
+}
+
+/// A provider for the options of a session; `None` for one that is not known.
+pub(super) fn dispatch(name: &str) -> Option<ExecutionProviderDispatch> {
+    let dispatch = match name {
+        // Steps are not all as long, and the exhaustive search is made anew for every length.
+        "CUDAExecutionProvider" => CUDA::default()
+            .with_conv_algorithm_search(cuda::ConvAlgorithmSearch::Heuristic)
+            .build(),
+        "MIGraphXExecutionProvider" => MIGraphX::default().build(),
+        "CoreMLExecutionProvider" => CoreML::default().build(),
+        "DmlExecutionProvider" => DirectML::default().build(),
+        "WebGpuExecutionProvider" => WebGPU::default().build(),
+        "OpenVINOExecutionProvider" => OpenVINO::default().build(),
+        _ => return None,
+    };
+    Some(dispatch.error_on_failure())
+}
+
+/// ONNX Runtime's name of a provider, by it or by what people call it.
+fn canonical(name: &str) -> String {
+    let plain = |name: &str| name.trim_end_matches(NAMED_SO).to_lowercase();
+    let wanted = match plain(name).as_str() {
+        "directml" => "dml".to_owned(),
+        other => other.to_owned(),
+    };
+    KNOWN
+        .iter()
+        .chain(std::iter::once(&CPU))
+        .find(|known| plain(known) == wanted)
+        .map_or_else(|| name.to_owned(), |known| (*known).to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_are_read_as_people_write_them() {
+        let named = |names: &[&str]| Wish::Named(names.iter().map(|n| (*n).to_owned()).collect());
+        assert_eq!(Wish::parse(""), Wish::Fastest);
+        assert_eq!(Wish::parse(" , "), Wish::Fastest);
+        assert_eq!(Wish::parse("cpu"), named(&[]));
+        assert_eq!(
+            Wish::parse("cuda, DirectML ,CPU,OpenVINO"),
+            named(&["CUDAExecutionProvider", "DmlExecutionProvider"])
+        );
+        assert_eq!(
+            Wish::parse("OpenVINOExecutionProvider,Something"),
+            named(&["OpenVINOExecutionProvider", "Something"])
+        );
+    }
+}
