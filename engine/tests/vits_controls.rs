@@ -242,6 +242,34 @@ fn smoothed_f0_is_late_by_half_the_span_where_nothing_is_known_ahead_and_else_no
     }
 }
 
+#[test]
+fn before_anything_is_voiced_f0_is_that_of_the_speaker() {
+    if !support::runtime_is_there() {
+        return;
+    }
+    // Half a second of breath, then a glide from its beginning on.
+    let mut breath = vec![0.0; RATE_HZ / 2];
+    timbra_dsp::noise::fill(1, 0, &mut breath);
+    breath.iter_mut().for_each(|sample| *sample *= 0.02);
+    let input = [breath, glide(1)].concat();
+    let voice = shown(Shows::F0).load("resting");
+    let median_khz = voice.manifest().speakers[0].f0_median_hz * 1e-3;
+    let found = play(&voice, &input, &[(0, Controls::default())]);
+    let (resting, sung) = (
+        &found[1_600..RATE_HZ / 2 - 1_600],
+        &found[RATE_HZ / 2 + 1_600..],
+    );
+    assert!(
+        resting.iter().all(|&khz| (khz - median_khz).abs() < 1e-3),
+        "{:?}",
+        &resting[..3]
+    );
+    assert!(
+        sung.iter().any(|&khz| (khz - median_khz).abs() > 0.02),
+        "what is sung is sung"
+    );
+}
+
 /// Levels over `window` samples in dB.
 fn levels_db(signal: &[f32], window: usize) -> Vec<f32> {
     signal

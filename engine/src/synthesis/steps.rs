@@ -127,6 +127,8 @@ pub struct Steps {
     first: u64,
     /// F0 of the last voiced frame of an earlier step, 0 when there was none.
     held_f0_hz: f32,
+    /// F0 before anything was voiced: such a voice has never heard a recording without any.
+    resting_f0_hz: f32,
     /// Audio that was made and has not left.
     made: VecDeque<f32>,
     hop: Vec<f32>,
@@ -172,6 +174,7 @@ impl Steps {
             frames: VecDeque::new(),
             first: 0,
             held_f0_hz: 0.0,
+            resting_f0_hz: voice.manifest().speakers[0].f0_median_hz,
             made: VecDeque::new(),
             hop: vec![0.0; hop_samples],
         })
@@ -284,6 +287,9 @@ impl Steps {
         let mut line: Vec<f32> = frames.map(|frame| frame.f0_hz).collect();
         if self.step.continuous_f0 {
             bridge_unvoiced(&mut line, self.held_f0_hz);
+            // Still none: what follows is not known yet.
+            let resting = line.iter_mut().filter(|f0_hz| **f0_hz == 0.0);
+            resting.for_each(|f0_hz| *f0_hz = self.resting_f0_hz);
         }
         line
     }
