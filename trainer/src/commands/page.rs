@@ -279,11 +279,17 @@ fn attempts_with(
     };
     let mut attempts = Vec::new();
     for (name, options) in wanted {
+        let wrong = |why: String| WrongArgument(format!("--try \"{name}={options}\": {why}"));
         let mut line = vec!["page", "in", "--output", "out.wav", "--voice", "voice"];
-        line.extend(options.split_whitespace());
+        let words = words(options);
+        line.extend(words.iter().map(String::as_str));
         let parsed = ConvertOptions::try_parse_from(line)
-            .map_err(|error| WrongArgument(format!("--try \"{name}={options}\": {error}")))?
+            .map_err(|error| wrong(error.to_string()))?
             .args;
+        if parsed.as_played || parsed.rate.is_some() || parsed.replace_nan {
+            let why = "a page has no --as-played, --rate and --replace-nan of its settings";
+            return Err(wrong(why.to_owned()).into());
+        }
         convert::check_ranges(&parsed)?;
         let controls = convert::controls(&parsed, manifest)?;
         let timeline = match &parsed.timeline {
@@ -301,6 +307,39 @@ fn attempts_with(
     Ok(attempts)
 }
 
+/// The words of a line; what is between quotation marks is one.
+fn words(line: &str) -> Vec<String> {
+    let mut words: Vec<String> = Vec::new();
+    let (mut mark, mut within) = (None, false);
+    for sign in line.chars() {
+        match mark {
+            Some(open) if sign == open => mark = None,
+            None if sign == '"' || sign == '\'' => {
+                mark = Some(sign);
+                if !std::mem::replace(&mut within, true) {
+                    words.push(String::new());
+                }
+            }
+            None if sign.is_whitespace() => within = false,
+            _ => {
+                if !std::mem::replace(&mut within, true) {
+                    words.push(String::new());
+                }
+                if let Some(word) = words.last_mut() {
+                    word.push(sign);
+                }
+            }
+        }
+    }
+    words
+}
+
+/// A name as one word of a line.
+fn quoted(name: &str) -> String {
+    let mark = if name.contains('"') { '\'' } else { '"' };
+    format!("{mark}{name}{mark}")
+}
+
 /// What shows a voice where nothing else is asked for.
 fn usual_settings(voice: &LoadedVoice) -> Vec<(String, String)> {
     let manifest = voice.manifest();
@@ -309,7 +348,7 @@ fn usual_settings(voice: &LoadedVoice) -> Vec<(String, String)> {
         .iter()
         .map(|speaker| {
             let name = &speaker.name;
-            (name.clone(), format!("--speaker {name}"))
+            (name.clone(), format!("--speaker {}", quoted(name)))
         })
         .collect();
     let mut add = |there: bool, name: &str, options: &str| {
@@ -547,4 +586,24 @@ fn picture(panels: &[Panel], output: &Path) -> Result<Vec<u8>> {
     let bytes = std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
     std::fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))?;
     Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_with_spaces_are_one_word() {
+        assert_eq!(
+            words("--pitch 12  --mix 'a b=1'"),
+            ["--pitch", "12", "--mix", "a b=1"]
+        );
+        for name in ["Freddie Mercury", "the \"voice\"", "it's"] {
+            assert_eq!(
+                words(&format!("--speaker {}", quoted(name))),
+                ["--speaker", name]
+            );
+        }
+        assert_eq!(words("--name \"\""), ["--name", ""]);
+    }
 }

@@ -239,6 +239,11 @@ fn put(column: Column, value: f32, controls: &mut Controls) -> Result<()> {
 pub fn mix_of(text: &str, manifest: &Manifest) -> Result<[f32; MAX_SPEAKERS]> {
     let wrong = |message: String| anyhow::Error::from(WrongArgument(message));
     let mut mix = [0.0; MAX_SPEAKERS];
+    // Names of imported voices may have any sign in them.
+    if let Some(index) = speaker_index(text.trim(), manifest) {
+        mix[index] = 1.0;
+        return Ok(mix);
+    }
     let mut given = [false; MAX_SPEAKERS];
     for part in text.split(',') {
         let (name, weight) = match part.split_once('=') {
