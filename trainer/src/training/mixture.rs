@@ -154,8 +154,8 @@ impl<B: Backend> ModuleMapper<B> for Added {
 pub fn same_encoder(folder: &Path, expected: &str, found: &str) -> Result<()> {
     ensure!(
         expected.is_empty() || found.is_empty() || expected == found,
-        "{}: has learned the content of another encoder: expected the one with SHA-256 {expected}, found {found}; go on in another work \
-         folder, or prepare with that encoder again",
+        "{}: has learned the content of another encoder: expected the one with SHA-256 {expected}, found {found}; prepare and train with one \
+         encoder, or go on in another work folder",
         folder.display()
     );
     Ok(())
