@@ -17,6 +17,13 @@ use timbra_voice::manifest::CpuWeights;
 use timbra_voice::onnx_precision::{Operators, Precision, for_cpu, in_precision};
 
 const FRAMES: usize = 24;
+const SHAPE: VoiceShape = VoiceShape {
+    content_channels: 64,
+    speakers: 1,
+    rate_hz: 24_000,
+    loudness: false,
+    auto_f0: false,
+};
 
 /// Audio of a step of [`FRAMES`] frames at the beginning of a stream.
 fn sing(graph: &[u8], exported: &Exported, spec: &VitsSpec) -> Vec<f32> {
@@ -60,14 +67,7 @@ fn a_voice_in_eight_bits_sings_nearly_the_same() {
     if !runtime_is_there() {
         return;
     }
-    let shape = VoiceShape {
-        content_channels: 64,
-        speakers: 1,
-        rate_hz: 24_000,
-        loudness: false,
-        auto_f0: false,
-    };
-    let spec = spec(Size::Tiny, shape).unwrap();
+    let spec = spec(Size::Tiny, SHAPE).unwrap();
     let mut start = RandomStart(Random::new(3, 3));
     let voice = VitsVoice::<Flex>::load(&mut start, &spec, &Default::default()).unwrap();
     let exported = voice.export_streaming(&spec);
@@ -92,15 +92,8 @@ fn a_voice_whose_decoder_halves_an_odd_number_of_channels_sings_in_eight_bits_to
     if !runtime_is_there() {
         return;
     }
-    let shape = VoiceShape {
-        content_channels: 64,
-        speakers: 1,
-        rate_hz: 24_000,
-        loudness: false,
-        auto_f0: false,
-    };
     // 100, 50, 25, 12 and 6 channels, as 400 become in so-vits-svc's own small configuration.
-    let tiny = spec(Size::Tiny, shape).unwrap();
+    let tiny = spec(Size::Tiny, SHAPE).unwrap();
     let spec = VitsSpec {
         decoder: DecoderSpec {
             initial_channels: 100,
@@ -125,11 +118,9 @@ fn a_voice_streams_with_operators_of_our_own_as_with_those_of_the_runtime() {
         return;
     }
     let shape = VoiceShape {
-        content_channels: 64,
         speakers: 2,
-        rate_hz: 24_000,
         loudness: true,
-        auto_f0: false,
+        ..SHAPE
     };
     // With so many weights that they are rounded as those of voices of full width are.
     let tiny = spec(Size::Tiny, shape).unwrap();

@@ -111,5 +111,12 @@ fn a_page_shows_every_source_with_every_setting_and_what_was_made_elsewhere() {
         &["--pitch is 99", "-24 to 24"],
     );
     assert_fails(&run(&["--try", "x=--nothing"]), 2, &["x=--nothing"]);
+    // A name with a space is one word, as the names of imported voices may be; what a page can not do is not passed over.
+    assert_fails(
+        &run(&["--try", "x=--speaker 'no body'"]),
+        2,
+        &["no speaker \"no body\""],
+    );
+    assert_fails(&run(&["--try", "x=--as-played"]), 2, &["--as-played"]);
     assert_eq!(fs::read_to_string(&page).unwrap(), html, "nothing is lost");
 }

@@ -45,14 +45,7 @@ impl FarStream {
         if !can_be_saved(&wanted.path) {
             // What plays goes on: the worker hears nothing of it.
             let shared = self.shared();
-            let asked = shared.ask_for(&wanted);
-            shared.loading.store(false, Ordering::Release);
-            shared.settled_well.store(false, Ordering::Release);
-            shared.settled.store(asked, Ordering::Release);
-            shared.tell(|words| {
-                (words.answered, words.refused) = (asked, true);
-                words.message = unsaveable(&wanted.path);
-            });
+            decline(&shared, &wanted, &unsaveable(&wanted.path));
             let sounding = shared.sounding.load(Ordering::Acquire);
             shared.counters.set_voice_state(if sounding {
                 VoiceState::Ready
@@ -262,19 +255,25 @@ fn from_root(path: &Path) -> PathBuf {
         .unwrap_or_else(|| path.to_owned())
 }
 
-fn refuse(state: &State, message: &str) {
-    let shared = &state.shared;
-    let asked = shared.ask_for(&state.wanted);
-    shared.sounding.store(false, Ordering::Release);
-    shared.has_incoming.store(false, Ordering::Release);
+/// Answers that a voice is not loaded.
+fn decline(shared: &Shared, wanted: &VoiceRef, message: &str) {
+    let asked = shared.ask_for(wanted);
     shared.loading.store(false, Ordering::Release);
     shared.settled_well.store(false, Ordering::Release);
     shared.settled.store(asked, Ordering::Release);
     shared.tell(|words| {
         (words.answered, words.refused) = (asked, true);
-        words.playing = None;
         words.message = message.to_owned();
     });
+}
+
+/// The same, and nothing sounds any more.
+fn refuse(state: &State, message: &str) {
+    let shared = &state.shared;
+    shared.sounding.store(false, Ordering::Release);
+    shared.has_incoming.store(false, Ordering::Release);
+    shared.tell(|words| words.playing = None);
+    decline(shared, &state.wanted, message);
     shared.counters.set_voice_state(VoiceState::Failed);
 }
 
@@ -295,8 +294,7 @@ mod tests {
     use crate::controls::Tier;
     use crate::latency::VoiceTiming;
 
-    #[test]
-    fn a_voice_that_ends_the_worker_twice_is_not_sent_a_third_time() {
+    fn core(counters: &Arc<PortCounters>) -> (Core, AudioPort, OwnedFd) {
         let config = StreamConfig {
             host_rate_hz: 48_000,
             max_block_samples: 64,
@@ -304,8 +302,13 @@ mod tests {
             tier: Tier::Live,
         };
         let plan = LatencyPlan::new(&VoiceTiming::default(), Tier::Live, 48_000, 64).unwrap();
+        Core::new(3, config, plan, Arc::clone(counters)).unwrap()
+    }
+
+    #[test]
+    fn a_voice_that_ends_the_worker_twice_is_not_sent_a_third_time() {
         let counters = Arc::new(PortCounters::default());
-        let (core, mut port, _memory) = Core::new(3, config, plan, Arc::clone(&counters)).unwrap();
+        let (core, mut port, _memory) = core(&counters);
         core.state.lock().wanted = VoiceRef::at("/voices/bad.timbra");
         assert!(core.reload().is_some(), "the first time");
         for time in 1..=2 {
@@ -328,14 +331,7 @@ mod tests {
     }
     #[test]
     fn a_voice_that_was_only_on_its_way_when_another_ended_the_worker_is_sent_again_later() {
-        let config = StreamConfig {
-            host_rate_hz: 48_000,
-            max_block_samples: 64,
-            channels: 1,
-            tier: Tier::Live,
-        };
-        let plan = LatencyPlan::new(&VoiceTiming::default(), Tier::Live, 48_000, 64).unwrap();
-        let (core, _port, _memory) = Core::new(3, config, plan, Arc::default()).unwrap();
+        let (core, _port, _memory) = core(&Arc::default());
         core.state.lock().wanted = VoiceRef::at("/voices/good.timbra");
         for _ in 0..3 {
             assert!(core.reload().is_some(), "it is on its way");

@@ -112,12 +112,18 @@ impl Graph {
         let wish = providers::wish();
         let preferred = wish.providers();
         let mut messages = Vec::new();
+        let mut reference = None;
         if !preferred.is_empty() {
             // What the provider is compared with has the weights it has.
             let (_, expected) = on_cpu(bytes)?;
             let longest = match &wish {
                 Wish::Named(_) => None,
-                Wish::Fastest => Some(on_cpu(&for_cpu)?.0.pace()?.mul_f32(WORTH_A_PROVIDER)),
+                Wish::Fastest => {
+                    let (graph, _) = on_cpu(&for_cpu)?;
+                    let pace = graph.pace()?;
+                    reference = Some(graph);
+                    Some(pace.mul_f32(WORTH_A_PROVIDER))
+                }
             };
             for provider in preferred {
                 let outcome = Self::on_provider(&runtime, &shape, bytes, &provider, threads)
@@ -147,7 +153,10 @@ impl Graph {
                 }
             }
         }
-        let (reference, _) = on_cpu(&for_cpu)?;
+        let reference = match reference {
+            Some(graph) => graph,
+            None => on_cpu(&for_cpu)?.0,
+        };
         drop(for_cpu);
         large_pages::after_loading(bytes.len());
         if messages.is_empty() {

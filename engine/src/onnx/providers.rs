@@ -1,7 +1,7 @@
 //! Where graphs run beside the CPU: what the runtime has, what is asked for, and how a session is put there.
 
 use ort::ep::{
-    CUDA, CoreML, DirectML, ExecutionProvider as _, ExecutionProviderDispatch, MIGraphX, OpenVINO,
+    CUDA, CoreML, DirectML, ExecutionProvider, ExecutionProviderDispatch, MIGraphX, OpenVINO,
     WebGPU, cuda,
 };
 use parking_lot::Mutex;
@@ -12,15 +12,45 @@ use crate::locate;
 /// The end of every provider's name in ONNX Runtime.
 const NAMED_SO: &str = "ExecutionProvider";
 
+/// A provider that is known.
+struct Known {
+    name: &'static str,
+    /// Whether the runtime was built with it.
+    is_there: fn() -> ort::Result<bool>,
+    make: fn() -> ExecutionProviderDispatch,
+}
+
+/// A provider with nothing but its defaults.
+fn usual<P: ExecutionProvider + Default + 'static>() -> Known
+where
+    ExecutionProviderDispatch: From<P>,
+{
+    Known {
+        name: P::NAME,
+        is_there: P::is_available,
+        make: || P::default().into(),
+    }
+}
+
 /// Those that are known, in the order in which they are tried.
-const KNOWN: [&str; 6] = [
-    "CUDAExecutionProvider",
-    "MIGraphXExecutionProvider",
-    "CoreMLExecutionProvider",
-    "DmlExecutionProvider",
-    "WebGpuExecutionProvider",
-    "OpenVINOExecutionProvider",
-];
+fn known() -> [Known; 6] {
+    [
+        Known {
+            // Steps are not all as long, and the exhaustive search is made anew for every length.
+            make: || {
+                CUDA::default()
+                    .with_conv_algorithm_search(cuda::ConvAlgorithmSearch::Heuristic)
+                    .into()
+            },
+            ..usual::<CUDA>()
+        },
+        usual::<MIGraphX>(),
+        usual::<CoreML>(),
+        usual::<DirectML>(),
+        usual::<WebGPU>(),
+        usual::<OpenVINO>(),
+    ]
+}
 
 /// What is wanted of providers.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,40 +107,17 @@ pub fn there() -> Vec<String> {
     if super::ensure_runtime().is_err() {
         return Vec::new();
     }
-    let there = |name: &str| {
-        match name {
-            "CUDAExecutionProvider" => CUDA::is_available(),
-            "MIGraphXExecutionProvider" => MIGraphX::is_available(),
-            "CoreMLExecutionProvider" => CoreML::is_available(),
-            "DmlExecutionProvider" => DirectML::is_available(),
-            "WebGpuExecutionProvider" => WebGPU::is_available(),
-            _ => OpenVINO::is_available(),
-        }
-        .unwrap_or(false)
-    };
-    KNOWN
+    known()
         .iter()
-        .copied()
-        .filter(|name| there(name))
-        .map(str::to_owned)
+        .filter(|known| (known.is_there)().unwrap_or(false))
+        .map(|known| known.name.to_owned())
         .collect()
 }
 
 /// A provider for the options of a session; `None` for one that is not known.
 pub(super) fn dispatch(name: &str) -> Option<ExecutionProviderDispatch> {
-    let dispatch = match name {
-        // Steps are not all as long, and the exhaustive search is made anew for every length.
-        "CUDAExecutionProvider" => CUDA::default()
-            .with_conv_algorithm_search(cuda::ConvAlgorithmSearch::Heuristic)
-            .build(),
-        "MIGraphXExecutionProvider" => MIGraphX::default().build(),
-        "CoreMLExecutionProvider" => CoreML::default().build(),
-        "DmlExecutionProvider" => DirectML::default().build(),
-        "WebGpuExecutionProvider" => WebGPU::default().build(),
-        "OpenVINOExecutionProvider" => OpenVINO::default().build(),
-        _ => return None,
-    };
-    Some(dispatch.error_on_failure())
+    let known = known().into_iter().find(|known| known.name == name)?;
+    Some((known.make)().error_on_failure())
 }
 
 /// ONNX Runtime's name of a provider, by it or by what people call it.
@@ -120,11 +127,13 @@ fn canonical(name: &str) -> String {
         "directml" => "dml".to_owned(),
         other => other.to_owned(),
     };
-    KNOWN
+    known()
         .iter()
-        .chain(std::iter::once(&CPU))
+        .map(|known| known.name)
+        .chain(std::iter::once(CPU))
         .find(|known| plain(known) == wanted)
-        .map_or_else(|| name.to_owned(), |known| (*known).to_owned())
+        .unwrap_or(name)
+        .to_owned()
 }
 
 #[cfg(test)]

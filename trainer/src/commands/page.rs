@@ -281,7 +281,8 @@ fn attempts_with(
     for (name, options) in wanted {
         let wrong = |why: String| WrongArgument(format!("--try \"{name}={options}\": {why}"));
         let mut line = vec!["page", "in", "--output", "out.wav", "--voice", "voice"];
-        let words = words(options);
+        let words = shlex::split(options)
+            .ok_or_else(|| wrong("a quotation mark is not closed".to_owned()))?;
         line.extend(words.iter().map(String::as_str));
         let parsed = ConvertOptions::try_parse_from(line)
             .map_err(|error| wrong(error.to_string()))?
@@ -307,39 +308,6 @@ fn attempts_with(
     Ok(attempts)
 }
 
-/// The words of a line; what is between quotation marks is one.
-fn words(line: &str) -> Vec<String> {
-    let mut words: Vec<String> = Vec::new();
-    let (mut mark, mut within) = (None, false);
-    for sign in line.chars() {
-        match mark {
-            Some(open) if sign == open => mark = None,
-            None if sign == '"' || sign == '\'' => {
-                mark = Some(sign);
-                if !std::mem::replace(&mut within, true) {
-                    words.push(String::new());
-                }
-            }
-            None if sign.is_whitespace() => within = false,
-            _ => {
-                if !std::mem::replace(&mut within, true) {
-                    words.push(String::new());
-                }
-                if let Some(word) = words.last_mut() {
-                    word.push(sign);
-                }
-            }
-        }
-    }
-    words
-}
-
-/// A name as one word of a line.
-fn quoted(name: &str) -> String {
-    let mark = if name.contains('"') { '\'' } else { '"' };
-    format!("{mark}{name}{mark}")
-}
-
 /// What shows a voice where nothing else is asked for.
 fn usual_settings(voice: &LoadedVoice) -> Vec<(String, String)> {
     let manifest = voice.manifest();
@@ -348,7 +316,9 @@ fn usual_settings(voice: &LoadedVoice) -> Vec<(String, String)> {
         .iter()
         .map(|speaker| {
             let name = &speaker.name;
-            (name.clone(), format!("--speaker {}", quoted(name)))
+            // A name has no NUL, which is all that can not be quoted.
+            let quoted = shlex::try_quote(name).unwrap_or(name.into());
+            (name.clone(), format!("--speaker {quoted}"))
         })
         .collect();
     let mut add = |there: bool, name: &str, options: &str| {
@@ -586,24 +556,4 @@ fn picture(panels: &[Panel], output: &Path) -> Result<Vec<u8>> {
     let bytes = std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
     std::fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))?;
     Ok(bytes)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_with_spaces_are_one_word() {
-        assert_eq!(
-            words("--pitch 12  --mix 'a b=1'"),
-            ["--pitch", "12", "--mix", "a b=1"]
-        );
-        for name in ["Freddie Mercury", "the \"voice\"", "it's"] {
-            assert_eq!(
-                words(&format!("--speaker {}", quoted(name))),
-                ["--speaker", name]
-            );
-        }
-        assert_eq!(words("--name \"\""), ["--name", ""]);
-    }
 }
