@@ -32,9 +32,14 @@ pub(crate) struct Pull {
 }
 
 impl Pull {
-    /// What the controls ask for, on top of what the voice wants by itself.
-    pub fn new(controls: &Controls, manifest: &Manifest) -> Self {
+    /// What the controls ask for, on top of what the voice wants by itself, for a frame that is `voiced` or not.
+    pub fn new(controls: &Controls, manifest: &Manifest, voiced: bool) -> Self {
         let own = manifest.retrieval_ratio;
+        let share = if voiced {
+            1.0
+        } else {
+            manifest.retrieval_unvoiced
+        };
         // A voice that has one kind of table is pulled by that one.
         let method = match (&manifest.clusters, &manifest.retrieval) {
             (Some(_), None) => ClusterMethod::KMeans,
@@ -47,7 +52,7 @@ impl Pull {
         };
         Self {
             to_centres,
-            to_neighbours: own + (1.0 - own) * to_neighbours,
+            to_neighbours: share * (own + (1.0 - own) * to_neighbours),
             nearness: match manifest.family {
                 Family::Vits => Nearness::FourthPower,
                 _ => Nearness::SquaredDistance,

@@ -434,7 +434,7 @@ impl Pipeline {
         } else {
             0.0
         };
-        let pull = Pull::new(&controls, manifest);
+        let pull = Pull::new(&controls, manifest, frame.f0_hz > 0.0);
         if self.synthesis.restarts_at(index) {
             self.mute_pending();
         }

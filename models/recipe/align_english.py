@@ -1,11 +1,14 @@
 """Phone labels for English recordings by pocketsphinx.
 
 With a transcript the phones are force-aligned; without one the words are decoded first. Where the
-alignment fails, a phone loop labels the clip.
+alignment fails, a phone loop labels the clip. Words the dictionary lacks are spelled out by flite.
 """
 
+import csv
 import os
 import re
+import shutil
+import subprocess
 
 import numpy as np
 import pocketsphinx
@@ -18,9 +21,25 @@ FRAME = 0.01
 FRAME_OFFSET = 0.0078
 
 
+def spelled(word):
+    """The phones that flite's letter-to-sound rules give a word, or None."""
+    if shutil.which("flite") is None:
+        return None
+    done = subprocess.run(["flite", "-ps", "-t", word, "-o", "none"], capture_output=True, text=True)
+    phones = [arpabet(phone) for phone in done.stdout.split()]
+    return [phone for phone in phones if phone != "SIL"] or None
+
+
+def read_transcripts(path):
+    """What a file with the columns `file` and `transcript` says was spoken, by file."""
+    with open(path, newline="", encoding="utf-8") as source:
+        return {row["file"]: row["transcript"] for row in csv.DictReader(source)}
+
+
 class Aligner:
     def __init__(self):
         self.dictionary = set()
+        self.added = {}
         with open(pocketsphinx_dictionary(), encoding="utf-8") as source:
             for line in source:
                 self.dictionary.add(line.split()[0])
@@ -49,6 +68,9 @@ class Aligner:
         if self._align is None:
             self._align = pocketsphinx.Decoder(loglevel="FATAL", lm=None)
         decoder = self._align
+        for word in words:
+            if word in self.added and decoder.lookup_word(word) is None:
+                decoder.add_word(word, self.added[word], True)
         for skip in (0, 32, 64, 96, 16, 48, 80, 112):
             try:
                 decoder.set_align_text(" ".join(words))
@@ -86,11 +108,17 @@ class Aligner:
         return [(start * FRAME + offset, end * FRAME + offset, arpabet(name)) for start, end, name in frames]
 
     def transcript(self, text):
-        """The words of a transcript as the dictionary spells them; None if one is not in it."""
+        """The words of a transcript as the dictionary spells them; None if one can neither be found nor spelled."""
         text = text.lower().replace("\u2019", "'").replace("\u2014", " ").replace("-", " ")
         words = [word for word in re.findall(r"[a-z0-9']+", text) if word.strip("'")]
         words = [word.strip("'") if word.strip("'") in self.dictionary else word for word in words]
-        return words if words and all(word in self.dictionary for word in words) else None
+        for word in words:
+            if word not in self.dictionary and word not in self.added:
+                phones = spelled(word)
+                if phones is None:
+                    return None
+                self.added[word] = " ".join(phones)
+        return words or None
 
 
 def pcm_bytes(audio):
@@ -99,8 +127,12 @@ def pcm_bytes(audio):
     return to_int16(audio * (0.5 / peak) if peak > 1e-4 else audio).tobytes()
 
 
-def build(data, out, speakers, max_minutes=None, decode_words=True):
-    """Labels the English training clips whose speaker's name starts with one of `speakers`."""
+def build(data, out, speakers, max_minutes=None, decode_words=True, transcripts=None):
+    """Labels the English training clips whose speaker's name starts with one of `speakers`.
+
+    Clips without a transcript in the manifest have that of `transcripts`, a file as `read_transcripts` reads.
+    """
+    told = read_transcripts(transcripts) if transcripts else {}
     aligner = Aligner()
     count = {"aligned": 0, "loop": 0, "failed": 0, "unknown word": 0}
     total = 0.0
@@ -116,8 +148,9 @@ def build(data, out, speakers, max_minutes=None, decode_words=True):
         audio = read_audio(os.path.join(data, row["file"]))
         pcm = pcm_bytes(audio)
         how = "aligned"
-        if row["transcript"]:
-            words = aligner.transcript(row["transcript"])
+        spoken = row["transcript"] or told.get(row["file"])
+        if spoken:
+            words = aligner.transcript(spoken)
             if words is None:
                 count["unknown word"] += 1
                 continue

@@ -23,6 +23,10 @@ def arguments():
         help="label recordings without a transcript by the phone loop alone: some five times faster, a little less right",
     )
     parser.add_argument(
+        "--transcripts",
+        help="CSV with columns file, transcript: what is said in recordings whose manifest does not tell, from any recogniser",
+    )
+    parser.add_argument(
         "--parts", default="recordings,kathleen,flite,libri,festival,espeak,german",
         help="comma-separated parts to build, in this order (default: %(default)s)",
     )
@@ -59,7 +63,7 @@ def main():
     def libri():
         import align_english
 
-        align_english.build(args.data, args.out, ["libri"], args.minutes_libri, not args.no_words)
+        align_english.build(args.data, args.out, ["libri"], args.minutes_libri, not args.no_words, args.transcripts)
 
     def festival():
         import from_festival

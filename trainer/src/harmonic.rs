@@ -9,7 +9,7 @@
 //! | [`crowd`] | where the speakers of a large crowd begin |
 //! | [`fit`] | the training loop |
 //! | [`mix`] | one voice from several checkpoints |
-//! | [`words`] | the content encoder as part of the loss |
+//! | [`words`] | a network that listens, as part of the loss |
 //! | [`held_out`] | distance and similarity on recordings it does not learn from |
 
 mod batches;

@@ -8,6 +8,7 @@
 //! | [`folded_dft`] | differentiable DFTs |
 //! | [`graph_layers`] | the weights of a written graph, to train it further |
 //! | [`mel`] | the log-mel front end, in Rust and as a graph |
+//! | [`recogniser`] | the encoder of a speech recogniser, to train with |
 
 pub mod causal;
 pub mod content;
@@ -18,4 +19,5 @@ pub mod harmonic;
 pub mod harmonic_graph;
 pub mod hubert;
 pub mod mel;
+pub mod recogniser;
 pub mod vits;

@@ -110,6 +110,38 @@ fn an_index_without_a_speaker_is_of_the_one_there_is() {
     assert_eq!(retrieval.len(), 1);
     assert_is(retrieval[0].as_ref(), 20, 40, 256);
     assert!(package.clusters().unwrap().is_none());
+    assert_eq!(package.manifest.retrieval_unvoiced, 0.33, "as RVC protects");
+}
+
+#[test]
+fn consonants_are_protected_as_rvc_does_or_as_it_is_said() {
+    let folder = Folder::new("tables-protect");
+    let path = folder.at("voice.timbra");
+    let imported = |voice: &str, protect: Option<&str>| {
+        let index = fixture("beside/added_IVF1_Flat_nprobe_1.index");
+        let mut options = vec![];
+        if voice.starts_with("rvc_v1_32k") {
+            options.push(("--retrieval", index.as_path()));
+        }
+        options.extend(protect.map(|share| ("--protect", Path::new(share))));
+        import(&fixture(voice), &path, &options)
+    };
+    for (voice, protect, share) in [
+        ("rvc_v1_32k/voice.pth", Some("0.1"), 0.1),
+        ("rvc_v1_32k/voice.pth", Some("0.5"), 1.0),
+        ("rvc_v1_40k_no_f0/voice.pth", None, 1.0),
+        ("sovits_fork/G_3.pth", None, 1.0),
+    ] {
+        assert_succeeds(&imported(voice, protect));
+        let found = VoicePackage::read(&path)
+            .unwrap()
+            .manifest
+            .retrieval_unvoiced;
+        assert_eq!(found, share, "{voice} {protect:?}");
+    }
+    let refused = imported("rvc_v1_32k/voice.pth", Some("0.7"));
+    assert!(!refused.status.success());
+    assert_says(&refused, &["--protect is 0.7; expected 0 to 0.5"]);
 }
 
 #[test]

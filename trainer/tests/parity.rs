@@ -11,7 +11,7 @@ use realfft::RealFftPlanner;
 use timbra_dsp::resample::resample_all;
 use timbra_engine::onnx::{NamedTensor, evaluate};
 use timbra_engine::{Encoder, features};
-use timbra_trainer::harmonic::words::Words;
+use timbra_trainer::harmonic::words::{Listener, Words};
 use timbra_trainer::model::causal::{CausalConv, from_vec, to_vec};
 use timbra_trainer::model::content::{ContentConfig, ContentEncoder};
 use timbra_trainer::model::excitation::{Analyser, pulses};
@@ -301,7 +301,7 @@ fn what_the_loss_hears_is_what_the_encoder_hears_when_it_plays() {
         return;
     }
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/encoders/content-3.timbra");
-    let words = Words::<Flex>::of(&path, &Device::default()).unwrap();
+    let words = Words::<Flex>::new(Listener::Encoder(&path), &Device::default()).unwrap();
     // Tone, hiss and a dull hum in turn, no two times the same length, so that it tells which time it is.
     let mut random = Random::new(3, 0);
     let (mut audio, mut hum) = (support::song(MODEL_RATE_HZ as u32, 2.0), 0.0);
@@ -317,7 +317,10 @@ fn what_the_loss_hears_is_what_the_encoder_hears_when_it_plays() {
     let tensor = |samples: &[f32]| {
         from_vec::<Flex, 2>(samples.to_vec(), [1, samples.len()], &Device::default())
     };
-    let heard = words.heard(tensor(&audio));
+    let Words::Content { encoder, mel } = &words else {
+        panic!("a content encoder")
+    };
+    let heard = encoder.content_channels_first(mel.frames(tensor(&audio)));
     let [channels, _, frames] = heard.dims();
     let heard = to_vec(heard.swap_dims(0, 1).swap_dims(1, 2));
     let encoder = Encoder::load(&path).unwrap();

@@ -174,6 +174,41 @@ fn a_voice_that_is_pulled_by_itself_sings_as_one_that_is_told_to() {
 }
 
 #[test]
+fn unvoiced_frames_are_pulled_by_the_share_the_voice_says() {
+    if !runtime_is_there() {
+        return;
+    }
+    let folder = Folder::new("vits-protected");
+    let path = imported(&folder.at(""));
+    let package = VoicePackage::read(&path).unwrap();
+    let with_share = |share: f32| {
+        let mut manifest = package.manifest.clone();
+        manifest.retrieval_unvoiced = share;
+        let files = manifest.files.keys();
+        let files = files.map(|name| (name.clone(), package.file(name).unwrap().to_vec()));
+        let path = folder.at("protected.timbra");
+        package::write_voice(&path, &manifest, &files.collect(), Form::File).unwrap();
+        load_voice(&path).unwrap()
+    };
+    let told = |ratio: f32| Controls {
+        cluster_ratio: ratio,
+        cluster_method: ClusterMethod::Retrieval,
+        ..Controls::default()
+    };
+    // Clicks far apart: loud, and of no pitch.
+    let clicks: Vec<f32> = (0..RATE_HZ as usize)
+        .map(|n| if n % 2_731 == 0 { 0.9 } else { 0.0 })
+        .collect();
+    let plain = sing(&with_share(1.0), &clicks, told(0.0));
+    assert!(sing(&with_share(0.0), &clicks, told(0.5)) == plain);
+    assert!(sing(&with_share(1.0), &clicks, told(0.5)) != plain);
+    let half = sing(&with_share(1.0), &clicks, told(0.25));
+    assert!(sing(&with_share(0.5), &clicks, told(0.5)) == half);
+    let song = song(RATE_HZ, 1.0);
+    assert!(sing(&with_share(0.0), &song, told(0.5)) != sing(&with_share(0.0), &song, told(0.0)));
+}
+
+#[test]
 fn the_program_and_its_timelines_make_what_the_engine_makes() {
     let Some(program) = Program::new("vits-program") else {
         return;

@@ -455,6 +455,13 @@ pub fn voice(manifest: &Manifest, path: &Path) -> Result<(), VoiceError> {
         expected,
         ratio,
     )?;
+    let share = manifest.retrieval_unvoiced;
+    check.that(
+        (0.0..=1.0).contains(&share),
+        "retrieval_unvoiced",
+        "0 to 1",
+        share,
+    )?;
     if let Some(embedded) = manifest.files.get(&manifest.encoder.graph.file) {
         check.that(
             embedded.sha256 == manifest.encoder.sha256,

@@ -155,6 +155,7 @@ impl IdentityVoice {
             clusters: None,
             retrieval: None,
             retrieval_ratio: 0.0,
+            retrieval_unvoiced: 1.0,
             files: BTreeMap::new(),
             training: TrainingSummary::default(),
             certificate: None,

@@ -313,6 +313,10 @@ pub struct Manifest {
     /// to its speaker so.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub retrieval_ratio: f32,
+    /// Share of what retrieval pulls by that frames without a voice in them are pulled by, 0 to 1: consonants and breaths stay
+    /// the singer's own where a speaker's table has few. RVC's protect, which is 1 where it is .5 or more.
+    #[serde(default = "whole", skip_serializing_if = "is_whole")]
+    pub retrieval_unvoiced: f32,
     /// Every other file of the package.
     pub files: BTreeMap<String, FileEntry>,
     /// How it was trained.
@@ -324,6 +328,18 @@ pub struct Manifest {
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks by reference")]
+fn whole() -> f32 {
+    1.0
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde hands a reference over"
+)]
+fn is_whole(share: &f32) -> bool {
+    *share >= 1.0
+}
+
 fn is_zero(ratio: &f32) -> bool {
     *ratio == 0.0
 }

@@ -299,6 +299,9 @@ fn numbers_that_cannot_be_true_are_refused_by_name() {
         ("retrieval_ratio", |json| {
             json["retrieval_ratio"] = 0.25.into()
         }),
+        ("retrieval_unvoiced", |json| {
+            json["retrieval_unvoiced"] = 1.5.into()
+        }),
         ("name", |json| json["name"] = "\n".into()),
     ];
     for (field, change) in cases {

@@ -15,7 +15,7 @@ use crate::backend::BackendName;
 use crate::config::WorkFolder;
 use crate::encoder::corpus::Corpus;
 use crate::encoder::fit::{FitConfig, Position, fit, load};
-use crate::model::content::ContentConfig;
+use crate::model::content::{ContentConfig, DILATIONS};
 use crate::model::mel;
 use crate::training::checkpoint::Checkpoints;
 use crate::with_backend;
@@ -63,6 +63,19 @@ pub struct Args {
     #[arg(long, value_name = "WEIGHT", default_value_t = 0.0, value_parser = weight)]
     pub acoustics: f32,
 
+    /// A speech recogniser that says what is understood of the corpus: Moonshine's model.safetensors (tiny or base), or what
+    /// models/recipe/recogniser.py makes of its Python package
+    #[arg(long, value_name = "FILE")]
+    pub recogniser: Option<PathBuf>,
+
+    /// How much it counts what the recogniser understands, beside the phones
+    #[arg(long, value_name = "WEIGHT", default_value_t = 2.0, value_parser = weight)]
+    pub understood: f32,
+
+    /// Blocks of the network; each costs about a tenth of the encoder. A base has as many
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = blocks)]
+    pub blocks: usize,
+
     /// Share of a label set in the batches, e.g. english=0.7; all sets or none
     #[arg(long = "share", value_name = "SET=SHARE")]
     pub shares: Vec<String>,
@@ -102,6 +115,16 @@ fn lookahead(text: &str) -> Result<usize, String> {
         .ok_or_else(|| format!("expected 0 to {MOST_LOOKAHEAD_FRAMES} frames of 10 ms"))
 }
 
+/// Most blocks that still play live.
+const MOST_BLOCKS: usize = 32;
+
+fn blocks(text: &str) -> Result<usize, String> {
+    text.parse()
+        .ok()
+        .filter(|blocks| (1..=MOST_BLOCKS).contains(blocks))
+        .ok_or_else(|| format!("expected 1 to {MOST_BLOCKS} blocks"))
+}
+
 fn weight(text: &str) -> Result<f32, String> {
     text.parse()
         .ok()
@@ -130,7 +153,9 @@ pub fn run(args: &Args) -> Result<()> {
             seed: args.seed,
             weights: shares(&args.shares, "SET")?,
             acoustics_weight: args.acoustics,
+            understood_weight: args.recogniser.as_ref().map_or(0.0, |_| args.understood),
             network: ContentConfig {
+                dilations: DILATIONS.into_iter().cycle().take(args.blocks).collect(),
                 lookahead_frames: args.lookahead_frames,
                 ..ContentConfig::default()
             },
@@ -141,6 +166,7 @@ pub fn run(args: &Args) -> Result<()> {
             &training,
             &config,
             args.base.as_deref(),
+            args.recogniser.as_deref(),
             &device
         )
         .map(drop))?;

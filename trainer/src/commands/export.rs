@@ -227,6 +227,7 @@ pub fn run(args: &Args) -> Result<()> {
         step: made.step,
         clusters,
         retrieval_ratio,
+        retrieval_unvoiced: 1.0,
         retrieval,
         files: BTreeMap::new(),
         training: made.training,

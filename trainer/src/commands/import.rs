@@ -21,6 +21,7 @@ use timbra_voice::package::{ANY_ENCODER, EncoderPackage, Form, write_voice};
 pub use look::{Found, look};
 
 use super::export::{About, about};
+use crate::config::WrongArgument;
 use crate::import::source::Source;
 use crate::import::weights::CheckpointWeights;
 use crate::import::{hubert_names, onnx_file, read_state_dict};
@@ -38,6 +39,10 @@ const UNKNOWN_SPEAKER: (f32, f32, f32, f32) = (220.0, 110.0, 440.0, -23.0);
 
 /// Frames a step of a voice makes, and sees of the future.
 const VOICE_STEP: (usize, usize) = (2, 2);
+
+/// RVC's `protect` where nobody changes it, and from where on it protects nothing.
+const RVC_PROTECT: f32 = 0.33;
+const UNPROTECTED: f32 = 0.5;
 
 /// Arguments of `trainer import`.
 #[derive(Debug, Clone, clap::Args)]
@@ -74,6 +79,11 @@ pub struct Args {
     /// so-vits-svc's feature_and_index.pkl, or RVC's added_*.index or total_fea.npy
     #[arg(long, value_name = "FILE")]
     pub retrieval: Option<PathBuf>,
+
+    /// How much of retrieval's pull consonants and breaths have, 0 to 0.5; from 0.5 on they have all of it [default: 0.33 of an
+    /// RVC voice that hears F0, as there; else 0.5]
+    #[arg(long, value_name = "SHARE")]
+    pub protect: Option<f32>,
 
     /// The content encoder's package, to be put into the voice; without it the encoder is looked for where it is played
     #[arg(long, value_name = "FILE")]
@@ -122,6 +132,7 @@ impl Args {
             name: None,
             clusters: None,
             retrieval: None,
+            protect: None,
             encoder: None,
             speakers: Vec::new(),
             about: None,
@@ -132,6 +143,11 @@ impl Args {
             without_auto_f0: false,
         }
     }
+}
+
+/// What of retrieval's pull unvoiced frames have under RVC's `protect`.
+fn unvoiced_share(protect: f32) -> f32 {
+    if protect >= UNPROTECTED { 1.0 } else { protect }
 }
 
 /// In what the weights of a package are kept.
@@ -174,6 +190,12 @@ pub fn run(args: &Args) -> Result<()> {
         .is_some_and(|end| end == "timbra")
     {
         return encoder::convert(args);
+    }
+    if let Some(found) = args
+        .protect
+        .filter(|share| !(0.0..=UNPROTECTED).contains(share))
+    {
+        return Err(WrongArgument(format!("--protect is {found}; expected 0 to 0.5")).into());
     }
     let source = Source::open(&args.checkpoint)?;
     if !onnx_file::is_onnx(&source)?
@@ -235,6 +257,11 @@ pub fn run(args: &Args) -> Result<()> {
         },
     );
     let said = about(args.about.as_deref())?;
+    let hears_f0 = found.spec.decoder.overtones.is_some();
+    let usual = match found.spec.prenet {
+        Prenet::Rvc if hears_f0 => RVC_PROTECT,
+        _ => UNPROTECTED,
+    };
     let stem = args
         .output
         .file_stem()
@@ -262,6 +289,7 @@ pub fn run(args: &Args) -> Result<()> {
         clusters,
         retrieval,
         retrieval_ratio: 0.0,
+        retrieval_unvoiced: unvoiced_share(args.protect.unwrap_or(usual)),
         files: BTreeMap::new(),
         training: TrainingSummary {
             trainer: format!(

@@ -157,6 +157,12 @@ fn voice(path: &Path) -> Result<()> {
             100.0 * manifest.retrieval_ratio
         );
     }
+    if manifest.retrieval.is_some() && manifest.retrieval_unvoiced < 1.0 {
+        println!(
+            "  protected    unvoiced frames are pulled by {:.0} % of what the others are",
+            100.0 * manifest.retrieval_unvoiced
+        );
+    }
     print_training(&manifest.training);
     if let Some(certificate) = &manifest.certificate {
         println!(

@@ -14,6 +14,7 @@ use crate::backend::BackendName;
 use crate::config::{WorkFolder, WrongArgument};
 use crate::data::dataset::Dataset;
 use crate::harmonic::fit::{VoiceBase, VoiceFitConfig, fit};
+use crate::harmonic::words::Listener;
 use crate::import::read_state_dict;
 use crate::model::harmonic::MODEL_RATE_HZ;
 use crate::training::checkpoint::{Checkpoints, kept};
@@ -95,12 +96,19 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     pub base_critics: Option<PathBuf>,
 
-    /// harmonic: how much it counts what the content encoder hears of the rendering, from the critics' first step on. Words
-    /// become clearer and the voice less like the speaker's; the encoder must be one of `trainer encoder`
+    /// harmonic: how much it counts what a network hears of the rendering, from the critics' first step on: the speech recogniser
+    /// where one is given, else the content encoder, which must be one of `trainer encoder`, makes words clearer and the voice
+    /// less like the speaker's
     #[arg(long, value_name = "WEIGHT", default_value_t = 0.0)]
     pub words: f32,
 
-    /// harmonic: how many crops of a step are sung by another speaker as well, from the critics' first step on
+    /// harmonic: the speech recogniser that listens with --words: Moonshine's model.safetensors (tiny or base), or what
+    /// models/recipe/recogniser.py makes of its Python package
+    #[arg(long, value_name = "FILE")]
+    pub recogniser: Option<PathBuf>,
+
+    /// harmonic: how many crops of a step are sung by another speaker as well, from the critics' first step on. With more
+    /// speakers than a voice mixes, only those with a --share sing them, if any has one
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub crossed: usize,
 
@@ -149,6 +157,10 @@ pub fn run(args: &Args) -> Result<()> {
         let found = args.pulled;
         return Err(WrongArgument(format!("--pulled is {found}; expected 0 to 1")).into());
     }
+    if args.recogniser.is_some() && args.words == 0.0 {
+        let why = "--recogniser hears nothing without --words; add --words 1, or leave it out";
+        return Err(WrongArgument(why.to_owned()).into());
+    }
     let harmonic_only = args.words > 0.0
         || args.pulled > 0.0
         || args.crossed > 0
@@ -182,6 +194,7 @@ fn harmonic(args: &Args, work: &WorkFolder, dataset: &Dataset) -> Result<()> {
     } else {
         Vec::new()
     };
+    let crossing = (0..sung.len()).filter(|&s| sung[s]).collect();
     let mut clips = load_clips(dataset, &args.sung_by, &sung)?;
     add_pulled(&mut clips, dataset.encoder.channels, args.pulled);
     let standard = VoiceFitConfig::standard(dataset.encoder.channels, dataset.speakers.len());
@@ -195,6 +208,7 @@ fn harmonic(args: &Args, work: &WorkFolder, dataset: &Dataset) -> Result<()> {
         seed: args.seed,
         words_weight: args.words,
         crossed_crops: args.crossed,
+        crossing,
         speaker_weights: filled(&given),
         encoder_sha256: dataset.encoder.sha256.clone(),
         ..standard
@@ -205,12 +219,16 @@ fn harmonic(args: &Args, work: &WorkFolder, dataset: &Dataset) -> Result<()> {
         Some(path) if checkpoints.newest()?.is_none() => Some(harmonic_base(path, dataset)?),
         _ => None,
     };
+    let listener = match &args.recogniser {
+        Some(weights) => Listener::Recogniser(weights),
+        None => Listener::Encoder(&dataset.encoder_path),
+    };
     with_backend!(args.backend, |B, device| fit::<Autodiff<B>>(
         clips,
         &work.training(),
         &config,
         base.as_ref(),
-        &dataset.encoder_path,
+        listener,
         &device
     )
     .map(drop))

@@ -28,6 +28,8 @@ pub struct Crop {
     pub active: Vec<f32>,
     /// What the clip sounds like as a whole, `acoustics::COLOUR` numbers.
     pub colour: Vec<f32>,
+    /// What a recogniser makes of the clip as it was, `[frames, channels]`; empty where none was asked.
+    pub understood: Vec<f32>,
 }
 
 /// `frames` frames of `clip` from a random place, augmented unless `plain`.
@@ -66,6 +68,13 @@ pub fn crop(
         })
         .collect();
     let (envelopes, active) = envelopes(clip, start, frames, speed, log_mel);
+    let mut understood = Vec::new();
+    if clip.understood.channels() > 0 {
+        for n in 0..frames {
+            let position = start as f32 + (n * HOP_SAMPLES) as f32 * speed;
+            clip.understood.push_at(position, &mut understood);
+        }
+    }
     let mut crop = Crop {
         mel: Vec::new(),
         classes,
@@ -73,6 +82,7 @@ pub fn crop(
         envelopes,
         active,
         colour: clip.colour.numbers.clone(),
+        understood,
     };
     if plain {
         crop.mel = log_mel.frames(&samples);
@@ -213,6 +223,7 @@ fn mask(mel: &mut [f32], frames: usize, random: &mut Random) {
 mod tests {
     use super::*;
     use crate::encoder::acoustics::Colour;
+    use crate::encoder::understood::Understood;
 
     /// A buzz whose formant glides up, one second, with noise of its own.
     fn clip() -> Clip {
@@ -239,6 +250,7 @@ mod tests {
             colour: Colour::of(&LogMel::default().frames(&audio)),
             samples,
             held_out: false,
+            understood: Understood::default(),
         }
     }
 

@@ -11,6 +11,7 @@ use anyhow::{Context, Result, bail};
 use rayon::prelude::*;
 
 use super::acoustics::Colour;
+use super::understood::Understood;
 use crate::model::mel::{HOP_SAMPLES, LogMel};
 
 /// Class of frames without a label: they do not count.
@@ -35,6 +36,8 @@ pub struct Clip {
     pub colour: Colour,
     /// Whether the clip is only for validation.
     pub held_out: bool,
+    /// What a recogniser makes of it; empty until one is asked.
+    pub understood: Understood,
 }
 
 /// One label set: a contiguous range of classes.
@@ -239,6 +242,7 @@ fn read_clip(
         samples,
         classes,
         held_out,
+        understood: Understood::default(),
     })
 }
 

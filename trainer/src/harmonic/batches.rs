@@ -102,7 +102,10 @@ pub(super) fn batch_stream(
                     let others: Vec<usize> = (0..speakers)
                         .filter(|&s| s != clip.speaker && weights[s] > 0.0)
                         .collect();
-                    let singer = others[random.below(others.len())];
+                    let named = others.iter().filter(|s| config.crossing.contains(s));
+                    let named: Vec<usize> = named.copied().collect();
+                    let singers = if named.is_empty() { &others } else { &named };
+                    let singer = singers[random.below(singers.len())];
                     let moved = random.uniform(-CROSSING_SEMITONES, CROSSING_SEMITONES);
                     let registers = median_hz[singer] / median_hz[clip.speaker];
                     let singing = Singing {
@@ -184,5 +187,28 @@ mod tests {
                 assert!((octaves - between).abs() <= 0.76, "{octaves}");
             }
         }
+    }
+
+    #[test]
+    fn of_a_crowd_those_who_are_named_sing_and_their_own_crops_are_sung_by_the_others() {
+        let config = VoiceFitConfig {
+            batch: 4,
+            frames: 20,
+            critics_from: 0,
+            crossed_crops: 4,
+            crossing: vec![1],
+            ..VoiceFitConfig::standard(2, 3)
+        };
+        let clips = Arc::new(vec![clip(0, 100.0), clip(1, 200.0), clip(2, 300.0)]);
+        let batches = batch_stream(clips, config, 0);
+        let mut seen = [0; 3];
+        for _ in 0..8 {
+            let Batch { own, crossed } = batches.recv().unwrap();
+            for (&own, &singer) in own.speakers.iter().zip(&crossed.unwrap().speakers) {
+                assert!(own != singer && (own == 1 || singer == 1), "{own} {singer}");
+                seen[own] += 1;
+            }
+        }
+        assert!(seen.iter().all(|&crops| crops > 0), "{seen:?}");
     }
 }

@@ -20,7 +20,7 @@ use super::crowd::describe_new;
 use super::dataset::VoiceBatch;
 use super::held_out::HeldOut;
 use super::loss::{LogSpectra, SpectralLoss};
-use super::words::Words;
+use super::words::{Listener, Words};
 use crate::model::causal::{from_vec, value};
 use crate::model::graph_layers::GraphLayers;
 use crate::model::harmonic::{
@@ -66,7 +66,10 @@ pub struct VoiceFitConfig {
     /// there are any, the critics are told whose voice it should be.
     #[serde(default)]
     pub crossed_crops: usize,
-    /// Weight of the distance of what the content encoder hears, once there are critics; 0 leaves it out.
+    /// Who sings them; empty for everybody.
+    #[serde(default)]
+    pub crossing: Vec<usize>,
+    /// Weight of the distance of what a network hears, once there are critics; 0 leaves it out.
     #[serde(default)]
     pub words_weight: f32,
     /// Seed of sampling and augmentation.
@@ -96,6 +99,7 @@ impl VoiceFitConfig {
             critics_from: 1400,
             critic_crops: 6,
             crossed_crops: 0,
+            crossing: Vec::new(),
             words_weight: 0.0,
             seed: 1,
             save_every: 200,
@@ -107,13 +111,25 @@ impl VoiceFitConfig {
 }
 
 impl VoiceFitConfig {
-    /// Speakers that the critics tell apart; 0 where nobody sings another's words.
+    /// Speakers that the critics tell apart; 0 where nobody sings another's words. All who never do are one.
     fn critics_speakers(&self) -> usize {
-        if self.crossed_crops > 0 {
-            self.network.speakers
-        } else {
-            0
+        match (self.crossed_crops, self.crossing.len()) {
+            (0, _) => 0,
+            (_, 0) => self.network.speakers,
+            (_, some) => some + 1,
         }
+    }
+
+    /// Each of `speakers` as the critics know them.
+    fn to_critics(&self, speakers: &[usize]) -> Vec<usize> {
+        let known = |speaker: &usize| {
+            let place = self.crossing.iter().position(|singer| singer == speaker);
+            place.unwrap_or(self.crossing.len())
+        };
+        if self.crossing.is_empty() {
+            return speakers.to_vec();
+        }
+        speakers.iter().map(known).collect()
     }
 }
 
@@ -153,8 +169,8 @@ pub struct VoiceBase {
 }
 
 /// Trains until `config.steps`, resuming from the newest checkpoint in `work`; returns the newest checkpoint's folder. A
-/// new run begins with the weights of `base`, when there is one. `encoder` is the package that the content comes from, one of
-/// the trainer's own where it is to listen to what is rendered.
+/// new run begins with the weights of `base`, when there is one. `listener` hears what is rendered
+/// where the words count.
 ///
 /// # Errors
 /// When files cannot be read or written, there is nothing to train on, or the loss stops being a number.
@@ -163,7 +179,7 @@ pub fn fit<B: AutodiffBackend>(
     work: &Path,
     config: &VoiceFitConfig,
     base: Option<&VoiceBase>,
-    encoder: &Path,
+    listener: Listener<'_>,
     device: &B::Device,
 ) -> Result<PathBuf> {
     if !clips.iter().any(|clip| !clip.held_out && clip.frames() > 0) {
@@ -192,7 +208,7 @@ pub fn fit<B: AutodiffBackend>(
     let mut model = HarmonicVoice::<B>::new(&config.network, device);
     let mut critics = Critics::<B>::new(3, config.critics_speakers(), device);
     let words = (config.words_weight > 0.0)
-        .then(|| Words::<B>::of(encoder, device))
+        .then(|| Words::<B>::new(listener, device))
         .transpose()?;
     let optimizer_config = AdamWConfig::new()
         .with_beta_1(0.8)
@@ -313,11 +329,12 @@ pub fn fit<B: AutodiffBackend>(
                 spectra.iter().map(LogSpectra::detached).collect::<Vec<_>>()
             };
             let fixed = critics.clone().no_grad();
+            let owners = config.to_critics(&own.speakers);
             let fake = part(&spectra);
             let real = part(&recorded);
-            let recorded = critics.maps(&real, &own.speakers);
-            let mut judged = judge(&recorded, &critics.maps(&detached(&fake), &own.speakers));
-            let (verdict, maps) = persuade(&recorded, &fixed.maps(&fake, &own.speakers));
+            let recorded = critics.maps(&real, &owners);
+            let mut judged = judge(&recorded, &critics.maps(&detached(&fake), &owners));
+            let (verdict, maps) = persuade(&recorded, &fixed.maps(&fake, &owners));
             sums[1] += f64::from(value(&verdict));
             total = total + verdict.mul_scalar(VERDICT_WEIGHT) + maps.mul_scalar(MAPS_WEIGHT);
             if let Some(words) = &words {
@@ -329,13 +346,14 @@ pub fn fit<B: AutodiffBackend>(
             if let Some(crossed) = &crossed {
                 let rendered = render(&model, &renderer, crossed, device);
                 let fake = loss.spectra(&rendered);
-                let verdict = verdict_off(&fixed.maps(&fake, &crossed.speakers), 1.0);
+                let singers = config.to_critics(&crossed.speakers);
+                let verdict = verdict_off(&fixed.maps(&fake, &singers), 1.0);
                 // A recording of somebody else is as wrong as a rendering: without it the label could be passed over.
                 let mistaken: Vec<LogSpectra<B>> =
                     real.iter().map(|s| s.first(crossed.size)).collect();
-                let mistaken = critics.maps(&mistaken, &crossed.speakers);
+                let mistaken = critics.maps(&mistaken, &singers);
                 judged = judged
-                    + verdict_off(&critics.maps(&detached(&fake), &crossed.speakers), 0.0)
+                    + verdict_off(&critics.maps(&detached(&fake), &singers), 0.0)
                     + verdict_off(&mistaken, 0.0);
                 sums[5] += f64::from(value(&verdict));
                 total = total + verdict.mul_scalar(VERDICT_WEIGHT);

@@ -16,6 +16,8 @@ use super::mel;
 
 /// Frames between a frame and the output that describes it, where nothing else is said.
 pub const LOOKAHEAD_FRAMES: usize = 2;
+/// Dilations of the blocks, over and over.
+pub const DILATIONS: [usize; 4] = [1, 2, 4, 8];
 /// Standard deviation of the noise added to the bottleneck in training: what
 /// the classes do not need does not survive it.
 const BOTTLENECK_NOISE: f64 = 0.1;
@@ -54,7 +56,7 @@ impl Default for ContentConfig {
         Self {
             channels: 256,
             kernel: 5,
-            dilations: vec![1, 2, 4, 8, 1, 2, 4, 8],
+            dilations: [DILATIONS; 2].concat(),
             content_channels: 64,
             lookahead_frames: LOOKAHEAD_FRAMES,
         }

@@ -5,6 +5,7 @@ use std::io::Read;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
+use symphonia::core::codecs::audio::well_known::{CODEC_ID_MP1, CODEC_ID_MP2, CODEC_ID_MP3};
 use symphonia::core::codecs::audio::{AudioCodecParameters, AudioDecoder, AudioDecoderOptions};
 use symphonia::core::errors::Error as DecodeError;
 use symphonia::core::formats::probe::Hint;
@@ -60,8 +61,7 @@ pub struct AudioReader {
     options: ReadOptions,
     format: Box<dyn FormatReader>,
     decoder: Box<dyn AudioDecoder>,
-    parameters: AudioCodecParameters,
-    track_id: u32,
+    track: AudioTrack,
     rate_hz: u32,
     packet: Vec<Vec<f32>>,
     expected_samples: Option<u64>,
@@ -107,18 +107,10 @@ impl AudioReader {
         let file = File::open(path).map_err(io)?;
         let format = guarded(path, || probe(file, &hint))?
             .map_err(|error| unrecognised(error.to_string()))?;
-        let track = format
-            .default_track(TrackType::Audio)
-            .ok_or_else(|| unrecognised("no audio track".to_owned()))?;
-        let parameters = track
-            .codec_params
-            .as_ref()
-            .and_then(|parameters| parameters.audio())
-            .cloned()
-            .ok_or_else(|| unrecognised("the audio track has no codec".to_owned()))?;
-        let (track_id, expected_samples) = (track.id, track.num_frames);
-        let decoder = guarded(path, || make_decoder(&parameters))?
-            .map_err(|error| unrecognised(error.to_string()))?;
+        let track = AudioTrack::of(&*format).map_err(|reason| unrecognised(reason.to_owned()))?;
+        let decoder =
+            guarded(path, || track.decoder())?.map_err(|error| unrecognised(error.to_string()))?;
+        let parameters = &track.parameters;
         let rate_hz = parameters.sample_rate.unwrap_or(0);
         let header = |what, expected, found: String| AudioError::Header {
             path: path.to_path_buf(),
@@ -135,19 +127,18 @@ impl AudioReader {
             options,
             format,
             decoder,
-            track_id,
             rate_hz,
             packet: Vec::new(),
-            expected_samples,
+            expected_samples: track.samples,
             samples: 0,
             packets: 0,
             damaged_packets: 0,
             first_damage: String::new(),
             replaced_samples: 0,
             ended: false,
-            parameters,
+            track,
         };
-        let channels = match &reader.parameters.channels {
+        let channels = match &reader.track.parameters.channels {
             Some(channels) => channels.count(),
             // Some containers leave it to the first packet.
             None => guarded(path, || reader.channels_of_first_packet())??,
@@ -206,6 +197,10 @@ impl AudioReader {
                 Ok(Some(packet)) => packet,
                 Ok(None) => return self.end(false),
                 Err(DecodeError::ResetRequired) => {
+                    // Files joined end to end: the next one has a track of its own.
+                    self.expected_samples = None;
+                    self.track = AudioTrack::of(&*self.format)
+                        .map_err(|reason| self.unrecognised(reason.to_owned()))?;
                     self.restart_decoder()?;
                     continue;
                 }
@@ -219,7 +214,7 @@ impl AudioReader {
                 }
                 Err(_) => return self.end(true),
             };
-            if packet.track_id != self.track_id {
+            if packet.track_id != self.track.id {
                 continue;
             }
             self.packets += 1;
@@ -342,15 +337,17 @@ impl AudioReader {
     }
 
     fn restart_decoder(&mut self) -> Result<(), AudioError> {
-        self.decoder =
-            guarded(&self.path, || make_decoder(&self.parameters))?.map_err(|error| {
-                AudioError::Unrecognised {
-                    path: self.path.clone(),
-                    reason: error.to_string(),
-                    start: first_bytes(&self.path),
-                }
-            })?;
+        self.decoder = guarded(&self.path, || self.track.decoder())?
+            .map_err(|error| self.unrecognised(error.to_string()))?;
         Ok(())
+    }
+
+    fn unrecognised(&self, reason: String) -> AudioError {
+        AudioError::Unrecognised {
+            path: self.path.clone(),
+            reason,
+            start: first_bytes(&self.path),
+        }
     }
 
     /// Decodes one packet of a second handle, so that this one still starts at the beginning.
@@ -364,9 +361,9 @@ impl AudioReader {
             reason,
         })?;
         let mut format = probe(file, &Hint::new()).map_err(|_| empty())?;
-        let mut decoder = make_decoder(&self.parameters).map_err(|_| empty())?;
+        let mut decoder = self.track.decoder().map_err(|_| empty())?;
         while let Ok(Some(packet)) = format.next_packet() {
-            if packet.track_id == self.track_id
+            if packet.track_id == self.track.id
                 && let Ok(decoded) = decoder.decode(&packet)
             {
                 return Ok(decoded.num_planes());
@@ -410,8 +407,44 @@ fn probe(file: File, hint: &Hint) -> Result<Box<dyn FormatReader>, DecodeError> 
     )
 }
 
-fn make_decoder(parameters: &AudioCodecParameters) -> Result<Box<dyn AudioDecoder>, DecodeError> {
-    symphonia::default::get_codecs().make_audio_decoder(parameters, &AudioDecoderOptions::default())
+/// The track of a file that is read.
+struct AudioTrack {
+    id: u32,
+    parameters: AudioCodecParameters,
+    /// How many samples there are, where the file says so.
+    samples: Option<u64>,
+    /// Whether its length is a guess: what lies beyond it belongs to the recording all the same.
+    guessed: bool,
+}
+
+impl AudioTrack {
+    /// The first of a file, or why there is none.
+    fn of(format: &dyn FormatReader) -> Result<Self, &'static str> {
+        let track = format
+            .default_track(TrackType::Audio)
+            .ok_or("no audio track")?;
+        let parameters = track
+            .codec_params
+            .as_ref()
+            .and_then(|parameters| parameters.audio())
+            .cloned()
+            .ok_or("the audio track has no codec")?;
+        // Without an encoder's tag the length of an MP3 is guessed from its first frames, and it would be cut there.
+        let guessed = matches!(parameters.codec, CODEC_ID_MP1 | CODEC_ID_MP2 | CODEC_ID_MP3)
+            && track.delay.is_none()
+            && track.padding.is_none();
+        Ok(Self {
+            id: track.id,
+            parameters,
+            samples: track.num_frames.filter(|_| !guessed),
+            guessed,
+        })
+    }
+
+    fn decoder(&self) -> Result<Box<dyn AudioDecoder>, DecodeError> {
+        let options = AudioDecoderOptions::default().gapless(!self.guessed);
+        symphonia::default::get_codecs().make_audio_decoder(&self.parameters, &options)
+    }
 }
 
 fn first_bytes(path: &Path) -> String {
