@@ -40,11 +40,15 @@ impl Understood {
     /// Appends what is made of the clip around sample `position`.
     pub fn push_at(&self, position: f32, out: &mut Vec<f32>) {
         let count = self.rows.len() / self.channels.max(1);
+        if count == 0 {
+            out.extend((0..self.channels).map(|_| 0.0));
+            return;
+        }
         let place = (position - FIRST_CENTRE as f32) / FRAME_SAMPLES as f32;
-        let place = place.clamp(0.0, count.saturating_sub(1) as f32);
+        let place = place.clamp(0.0, (count - 1) as f32);
         let (first, share) = (place as usize, place.fract());
         let row = |k: usize| {
-            let from = k.min(count.saturating_sub(1)) * self.channels;
+            let from = k.min(count - 1) * self.channels;
             self.rows[from..from + self.channels].iter()
         };
         out.extend(
@@ -133,6 +137,14 @@ fn in_deviations(heard: &[Vec<f32>], channels: usize) -> Vec<Understood> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_a_clip_without_samples_nothing_is_known() {
+        let found = in_deviations(&[vec![1.0, 2.0, 3.0, 4.0], Vec::new()], 2);
+        let mut out = Vec::new();
+        found[1].push_at(1_000.0, &mut out);
+        assert_eq!(out, [0.0, 0.0]);
+    }
 
     #[test]
     fn frames_are_in_deviations_of_the_corpus_and_lie_where_they_were_heard() {
