@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use burn::backend::Flex;
+use safetensors::tensor::{Dtype, TensorView, serialize};
 use support::Folder;
 use timbra_trainer::harmonic::words::{Listener, Words};
 use timbra_trainer::import::npy;
@@ -106,6 +107,49 @@ fn it_hears_what_the_reference_hears() {
             }
         }
     }
+}
+
+#[test]
+fn from_its_file_it_tells_what_is_said_from_how_loud_it_is() {
+    let folder = Folder::new("recogniser-words");
+    let path = folder.at("model.safetensors");
+    let mut source = MadeUp::new();
+    let bytes: Vec<(String, Vec<usize>, Vec<u8>)> = (source.0.clone().into_iter())
+        .map(|(name, shape)| {
+            let values = source.tensor(&name, &shape, Start::Constant(0.0)).unwrap();
+            let bytes = values.iter().flat_map(|value| value.to_le_bytes());
+            (format!("model.encoder.{name}"), shape, bytes.collect())
+        })
+        .collect();
+    let views = bytes.iter().map(|(name, shape, bytes)| {
+        let view = TensorView::new(Dtype::F32, shape.clone(), bytes).unwrap();
+        (name.as_str(), view)
+    });
+    std::fs::write(&path, serialize(views, None).unwrap()).unwrap();
+
+    let device = Default::default();
+    let words = Words::<B>::new(Listener::Recogniser(&path), &device).unwrap();
+    let song = support::song(48_000, 0.6);
+    let backwards: Vec<f32> = song.iter().rev().copied().collect();
+    let softer: Vec<f32> = song.iter().map(|sample| 0.8 * sample).collect();
+    let distance = |rendered: &[f32], recorded: &[f32]| {
+        let tensor = |audio: &[f32]| from_vec::<B, 2>(audio.to_vec(), [1, audio.len()], &device);
+        to_vec(words.distance(tensor(rendered), tensor(recorded)))[0]
+    };
+    assert_eq!(distance(&song, &song), 0.0);
+    let (softer, backwards) = (distance(&softer, &song), distance(&backwards, &song));
+    assert!(
+        softer > 0.0 && 3.0 * softer < backwards,
+        "{softer} {backwards}"
+    );
+    // What the recogniser cannot hear does not count: a tone at 15 kHz.
+    let whistled: Vec<f32> = song
+        .iter()
+        .enumerate()
+        .map(|(n, sample)| sample + 0.1 * (n as f32 * std::f32::consts::TAU * 15.0 / 48.0).sin())
+        .collect();
+    let whistled = distance(&whistled, &song);
+    assert!(20.0 * whistled < backwards, "{whistled} {backwards}");
 }
 
 #[test]
