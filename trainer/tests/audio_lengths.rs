@@ -1,7 +1,8 @@
 //! Recordings whose files do not say how long they are.
 //!
 //! `joined.ogg` is half a second of a tone at 16 kHz by oggenc, twice, joined end to end. The MP3s are .4 s of noise and 2 s of a
-//! soft tone at 16 kHz by lame at a variable bit rate, with and without its tag.
+//! soft tone at 16 kHz by lame at a variable bit rate, with and without its tag. `fixtures/audio/make.py` computes
+//! all three; none is a recording of anything.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 

@@ -8,7 +8,7 @@ use burn::tensor::activation::log_softmax;
 use burn::tensor::backend::Backend;
 use burn::tensor::{Int, Tensor, TensorData};
 
-use super::acoustics::{self, AcousticHead, COLOUR};
+use super::acoustics::{AcousticHead, COLOUR};
 use super::batches::Batch;
 use super::corpus::{LabelSet, UNLABELLED};
 use super::fit::FitConfig;
@@ -171,20 +171,8 @@ fn missed<B: Backend>(
     lookahead: usize,
     device: &B::Device,
 ) -> Tensor<B, 1> {
-    let [_, size, frames] = content.dims();
-    let channels = batch.understood.len() / (size * frames);
-    let made = from_vec::<B, 3>(batch.understood.clone(), [size, frames, channels], device);
-    let active = from_vec::<B, 3>(batch.active.clone(), [1, size, frames], device);
-    // Output n answers for frame n − L.
-    let kept = frames - lookahead;
-    let given = head.forward(content).narrow(2, lookahead, kept);
-    let (made, active) = (
-        made.permute([2, 0, 1]).narrow(2, 0, kept),
-        active.narrow(2, 0, kept),
-    );
-    let count = active.clone().sum().clamp_min(1.0);
-    let missed = given - made;
-    ((missed.clone() * missed).mean_dim(0) * active).sum() / count
+    let missed = apart(head.forward(content), &batch.understood, lookahead, device);
+    where_active(missed.clone() * missed, batch, device)
 }
 
 /// Mean absolute distance of the envelopes that `head` draws from `content` to those of the clips, in log-mel units.
@@ -200,17 +188,34 @@ fn envelope_distance<B: Backend>(
         .swap_dims(0, 1)
         .repeat_dim(2, frames);
     let drawn = head.forward(content, &colour);
-    let heard = from_vec::<B, 3>(
-        batch.envelopes.clone(),
-        [size, frames, acoustics::BANDS],
-        device,
-    )
-    .permute([2, 0, 1]);
-    let active = from_vec::<B, 3>(batch.active.clone(), [1, size, frames], device);
-    // Output n answers for frame n − L.
+    let missed = apart(drawn, &batch.envelopes, lookahead, device);
+    where_active(missed.abs(), batch, device)
+}
+
+/// What is `given`, `[channels, B, T]`, less what is `wanted`, `[B, T, channels]`: output n answers for frame n − L, so there are L
+/// frames less.
+fn apart<B: Backend>(
+    given: Tensor<B, 3>,
+    wanted: &[f32],
+    lookahead: usize,
+    device: &B::Device,
+) -> Tensor<B, 3> {
+    let [channels, size, frames] = given.dims();
     let kept = frames - lookahead;
-    let drawn = drawn.narrow(2, lookahead, kept);
-    let (heard, active) = (heard.narrow(2, 0, kept), active.narrow(2, 0, kept));
+    let wanted = from_vec::<B, 3>(wanted.to_vec(), [size, frames, channels], device);
+    given.narrow(2, lookahead, kept) - wanted.permute([2, 0, 1]).narrow(2, 0, kept)
+}
+
+/// The mean of distances, `[channels, B, frames]` from the first on, over the frames in which something is heard.
+fn where_active<B: Backend>(
+    distances: Tensor<B, 3>,
+    batch: &Batch,
+    device: &B::Device,
+) -> Tensor<B, 1> {
+    let [_, size, kept] = distances.dims();
+    let frames = batch.active.len() / size;
+    let active =
+        from_vec::<B, 3>(batch.active.clone(), [1, size, frames], device).narrow(2, 0, kept);
     let count = active.clone().sum().clamp_min(1.0);
-    ((drawn - heard).abs().mean_dim(0) * active).sum() / count
+    (distances.mean_dim(0) * active).sum() / count
 }
