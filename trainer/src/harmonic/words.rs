@@ -160,3 +160,32 @@ fn low_pass() -> Vec<f32> {
     let sum: f64 = taps.iter().sum();
     taps.into_iter().map(|tap| (tap / sum) as f32).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use burn::backend::Flex;
+
+    use super::*;
+    use crate::model::causal::to_vec;
+
+    #[test]
+    fn the_recogniser_hears_what_its_rate_holds_and_nothing_folded_from_above() {
+        let device = Default::default();
+        let filter = from_vec::<Flex, 3>(low_pass(), [1, 1, LOW_PASS_TAPS], &device);
+        let level_db = |hz: f32| {
+            let turn = std::f32::consts::TAU * hz / MODEL_RATE_HZ as f32;
+            let tone: Vec<f32> = (0..4_800).map(|n| (turn * n as f32).sin()).collect();
+            let heard = to_vec(decimated(from_vec(tone, [1, 4_800], &device), &filter));
+            assert_eq!(heard.len(), 1_600);
+            let inner = &heard[100..1_500];
+            let power = inner.iter().map(|s| s * s).sum::<f32>() / inner.len() as f32;
+            10.0 * (2.0 * power).log10()
+        };
+        for hz in [100.0, 1_000.0, 4_000.0, 6_000.0] {
+            assert!(level_db(hz).abs() < 0.5, "{hz} Hz: {} dB", level_db(hz));
+        }
+        for hz in [9_500.0, 12_000.0, 15_000.0, 20_000.0] {
+            assert!(level_db(hz) < -35.0, "{hz} Hz: {} dB", level_db(hz));
+        }
+    }
+}
