@@ -46,6 +46,8 @@ pub enum Command {
     Train(commands::train::Args),
     /// Train a content encoder
     Encoder(commands::encoder::Args),
+    /// Let an encoder hear the levels of broad bands beside what it has learned
+    Widen(commands::widen::Args),
     /// Find the centres of each speaker's content (cluster ratio, k-means)
     Cluster(commands::cluster::Args),
     /// Collect frames of each speaker's content (cluster ratio, retrieval)
@@ -86,6 +88,7 @@ impl Command {
             Self::Evaluate(args) => Some(&args.work),
             Self::Export(args) => Some(&args.work),
             Self::Slice(_)
+            | Self::Widen(_)
             | Self::Compress(_)
             | Self::Mix(_)
             | Self::Import(_)
@@ -119,6 +122,7 @@ impl Cli {
             Command::Prepare(args) => commands::prepare::run(args),
             Command::Train(args) => commands::train::run(args),
             Command::Encoder(args) => commands::encoder::run(args),
+            Command::Widen(args) => commands::widen::run(args),
             Command::Cluster(args) => commands::cluster::run(args),
             Command::Index(args) => commands::index::run(args),
             Command::Evaluate(args) => commands::evaluate::run(args),

@@ -18,3 +18,4 @@ pub mod prepare;
 mod shares;
 pub mod slice;
 pub mod train;
+pub mod widen;

@@ -304,6 +304,12 @@ impl Checker<'_> {
             MAX_CONTENT_CHANNELS,
             "encoder.channels",
         )?;
+        self.that(
+            encoder.band_channels < encoder.channels,
+            "encoder.band_channels",
+            "fewer than encoder.channels",
+            encoder.band_channels,
+        )?;
         self.within(
             encoder.lookahead_samples,
             0,

@@ -132,6 +132,7 @@ impl IdentityVoice {
                 rate_hz: ENCODER_RATE_HZ,
                 hop_samples: ENCODER_HOP_SAMPLES,
                 channels: ENCODER_HOP_SAMPLES,
+                band_channels: 0,
                 lookahead_samples: self.lookahead_frames * ENCODER_HOP_SAMPLES,
                 step: None,
                 graph: GraphSpec {

@@ -166,6 +166,10 @@ pub struct EncoderSpec {
     pub hop_samples: usize,
     /// Features per frame (C).
     pub channels: usize,
+    /// How many of these, the last, are levels of broad bands of what is heard, each against its mean of the last seconds; the
+    /// others are what was learned.
+    #[serde(default, skip_serializing_if = "none")]
+    pub band_channels: usize,
     /// Samples after a frame's centre that must be in before it can be computed.
     pub lookahead_samples: usize,
     /// How it is stepped, when not one frame of 10 ms at a time. Each of its frames then holds for as many of 10 ms as it
@@ -325,6 +329,11 @@ pub struct Manifest {
     /// What it reached, when it was measured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub certificate: Option<Certificate>,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks by reference")]
+fn none(count: &usize) -> bool {
+    *count == 0
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks by reference")]

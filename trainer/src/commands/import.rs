@@ -388,6 +388,7 @@ fn encoder_of(
             rate_hz: 16_000,
             hop_samples: 160,
             channels: found.spec.content_channels,
+            band_channels: 0,
             lookahead_samples: 0,
             step: None,
             graph: GraphSpec {

@@ -313,9 +313,13 @@ fn recording(path: &Path) -> Result<()> {
 
 fn print_encoder(spec: &EncoderSpec, remark: &str) {
     println!(
-        "  encoder      {}: {} channels, look-ahead {:.0} ms{}{}",
+        "  encoder      {}: {} channels{}, look-ahead {:.0} ms{}{}",
         spec.id,
         spec.channels,
+        match spec.band_channels {
+            0 => String::new(),
+            bands => format!(", {bands} of them levels of bands"),
+        },
         spec.lookahead_samples as f64 * 1e3 / f64::from(spec.rate_hz),
         after(", ", remark),
         on_cpus(&spec.graph)

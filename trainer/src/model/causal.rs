@@ -7,6 +7,8 @@
 //! the last `context` frames as state, which starts at zero, so both compute
 //! the same numbers.
 
+use std::ops::Range;
+
 use burn::module::{Module, Param};
 use burn::nn::conv::{Conv1d, Conv1dConfig};
 use burn::nn::{Initializer, PaddingConfig1d};
@@ -108,9 +110,29 @@ impl<B: Backend> CausalConv<B> {
     /// # Errors
     /// The next layer of the graph is another.
     pub fn read(&mut self, layers: &mut GraphLayers) -> anyhow::Result<()> {
+        self.read_without(0..0, layers)
+    }
+
+    /// As [`Self::read`], of a layer that has no inputs `lacked`: these begin unheard.
+    ///
+    /// # Errors
+    /// The next layer of the graph is another.
+    pub fn read_without(
+        &mut self,
+        lacked: Range<usize>,
+        layers: &mut GraphLayers,
+    ) -> anyhow::Result<()> {
         let weight = self.conv.weight.val();
         let [channels_out, channels_in, kernel] = weight.dims();
-        let rows = layers.take(Part::Matrix, &[kernel * channels_in, channels_out])?;
+        let there = channels_in - lacked.len();
+        let found = layers.take(Part::Matrix, &[kernel * there, channels_out])?;
+        let mut rows = Vec::with_capacity(kernel * channels_in * channels_out);
+        for tap in found.chunks_exact(there * channels_out) {
+            let (before, after) = tap.split_at(lacked.start * channels_out);
+            rows.extend_from_slice(before);
+            rows.extend(std::iter::repeat_n(0.0, lacked.len() * channels_out));
+            rows.extend_from_slice(after);
+        }
         let rows = from_vec::<B, 3>(rows, [kernel, channels_in, channels_out], &weight.device());
         self.conv.weight = Param::from_tensor(rows.permute([2, 1, 0]));
         if let Some(bias) = &self.conv.bias {
@@ -372,7 +394,7 @@ impl StreamingGraph {
     }
 
     /// `0..T` as `[T, 1]`, for the `T` frames of `like` `[1, T, C]`; every layer of a graph has the same.
-    fn frame_numbers(&mut self, like: &str) -> String {
+    pub(super) fn frame_numbers(&mut self, like: &str) -> String {
         if let Some(numbers) = &self.frame_numbers {
             return numbers.clone();
         }
