@@ -1,5 +1,5 @@
 //! Levels of broad bands, each against its mean of the last seconds: how a sound was spoken, in so little detail that it
-//! says next to nothing of whose throat it comes from.
+//! says little of whose throat it comes from (how little: `benches/RESULTS.md`).
 //!
 //! Speech whose spectrum is left in no more than four bands is understood (Shannon et al., "Speech recognition with
 //! primarily temporal cues", Science 270, 1995). So a voice that hears these levels beside the phones that an encoder has
@@ -21,9 +21,9 @@ const PAST_FRAMES: usize = 300;
 const FADING_FRAMES: f64 = 150.0;
 /// A frame counts in the means by this power of its own: loud ones most.
 const WEIGHT_EXPONENT: f32 = 0.3;
-/// What the means begin with, in nepers of power below all bands together: those of speech (42 speakers, close microphones).
+/// What the means begin with, in nepers of power below all bands together: those of 52 clips of 21 people, read and sung.
 const USUAL: [f32; BANDS] = [-2.00, -2.06, -2.77, -4.05, -4.27, -4.47, -4.65, -5.53];
-/// How much that counts: about a quarter of a second of speech at -25 dBFS.
+/// How much that counts: about a quarter of a second of such a clip (-26 dBFS).
 const USUAL_WEIGHT: f32 = 60.0;
 /// Content per neper of power: levels move about as far as the channels that are learned.
 const SCALE: f32 = 0.2;
@@ -87,17 +87,8 @@ pub fn export(graph: &mut StreamingGraph, power: &str, late_frames: usize) -> St
 
 /// For every frame of `rows`, `[1, T, BANDS + 1]`, the sum of it and those of the past, the older the less.
 fn faded_sums(graph: &mut StreamingGraph, rows: &str) -> String {
-    let history = graph.carry(rows, PAST_FRAMES, BANDS + 1);
-    let frames = graph.frame_numbers(rows);
+    let seen = graph.taps(rows, BANDS + 1, PAST_FRAMES + 1, 1);
     let g = &mut graph.builder;
-    let offsets: Vec<i64> = (0..=PAST_FRAMES as i64).collect();
-    let offsets = g.i64s(&offsets);
-    let positions = g.op("Add", &[&frames, &offsets], vec![]);
-    let seen = g.op(
-        "Gather",
-        &[&history, &positions],
-        vec![Attr::Int("axis", 1)],
-    );
     let fading: Vec<f32> = (0..=PAST_FRAMES)
         .map(|place| (-((PAST_FRAMES - place) as f64) / FADING_FRAMES).exp() as f32)
         .collect();

@@ -162,20 +162,8 @@ impl<B: Backend> CausalConv<B> {
         let taps = if context == 0 {
             input.to_owned()
         } else {
-            let history = graph.carry(input, context, channels_in);
-            // Row t of the taps: frames t, t + dilation, … of the history, oldest first.
-            let frames = graph.frame_numbers(input);
-            let offsets: Vec<i64> = (0..kernel)
-                .map(|tap| (tap * self.dilation) as i64)
-                .collect();
+            let taps = graph.taps(input, channels_in, kernel, self.dilation);
             let g = &mut graph.builder;
-            let offsets = g.i64s(&offsets);
-            let positions = g.op("Add", &[&frames, &offsets], vec![]);
-            let taps = g.op(
-                "Gather",
-                &[&history, &positions],
-                vec![Attr::Int("axis", 1)],
-            );
             let row = g.i64s(&[1, -1, (kernel * channels_in) as i64]);
             g.op("Reshape", &[&taps, &row], vec![])
         };
@@ -393,8 +381,21 @@ impl StreamingGraph {
         joined
     }
 
+    /// Every frame of `input` `[1, T, channels]` with those of its past, `[1, T, count, channels]`: `dilation` frames apart, the
+    /// oldest first, the frame itself last. The past is carried.
+    pub fn taps(&mut self, input: &str, channels: usize, count: usize, dilation: usize) -> String {
+        let history = self.carry(input, (count - 1) * dilation, channels);
+        let frames = self.frame_numbers(input);
+        let offsets: Vec<i64> = (0..count).map(|tap| (tap * dilation) as i64).collect();
+        let g = &mut self.builder;
+        let offsets = g.i64s(&offsets);
+        let positions = g.op("Add", &[&frames, &offsets], vec![]);
+        let along = vec![Attr::Int("axis", 1)];
+        g.op("Gather", &[&history, &positions], along)
+    }
+
     /// `0..T` as `[T, 1]`, for the `T` frames of `like` `[1, T, C]`; every layer of a graph has the same.
-    pub(super) fn frame_numbers(&mut self, like: &str) -> String {
+    fn frame_numbers(&mut self, like: &str) -> String {
         if let Some(numbers) = &self.frame_numbers {
             return numbers.clone();
         }

@@ -127,8 +127,8 @@ impl<B: Backend> ContentEncoder<B> {
         (content, logits)
     }
 
-    /// The streaming graph `content.onnx` and what the manifest says of it. With `with_bands` the levels of broad bands follow
-    /// what was learned ([`bands`]), of the frames `bands_late_frames` before: those that its content describes.
+    /// The streaming graph `content.onnx` and what the manifest says of it. With `bands_late_frames` the levels of broad bands
+    /// follow what was learned ([`bands`]), of the frames so many before: those that its content describes.
     pub fn export(&self, bands_late_frames: Option<usize>) -> (Vec<u8>, GraphSpec) {
         let mut graph = StreamingGraph::new("content");
         graph.builder.input("audio", &[1.into(), "samples".into()]);
