@@ -1,12 +1,13 @@
 //! Signal maths of Timbra: no threads, no files, no networks.
 //!
-//! Streaming parts (`f0`, `loudness`, `noise`, `resample`, `delay`, `gate`, `envelope`, `fade`) allocate in their
+//! Streaming parts (`bands`, `f0`, `loudness`, `noise`, `resample`, `delay`, `gate`, `envelope`, `fade`) allocate in their
 //! constructors only. Offline parts (`stft`, `mel`, [`resample::resample_all`]) serve training, plots and certificates.
 //!
 //! Frames follow one convention everywhere: content rate 16 kHz, one frame every 160 samples, frame `k` describes the
 //! signal *around* sample `160·k`. A streaming extractor returns frame `k` from the push that brings the number of
 //! samples received to at least `160·k` and its look-ahead ([`Lookahead`]).
 
+pub mod bands;
 pub mod delay;
 pub mod envelope;
 pub mod f0;

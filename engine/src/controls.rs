@@ -91,6 +91,8 @@ pub struct Controls {
     pub noise_scale: f32,
     /// 0 = loudness as the voice makes it, 1 = the output follows the input's envelope.
     pub loudness_match: f32,
+    /// How much of the input's articulation is kept, −1..1: 0 = what the manifest says of the voice's speakers, −1 = nothing, 1 = all.
+    pub articulation: f32,
     /// Input loudness below which the voice is shut, −100..0 dBFS; [`GATE_OFF_DB`] switches it off.
     pub gate_db: f32,
     /// 0 = the delayed input, 1 = the converted voice.
@@ -123,6 +125,7 @@ impl Default for Controls {
             note: HeldNote::NONE,
             noise_scale: 1.0,
             loudness_match: 0.0,
+            articulation: 0.0,
             gate_db: GATE_OFF_DB,
             dry_wet: 1.0,
             output_gain_db: 0.0,
@@ -149,6 +152,7 @@ impl Controls {
             note: self.note.sane(),
             noise_scale: within(self.noise_scale, 0.0, MAX_NOISE_SCALE, 1.0),
             loudness_match: within(self.loudness_match, 0.0, 1.0, 0.0),
+            articulation: within(self.articulation, -1.0, 1.0, 0.0),
             gate_db: within(self.gate_db, GATE_OFF_DB, 0.0, GATE_OFF_DB),
             dry_wet: within(self.dry_wet, 0.0, 1.0, 1.0),
             output_gain_db: within(self.output_gain_db, -60.0, 12.0, 0.0),
@@ -176,6 +180,7 @@ impl Controls {
             note: self.note.towards(&next.note, fraction),
             noise_scale: line(self.noise_scale, next.noise_scale),
             loudness_match: line(self.loudness_match, next.loudness_match),
+            articulation: line(self.articulation, next.articulation),
             gate_db: line(self.gate_db, next.gate_db),
             dry_wet: line(self.dry_wet, next.dry_wet),
             output_gain_db: line(self.output_gain_db, next.output_gain_db),

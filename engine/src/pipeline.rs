@@ -1,6 +1,6 @@
 //! One voice in one stream: host samples in, host samples out at known positions.
 //!
-//! 16 kHz → features → steering and blend → synthesis → gate and envelope → host rate. [`Pipeline::listen`] takes a hop as
+//! 16 kHz → features → steering and blend → synthesis → articulation, gate and envelope → host rate. [`Pipeline::listen`] takes a hop as
 //! far as synthesis, whatever the host's block size, [`Pipeline::emit`] lets the oldest one leave. Where graphs run on
 //! threads of their own nobody waits for them in between.
 
@@ -10,6 +10,7 @@ mod leaving;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use timbra_dsp::bands::BandLevels;
 use timbra_dsp::resample::StreamResampler;
 use timbra_dsp::{CONTENT_HOP_SAMPLES, CONTENT_RATE_HZ};
 
@@ -20,7 +21,7 @@ use crate::latency::{self, LatencyPlan};
 use crate::model::LoadedVoice;
 use crate::port::StreamConfig;
 use crate::status::F0Point;
-use crate::steering::{AutoPitch, Ceiling, F0Mean, Retuner};
+use crate::steering::{AutoPitch, Ceiling, F0Mean, HALVES, HeardLevels, Retuner};
 use crate::stopwatch::Stopwatch;
 use crate::synthesis::{Synthesis, SynthesisFrame};
 
@@ -64,6 +65,7 @@ pub(crate) struct Pipeline {
     padding_samples: u64,
     into: StreamResampler,
     ear: Ear,
+    heard: HeardLevels,
     synthesis: Synthesis,
     /// How long threads of its own have worked.
     listened: Stopwatch,
@@ -131,6 +133,7 @@ impl Pipeline {
             latency_samples,
             padding_samples: u64::from(latency_samples - plan.chain_delay_samples),
             ear: Ear::new(voice, &listened)?,
+            heard: HeardLevels::default(),
             synthesis: Synthesis::timed(voice, &sung)?,
             listened,
             sung,
@@ -154,7 +157,7 @@ impl Pipeline {
             left_out: 0,
             rejoined: None,
             pending: VecDeque::new(),
-            leaving: Leaving::new(voice, config.host_rate_hz)?,
+            leaving: Leaving::new(voice, config.host_rate_hz, lookahead)?,
             into,
         })
     }
@@ -300,6 +303,7 @@ impl Pipeline {
             leaving,
             last: !self.asleep && self.silent_hops >= self.tail_hops(),
             held_peak: 0.0,
+            heard: [BandLevels::silence(); HALVES],
             sung: None,
         };
         let frame = if self.asleep && silent {
@@ -327,9 +331,13 @@ impl Pipeline {
             frame
         };
         pending.held_peak = self.remember();
+        if !pending.asleep {
+            pending.heard = self.heard.hear(&self.hop);
+        }
 
         // Hop h completes frame h + 1 − look-ahead; there is nothing to emit before frame 0.
         let Some(index) = (hop_index + 1).checked_sub(lookahead) else {
+            self.leaving.hear(&pending.heard);
             return Ok(());
         };
         controls.forget_before(self.position_of(index) - self.hop_host_samples());
@@ -368,9 +376,9 @@ impl Pipeline {
             (Some(sung), Some(made)) => {
                 let ceiling = self.ceiling.as_mut();
                 outcome.f0 = Some(sung.f0);
-                outcome.replaced = !self.leaving.take(sung, made, ceiling, pending.held_peak);
+                outcome.replaced = !self.leaving.take(pending, sung, made, ceiling);
             }
-            _ => self.leaving.silence(pending.missing),
+            _ => self.leaving.silence(pending),
         }
         let (ends, last) = (pending.ends(), pending.last);
         self.pending.pop_front();
@@ -435,6 +443,7 @@ impl Pipeline {
             0.0
         };
         let pull = Pull::new(&controls, manifest, frame.f0_hz > 0.0);
+        let articulation = articulation_of(controls.articulation, manifest.articulation(&mix));
         if self.synthesis.restarts_at(index) {
             self.mute_pending();
         }
@@ -454,6 +463,7 @@ impl Pipeline {
             loudness_db: frame.loudness_db,
             gate_db: controls.gate_db,
             loudness_match: controls.loudness_match,
+            articulation,
             f0: F0Point {
                 time_s: position.max(0.0) / f64::from(self.host_rate_hz),
                 in_hz: frame.f0_hz,
@@ -530,10 +540,40 @@ impl Pipeline {
         self.left_out = 0;
         self.ear.reset()?;
         self.synthesis.reset()?;
+        self.heard.reset();
         self.leaving.forget();
         if let Some(ceiling) = &mut self.ceiling {
             ceiling.reset();
         }
         Ok(())
+    }
+}
+
+/// How much of the input's articulation is kept: `own` is what its speakers keep by themselves, and the control goes from there
+/// to nothing (-1) and to all (1).
+fn articulation_of(control: f32, own: f32) -> f32 {
+    if control < 0.0 {
+        own * (1.0 + control)
+    } else {
+        own + (1.0 - own) * control
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn articulation_goes_from_none_over_the_voices_own_to_all() {
+        for own in [0.0, 0.4, 1.0] {
+            let kept = [-1.0, -0.5, 0.0, 0.5, 1.0].map(|control| articulation_of(control, own));
+            let expected = [0.0, 0.5 * own, own, 0.5 * (own + 1.0), 1.0];
+            for (kept, expected) in kept.into_iter().zip(expected) {
+                assert!(
+                    (kept - expected).abs() < 1e-6,
+                    "{own}: {kept}, not {expected}"
+                );
+            }
+        }
     }
 }

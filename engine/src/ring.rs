@@ -160,6 +160,7 @@ impl Shared {
             has_prior_noise: words.has_prior_noise,
             has_tables: words.has_tables,
             own_retrieval: words.own_retrieval,
+            own_articulation: words.own_articulation,
             message: if words.message.is_empty() {
                 words.notice
             } else {

@@ -83,6 +83,8 @@ pub struct StatusSnapshot {
     pub has_tables: (bool, bool),
     /// How far, 0 to 1, the playing voice is pulled to frames of its retrieval table by itself.
     pub own_retrieval: f32,
+    /// How much of the input's articulation, 0 to 1, each speaker of the playing voice keeps by itself.
+    pub own_articulation: Vec<f32>,
     /// What went wrong or deserves notice, in words; empty when all is well.
     pub message: String,
     /// Where the graphs run, e.g. `CPU`.
@@ -132,6 +134,7 @@ pub(crate) struct Words {
     pub has_prior_noise: bool,
     pub has_tables: (bool, bool),
     pub own_retrieval: f32,
+    pub own_articulation: Vec<f32>,
     pub message: String,
     /// What is worth saying when there is no message.
     pub notice: String,

@@ -1,14 +1,16 @@
-//! What is done with F0 and level between the features and the synthesis: register, smoothing, notes, gate, envelope; and
-//! how far the output may rise above the input.
+//! What is done with F0 and level between the features and the synthesis: register, smoothing, notes, gate, envelope,
+//! articulation; and how far the output may rise above the input.
 //!
 //! Everything here runs once per frame and depends on the frames only.
 
+mod articulation;
 mod ceiling;
 mod f0_mean;
 mod retune;
 
 use std::collections::VecDeque;
 
+pub use articulation::{Articulation, HALVES, HeardLevels};
 pub use ceiling::Ceiling;
 pub use f0_mean::F0Mean;
 pub use retune::Retuner;
@@ -247,6 +249,7 @@ mod tests {
             f0_low_hz: 100.0,
             f0_high_hz: 400.0,
             loudness_median_db: -20.0,
+            articulation: 0.0,
         }
     }
 

@@ -127,6 +127,7 @@ fn output_is_bit_identical_at_every_block_size() {
         output_gain_db: -3.0,
         gate_db: -45.0,
         loudness_match: 0.5,
+        articulation: 0.7,
         ..Controls::default()
     };
     for host_rate_hz in [44_100, 48_000] {

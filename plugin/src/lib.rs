@@ -277,6 +277,7 @@ impl ClapPlugin for Timbra {
                 page.add_param(&self.params.auto_f0);
                 page.add_param(&self.params.f0_smoothing);
                 page.add_param(&self.params.noise_scale);
+                page.add_param(&self.params.articulation);
                 page.add_param(&self.params.cluster_method);
                 page.add_param(&self.params.seed);
             });

@@ -186,6 +186,9 @@ pub struct TimbraParams {
     /// F0 to the notes of a scale or to MIDI notes.
     #[nested(group = "Retune")]
     pub retune: RetuneParams,
+    /// How much of the input's articulation is kept, −1..1; 0 is what the voice asks for by itself.
+    #[id = "articulation"]
+    pub articulation: FloatParam,
 }
 
 fn semitones(name: &str, range: f32) -> FloatParam {
@@ -208,6 +211,18 @@ fn ratio(name: impl Into<String>, default: f32) -> FloatParam {
 
 fn share(name: impl Into<String>, default: f32, max: f32) -> FloatParam {
     FloatParam::new(name, default, FloatRange::Linear { min: 0.0, max })
+        .with_unit(" %")
+        .with_value_to_string(Arc::new(text::ratio_to_text))
+        .with_string_to_value(Arc::new(text::text_to_ratio))
+}
+
+/// A share that goes either way from what the voice has.
+fn around(name: &str) -> FloatParam {
+    let range = FloatRange::Linear {
+        min: -1.0,
+        max: 1.0,
+    };
+    FloatParam::new(name, 0.0, range)
         .with_unit(" %")
         .with_value_to_string(Arc::new(text::ratio_to_text))
         .with_string_to_value(Arc::new(text::text_to_ratio))
@@ -245,6 +260,7 @@ impl TimbraParams {
             note: HeldNote::NONE,
             noise_scale: self.noise_scale.value(),
             loudness_match: self.loudness_match.value(),
+            articulation: self.articulation.value(),
             gate_db: self.gate.value(),
             dry_wet: self.dry_wet.value(),
             output_gain_db: self.output_gain.value(),
@@ -329,6 +345,7 @@ impl Default for TimbraParams {
             f0_smoothing: milliseconds("F0 smoothing", 0.0, MAX_F0_SMOOTHING_MS),
             noise_scale: share("Noise scale", 1.0, MAX_NOISE_SCALE),
             retune: RetuneParams::default(),
+            articulation: around("Articulation"),
         }
     }
 }

@@ -9,7 +9,7 @@ use timbra::params::TimbraParams;
 use timbra_engine::controls::{RetuneMode, Scale};
 
 /// Id, group, default as text. Frozen: a change here breaks saved projects and automation.
-const GOLDEN: [(&str, &str, &str); 31] = [
+const GOLDEN: [(&str, &str, &str); 32] = [
     ("tier", "", "Live"),
     ("pitch", "", "0.00 st"),
     ("formant", "", "0.00 st"),
@@ -41,6 +41,7 @@ const GOLDEN: [(&str, &str, &str); 31] = [
     ("retune_humanise", "Retune", "0.0 %"),
     ("retune_amount", "Retune", "100.0 %"),
     ("retune_reference", "Retune", "440.0 Hz"),
+    ("articulation", "", "0.0 %"),
 ];
 
 /// Text of a parameter at a normalised value, unit included.

@@ -4,7 +4,7 @@ use timbra_tests::bundles;
 use timbra_tests::host::{FORMATS, parameter_id};
 
 /// Ids that projects have saved; never change one.
-const FROZEN: [&str; 31] = [
+const FROZEN: [&str; 32] = [
     "tier",
     "pitch",
     "formant",
@@ -36,6 +36,7 @@ const FROZEN: [&str; 31] = [
     "retune_humanise",
     "retune_amount",
     "retune_reference",
+    "articulation",
 ];
 
 #[test]

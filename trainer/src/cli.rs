@@ -46,8 +46,6 @@ pub enum Command {
     Train(commands::train::Args),
     /// Train a content encoder
     Encoder(commands::encoder::Args),
-    /// Let an encoder hear the levels of broad bands beside what it has learned
-    Widen(commands::widen::Args),
     /// Find the centres of each speaker's content (cluster ratio, k-means)
     Cluster(commands::cluster::Args),
     /// Collect frames of each speaker's content (cluster ratio, retrieval)
@@ -60,6 +58,8 @@ pub enum Command {
     Compress(commands::compress::Args),
     /// Mix voices of one shape into one: checkpoints, of harmonic voices also packages
     Mix(commands::mix::Args),
+    /// Change what a voice does by itself where no control says otherwise
+    Adjust(commands::adjust::Args),
     /// Bring a voice of so-vits-svc or RVC
     Import(commands::import::Args),
     /// Convert a recording
@@ -88,9 +88,9 @@ impl Command {
             Self::Evaluate(args) => Some(&args.work),
             Self::Export(args) => Some(&args.work),
             Self::Slice(_)
-            | Self::Widen(_)
             | Self::Compress(_)
             | Self::Mix(_)
+            | Self::Adjust(_)
             | Self::Import(_)
             | Self::Convert(_)
             | Self::Inspect(_)
@@ -122,13 +122,13 @@ impl Cli {
             Command::Prepare(args) => commands::prepare::run(args),
             Command::Train(args) => commands::train::run(args),
             Command::Encoder(args) => commands::encoder::run(args),
-            Command::Widen(args) => commands::widen::run(args),
             Command::Cluster(args) => commands::cluster::run(args),
             Command::Index(args) => commands::index::run(args),
             Command::Evaluate(args) => commands::evaluate::run(args),
             Command::Export(args) => commands::export::run(args),
             Command::Compress(args) => commands::compress::run(args),
             Command::Mix(args) => commands::mix::run(args),
+            Command::Adjust(args) => commands::adjust::run(args),
             Command::Import(args) => commands::import::run(args),
             Command::Convert(args) => commands::convert::run(args),
             Command::Inspect(args) => commands::inspect::run(args),

@@ -1,5 +1,6 @@
 //! One verb a file: its arguments and what it does.
 
+pub mod adjust;
 pub mod build;
 pub mod cluster;
 pub mod compress;
@@ -18,4 +19,3 @@ pub mod prepare;
 mod shares;
 pub mod slice;
 pub mod train;
-pub mod widen;

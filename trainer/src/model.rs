@@ -3,7 +3,6 @@
 //! | module | what |
 //! |---|---|
 //! | [`causal`] | causal convolutions and residual blocks, and their streaming export |
-//! | [`bands`] | levels of broad bands, in an encoder's graph |
 //! | [`content`] | the content encoder |
 //! | [`harmonic`], [`harmonic_graph`], [`excitation`] | the harmonic voice, its streaming graph, its source in training |
 //! | [`folded_dft`] | differentiable DFTs |
@@ -11,7 +10,6 @@
 //! | [`mel`] | the log-mel front end, in Rust and as a graph |
 //! | [`recogniser`] | the encoder of a speech recogniser, to train with |
 
-pub mod bands;
 pub mod causal;
 pub mod content;
 pub mod excitation;

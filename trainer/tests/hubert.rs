@@ -156,7 +156,6 @@ fn weights_in_fewer_bits_lose_little() {
         rate_hz: 16_000,
         hop_samples: 160,
         channels: spec.content_channels(),
-        band_channels: 0,
         lookahead_samples: step.lag_samples(),
         step: Some(step),
         graph: graph_spec,

@@ -108,7 +108,7 @@ fn content_graph_equals_the_network_whole_and_streamed() {
     .swap_dims(1, 2);
     let expected = to_vec(network.content(mel).swap_dims(1, 2));
 
-    let (graph, spec) = network.export(None);
+    let (graph, spec) = network.export();
     let whole = run(
         &graph,
         vec![tensor("audio", &[1, audio.len()], &audio)],

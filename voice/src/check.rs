@@ -304,12 +304,6 @@ impl Checker<'_> {
             MAX_CONTENT_CHANNELS,
             "encoder.channels",
         )?;
-        self.that(
-            encoder.band_channels < encoder.channels,
-            "encoder.band_channels",
-            "fewer than encoder.channels",
-            encoder.band_channels,
-        )?;
         self.within(
             encoder.lookahead_samples,
             0,
@@ -376,6 +370,13 @@ pub fn voice(manifest: &Manifest, path: &Path) -> Result<(), VoiceError> {
             "speakers.loudness_median_db",
             "-200 to 20 dBFS",
             level,
+        )?;
+        let share = speaker.articulation;
+        check.that(
+            (0.0..=1.0).contains(&share),
+            "speakers.articulation",
+            "0 to 1",
+            share,
         )?;
     }
     check.within(

@@ -114,6 +114,7 @@ impl IdentityVoice {
                 f0_low_hz: 110.0,
                 f0_high_hz: 440.0,
                 loudness_median_db: -20.0,
+                articulation: 0.0,
             }],
             licence: "CC0-1.0".to_owned(),
             attribution: Vec::new(),
@@ -132,7 +133,6 @@ impl IdentityVoice {
                 rate_hz: ENCODER_RATE_HZ,
                 hop_samples: ENCODER_HOP_SAMPLES,
                 channels: ENCODER_HOP_SAMPLES,
-                band_channels: 0,
                 lookahead_samples: self.lookahead_frames * ENCODER_HOP_SAMPLES,
                 step: None,
                 graph: GraphSpec {

@@ -166,10 +166,6 @@ pub struct EncoderSpec {
     pub hop_samples: usize,
     /// Features per frame (C).
     pub channels: usize,
-    /// How many of these, the last, are levels of broad bands of what is heard, each against its mean of the last seconds; the
-    /// others are what was learned.
-    #[serde(default, skip_serializing_if = "none")]
-    pub band_channels: usize,
     /// Samples after a frame's centre that must be in before it can be computed.
     pub lookahead_samples: usize,
     /// How it is stepped, when not one frame of 10 ms at a time. Each of its frames then holds for as many of 10 ms as it
@@ -219,6 +215,10 @@ pub struct Speaker {
     pub f0_high_hz: f32,
     /// Median loudness of voiced frames in dBFS.
     pub loudness_median_db: f32,
+    /// How much of the input's articulation is kept where no control says otherwise, 0 to 1: levels in eight broad bands are brought
+    /// so far towards those of what is sung. More words are understood so, and the speaker is a little further away.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub articulation: f32,
 }
 
 /// Size and hash of one file of a package.
@@ -332,11 +332,6 @@ pub struct Manifest {
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks by reference")]
-fn none(count: &usize) -> bool {
-    *count == 0
-}
-
-#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks by reference")]
 fn whole() -> f32 {
     1.0
 }
@@ -361,6 +356,13 @@ impl Manifest {
         let encoder = self.encoder.step.as_ref()?;
         let most = step.most_frames_beside(encoder, self.hop_samples);
         (1..=MAX_STEP_FRAMES).contains(&most).then_some(encoder)
+    }
+
+    /// How much of the input's articulation speakers of these weights, which sum to 1, keep by themselves, 0 to 1.
+    #[must_use]
+    pub fn articulation(&self, mix: &[f32]) -> f32 {
+        let shares = self.speakers.iter().map(|speaker| speaker.articulation);
+        shares.zip(mix).map(|(share, weight)| share * weight).sum()
     }
 
     /// Whether the synthesis graph has an input of this name.

@@ -302,6 +302,9 @@ fn numbers_that_cannot_be_true_are_refused_by_name() {
         ("retrieval_unvoiced", |json| {
             json["retrieval_unvoiced"] = 1.5.into()
         }),
+        ("speakers.articulation", |json| {
+            json["speakers"][0]["articulation"] = 1.5.into()
+        }),
         ("name", |json| json["name"] = "\n".into()),
     ];
     for (field, change) in cases {

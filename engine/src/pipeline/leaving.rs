@@ -1,12 +1,13 @@
-//! What a hop goes through once it is sung: fades, gate, levels, the host's rate.
+//! What a hop goes through once it is sung: articulation, fades, gate, levels, the host's rate.
 
+use timbra_dsp::bands::BandLevels;
 use timbra_dsp::fade::{FadeShape, fade_in, fade_out};
 use timbra_dsp::resample::StreamResampler;
 
 use crate::error::EngineError;
 use crate::model::LoadedVoice;
 use crate::status::F0Point;
-use crate::steering::{Ceiling, EnvelopeMatch, FrameGate, GainLine};
+use crate::steering::{Articulation, Ceiling, EnvelopeMatch, FrameGate, GainLine, HALVES};
 
 /// A hop that was listened to and has not left.
 #[derive(Debug, Clone)]
@@ -21,6 +22,8 @@ pub(super) struct Pending {
     pub last: bool,
     /// What limits its peaks, see [`Ceiling`].
     pub held_peak: f32,
+    /// Levels of its hop of the input, see [`Articulation`].
+    pub heard: [BandLevels; HALVES],
     /// What is sung in it; without that it is silent.
     pub sung: Option<Sung>,
 }
@@ -42,6 +45,8 @@ pub(super) struct Sung {
     /// Controls of the frame.
     pub gate_db: f32,
     pub loudness_match: f32,
+    /// How much of the input's articulation is kept, 0..1.
+    pub articulation: f32,
     /// F0 that is shown.
     pub f0: F0Point,
 }
@@ -50,6 +55,7 @@ pub(super) struct Sung {
 pub(super) struct Leaving {
     out_of: StreamResampler,
     delay_samples: usize,
+    articulation: Articulation,
     gate: FrameGate,
     envelope: EnvelopeMatch,
     /// The gate, at the times its frames are heard.
@@ -67,13 +73,24 @@ pub(super) struct Leaving {
 }
 
 impl Leaving {
-    pub fn new(voice: &LoadedVoice, host_rate_hz: u32) -> Result<Self, EngineError> {
+    /// For a voice whose frames are complete `lookahead_hops` later.
+    pub fn new(
+        voice: &LoadedVoice,
+        host_rate_hz: u32,
+        lookahead_hops: usize,
+    ) -> Result<Self, EngineError> {
         let manifest = voice.manifest();
         let hop_samples = manifest.hop_samples;
         let delay_samples = voice.timing().synthesis_delay_samples;
         let out_of = StreamResampler::new(manifest.model_rate_hz, host_rate_hz)?;
         Ok(Self {
             delay_samples,
+            articulation: Articulation::new(
+                manifest.model_rate_hz,
+                hop_samples,
+                lookahead_hops,
+                delay_samples,
+            ),
             gate: FrameGate::default(),
             envelope: EnvelopeMatch::new(delay_samples, hop_samples),
             gains: GainLine::new(delay_samples, hop_samples),
@@ -115,28 +132,37 @@ impl Leaving {
     pub fn forget(&mut self) {
         let hop_samples = self.audio.len();
         self.last_sample = 0.0;
+        self.articulation.reset();
         self.gate = FrameGate::default();
         self.envelope = EnvelopeMatch::new(self.delay_samples, hop_samples);
         self.gains = GainLine::new(self.delay_samples, hop_samples);
         self.loudness = GainLine::new(0, hop_samples);
     }
 
-    /// Takes what was made of a hop. Says whether these were numbers; where they were not, what was heard last goes to
-    /// silence in their place.
+    /// Takes the levels of a hop of the input with which no frame is complete.
+    pub fn hear(&mut self, heard: &[BandLevels; HALVES]) {
+        self.articulation.pass(heard);
+    }
+
+    /// Takes what was made of a hop, `pending`, in which `sung` is. Says whether these were numbers; where they were not, what
+    /// was heard last goes to silence in their place.
     pub fn take(
         &mut self,
+        pending: &Pending,
         sung: &Sung,
         made: &[f32],
         ceiling: Option<&mut Ceiling>,
-        held_peak: f32,
     ) -> bool {
         if !made.iter().all(|sample| sample.is_finite()) {
             self.audio.fill(self.last_sample);
             fade_out(&mut self.audio, FadeShape::Linear);
+            self.articulation.pass(&pending.heard);
             self.fades_in = true;
             return false;
         }
         self.audio.copy_from_slice(made);
+        self.articulation
+            .apply(&pending.heard, sung.articulation, &mut self.audio);
         if std::mem::take(&mut self.fades_in) {
             fade_in(&mut self.audio, FadeShape::Linear);
         }
@@ -147,15 +173,16 @@ impl Leaving {
         self.gains.apply(gate, &mut self.audio);
         self.loudness.apply(envelope, &mut self.audio);
         if let Some(ceiling) = ceiling {
-            ceiling.apply(held_peak, &mut self.audio);
+            ceiling.apply(pending.held_peak, &mut self.audio);
         }
         true
     }
 
-    /// Takes silence in place of a hop.
-    pub fn silence(&mut self, missing: bool) {
+    /// Takes silence in place of a hop, `pending`.
+    pub fn silence(&mut self, pending: &Pending) {
         self.audio.fill(0.0);
-        self.fades_in |= missing;
+        self.articulation.pass(&pending.heard);
+        self.fades_in |= pending.missing;
     }
 
     /// Sends out what was taken.

@@ -20,7 +20,7 @@ pub(crate) struct PlacedWords {
 }
 
 /// Where the weights of the speakers begin among the numbers, and how many numbers there are.
-const MIX: usize = 16;
+const MIX: usize = 17;
 const NUMBERS: usize = MIX + MAX_SPEAKERS;
 
 const RESTART: u32 = 1;
@@ -73,6 +73,7 @@ impl From<Placed> for PlacedWords {
                     retune.reference_hz,
                     note_share,
                     note,
+                    controls.articulation,
                 ]);
                 numbers[MIX..].copy_from_slice(&controls.speaker_mix);
                 Self {
@@ -139,6 +140,7 @@ impl From<PlacedWords> for Placed {
                 note: HeldNote::from_share_and_note(words.numbers[14], words.numbers[15]),
                 noise_scale: words.numbers[9],
                 loudness_match: words.numbers[3],
+                articulation: words.numbers[16],
                 gate_db: words.numbers[4],
                 dry_wet: words.numbers[5],
                 output_gain_db: words.numbers[6],
@@ -212,6 +214,7 @@ mod tests {
             note: HeldNote::of(64),
             noise_scale: 1.75,
             loudness_match: 0.9,
+            articulation: -0.75,
             gate_db: -55.0,
             dry_wet: 0.25,
             output_gain_db: -6.0,

@@ -142,6 +142,9 @@ fn ready(
         words.has_prior_noise = manifest.takes("prior_noise");
         words.has_tables = (voice.clusters().is_some(), voice.retrieval().is_some());
         words.own_retrieval = (voice.retrieval()).map_or(0.0, |_| manifest.retrieval_ratio);
+        words.own_articulation = (manifest.speakers.iter())
+            .map(|speaker| speaker.articulation)
+            .collect();
         words.provider = voice.provider();
         words.message = notice(wanted, &voice);
     });

@@ -87,6 +87,20 @@ fn own_retrieval(scene: &Scene) -> String {
     }
 }
 
+fn own_articulation(scene: &Scene) -> String {
+    let own = scene.status.map_or_else(String::new, |status| {
+        let speakers = status.speakers.iter().zip(&status.own_articulation);
+        let own: Vec<String> = speakers
+            .map(|(name, share)| format!("{name} {:.0} %", share * 100.0))
+            .collect();
+        format!(" ({})", own.join(", "))
+    });
+    format!(
+        "How far the voice follows the way it is sung, in eight broad bands: up, and more words are understood; down, and it is nearer \
+         to its speakers. At 0 it does as its speakers do by themselves{own}; at -100 % nothing of it, at 100 % all."
+    )
+}
+
 /// Everything else that changes sound.
 pub fn below(ui: &mut Ui, scene: &Scene) {
     let params = scene.params;
@@ -114,6 +128,11 @@ pub fn below(ui: &mut Ui, scene: &Scene) {
                         has(scene, |status| status.has_prior_noise),
                         "This voice sings without the noise that this scales.",
                     )
+                    .show(likeness);
+
+                Slider::new(&params.articulation, scene)
+                    .bipolar()
+                    .hint(own_articulation(scene))
                     .show(likeness);
 
                 theme::title(level, "LEVEL");

@@ -49,7 +49,7 @@ pub struct Args {
     #[arg(long, value_name = "NAME=W,…")]
     pub mix: Option<String>,
 
-    /// CSV of values over time: time_s, then speakers and pitch, formant, cluster-ratio, loudness-match, auto-f0,
+    /// CSV of values over time: time_s, then speakers and pitch, formant, cluster-ratio, loudness-match, articulation, auto-f0,
     /// f0-smoothing, noise-scale, key (of --scale, 0 = C), note (MIDI number to sing, 0 = none), retune-ms, humanise,
     /// retune-amount, reference, gain, dry-wet
     #[arg(long, value_name = "FILE.csv")]
@@ -95,6 +95,16 @@ pub struct Args {
     /// envelope and RVC's volume envelope turned round: their 0.25 is 0.75 here
     #[arg(long, value_name = "R", num_args = 0..=1, default_value_t = 0.0, default_missing_value = "1")]
     pub loudness_match: f32,
+
+    /// How much of the input's articulation is kept, -1 to 1: 0 is what the voice asks for by itself, -1 nothing, 1 all. More of it, and
+    /// more words are understood; less, and it is nearer to the speaker
+    #[arg(
+        long,
+        value_name = "R",
+        default_value_t = 0.0,
+        allow_negative_numbers = true
+    )]
+    pub articulation: f32,
 
     /// Shut the voice below this input loudness; -100 is off
     #[arg(long, value_name = "DB", default_value_t = GATE_OFF_DB)]
@@ -269,6 +279,7 @@ pub fn controls(args: &Args, manifest: &Manifest) -> Result<Controls> {
         noise_scale: args.noise_scale,
         retune: args.retune.controls(),
         loudness_match: args.loudness_match,
+        articulation: args.articulation,
         gate_db: args.gate,
         dry_wet: args.dry_wet,
         output_gain_db: args.gain,
@@ -309,6 +320,7 @@ pub fn check_ranges(args: &Args) -> Result<()> {
         ("--formant", args.formant, -12.0, 12.0),
         ("--cluster-ratio", args.cluster_ratio, 0.0, 1.0),
         ("--loudness-match", args.loudness_match, 0.0, 1.0),
+        ("--articulation", args.articulation, -1.0, 1.0),
         (
             "--f0-smoothing",
             args.f0_smoothing,

@@ -184,7 +184,7 @@ pub fn run(args: &Args) -> Result<()> {
 fn export(args: &Args, folder: &Path) -> Result<()> {
     let device = Default::default();
     let (model, position) = load::<Flex>(folder, &device)?;
-    let (graph, mut spec) = model.export(None);
+    let (graph, mut spec) = model.export();
     spec.cpu_weights = (!args.whole_weights).then_some(CpuWeights::Int8);
     let channels = position.config.network.content_channels;
     let manifest = EncoderManifest {
@@ -195,7 +195,6 @@ fn export(args: &Args, folder: &Path) -> Result<()> {
             rate_hz: mel::RATE_HZ as u32,
             hop_samples: mel::HOP_SAMPLES,
             channels,
-            band_channels: 0,
             lookahead_samples: position.config.network.lookahead_samples(),
             step: None,
             graph: spec.clone(),

@@ -31,6 +31,8 @@ const F0_MIN_HZ: f32 = 40.0;
 /// How far the content of a harmonic voice is pulled to retrieved frames, unless given: words are clearer and the speaker is nearer
 /// than without; further away words are lost.
 const RETRIEVAL_RATIO: f32 = 0.3;
+/// How much of the input's articulation a harmonic voice keeps unless told otherwise.
+const ARTICULATION: f32 = 0.3;
 /// Highest F0 a harmonic voice accepts: above, too few harmonics are left to shape.
 const F0_MAX_HZ: f32 = 2000.0;
 
@@ -90,6 +92,11 @@ pub struct Args {
     /// vits: 0. Needs the table that `trainer index` makes
     #[arg(long, value_name = "RATIO")]
     pub retrieval_ratio: Option<f32>,
+
+    /// How much of the input's articulation is kept where no control says otherwise, 0 to 1: more words are understood, and the
+    /// speakers are a little further away; harmonic: 0.3 unless given, vits: 0. `trainer adjust` changes it later, for one speaker too
+    #[arg(long, value_name = "SHARE")]
+    pub articulation: Option<f32>,
 
     /// harmonic: by how much the lowest harmonics come before the highest, 0 to 4: lower peaks and a more natural voice, later
     /// by as much
@@ -191,6 +198,11 @@ pub fn run(args: &Args) -> Result<()> {
         (None, Family::Harmonic, Some(_)) => RETRIEVAL_RATIO,
         _ => 0.0,
     };
+    let articulation = match (args.articulation, made.family) {
+        (Some(share), _) => share,
+        (None, Family::Harmonic) => ARTICULATION,
+        _ => 0.0,
+    };
     let stem = args
         .output
         .file_stem()
@@ -211,7 +223,7 @@ pub fn run(args: &Args) -> Result<()> {
         family: made.family,
         speakers: taken
             .iter()
-            .map(|&row| speaker(&dataset.speakers[row], &about))
+            .map(|&row| speaker(&dataset.speakers[row], &about, articulation))
             .collect(),
         licence: about.licence.clone(),
         attribution: about.attribution.clone(),
@@ -363,7 +375,7 @@ pub(super) fn about(path: Option<&Path>) -> Result<About> {
     })
 }
 
-fn speaker(summary: &SpeakerSummary, about: &About) -> Speaker {
+fn speaker(summary: &SpeakerSummary, about: &About, articulation: f32) -> Speaker {
     let said = about
         .speakers
         .get(&summary.name)
@@ -383,5 +395,6 @@ fn speaker(summary: &SpeakerSummary, about: &About) -> Speaker {
         f0_low_hz: summary.f0_low_hz,
         f0_high_hz: summary.f0_high_hz,
         loudness_median_db: summary.loudness_median_db,
+        articulation,
     }
 }

@@ -388,7 +388,6 @@ fn encoder_of(
             rate_hz: 16_000,
             hop_samples: 160,
             channels: found.spec.content_channels,
-            band_channels: 0,
             lookahead_samples: 0,
             step: None,
             graph: GraphSpec {
@@ -443,5 +442,6 @@ fn unknown_speaker(name: &str, said: &About) -> Speaker {
         f0_low_hz: low,
         f0_high_hz: high,
         loudness_median_db: loudness,
+        articulation: 0.0,
     }
 }

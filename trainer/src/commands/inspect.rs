@@ -114,12 +114,13 @@ fn voice(path: &Path) -> Result<()> {
     println!("  identity     {}", package.sha256);
     for speaker in &manifest.speakers {
         println!(
-            "  speaker      {}: F0 {:.0} / {:.0} / {:.0} Hz, {:.1} dBFS{}{}{}",
+            "  speaker      {}: F0 {:.0} / {:.0} / {:.0} Hz, {:.1} dBFS, keeps {:.0} % of the input's articulation{}{}{}",
             speaker.name,
             speaker.f0_low_hz,
             speaker.f0_median_hz,
             speaker.f0_high_hz,
             speaker.loudness_median_db,
+            100.0 * speaker.articulation,
             after(", ", &speaker.languages.join(" ")),
             after(", ", &speaker.licence),
             after(", ", &speaker.attribution)
@@ -313,13 +314,9 @@ fn recording(path: &Path) -> Result<()> {
 
 fn print_encoder(spec: &EncoderSpec, remark: &str) {
     println!(
-        "  encoder      {}: {} channels{}, look-ahead {:.0} ms{}{}",
+        "  encoder      {}: {} channels, look-ahead {:.0} ms{}{}",
         spec.id,
         spec.channels,
-        match spec.band_channels {
-            0 => String::new(),
-            bands => format!(", {bands} of them levels of bands"),
-        },
         spec.lookahead_samples as f64 * 1e3 / f64::from(spec.rate_hz),
         after(", ", remark),
         on_cpus(&spec.graph)

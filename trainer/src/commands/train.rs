@@ -266,29 +266,22 @@ fn filled(shares: &[Option<f32>]) -> Vec<f32> {
     shares.iter().map(|share| share.unwrap_or(rest)).collect()
 }
 
-/// The voice to begin with, and which of its speakers the recordings' are, by name. It may hear none of the encoder's bands.
+/// The voice to begin with, and which of its speakers the recordings' are, by name.
 fn harmonic_base(path: &Path, dataset: &Dataset) -> Result<VoiceBase> {
     let package = VoicePackage::read(path)?;
-    let (family, base) = (&package.manifest.family, &package.manifest.encoder);
-    let new = &dataset.encoder;
-    let lacked_channels = new.band_channels.saturating_sub(base.band_channels);
-    let expected = new.channels - lacked_channels;
+    let (family, channels) = (&package.manifest.family, package.manifest.encoder.channels);
     ensure!(
-        *family == Family::Harmonic && base.channels == expected,
-        "{}: expected a harmonic voice on {expected} content channels, found family {family:?} on {}; leave --base out",
+        *family == Family::Harmonic && channels == dataset.encoder.channels,
+        "{}: expected a harmonic voice on {} content channels, found family {family:?} on {channels}; leave --base out",
         path.display(),
-        base.channels
+        dataset.encoder.channels
     );
     let row = |name: &String| {
         let speakers = &package.manifest.speakers;
         speakers.iter().position(|speaker| speaker.name == *name)
     };
     let rows: Vec<Option<usize>> = dataset.speakers.iter().map(|s| row(&s.name)).collect();
-    Ok(VoiceBase {
-        package,
-        rows,
-        lacked_channels,
-    })
+    Ok(VoiceBase { package, rows })
 }
 
 fn vits(args: &Args, work: &WorkFolder, dataset: &Dataset) -> Result<()> {

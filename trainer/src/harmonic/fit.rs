@@ -166,8 +166,6 @@ pub struct VoiceBase {
     pub package: VoicePackage,
     /// Which of its speakers each of the new voice's is; `None` for one that it does not have.
     pub rows: Vec<Option<usize>>,
-    /// How many of the new voice's content channels, the last, it does not hear.
-    pub lacked_channels: usize,
 }
 
 /// Trains until `config.steps`, resuming from the newest checkpoint in `work`; returns the newest checkpoint's folder. A
@@ -265,13 +263,12 @@ pub fn fit<B: AutodiffBackend>(
             ..saved
         };
         tracing::info!("resumed at step {}", position.step);
-    } else if let Some(base) = base {
-        let graph = base.package.synthesis_graph().to_vec();
+    } else if let Some(VoiceBase { package, rows }) = base {
+        let graph = package.synthesis_graph().to_vec();
         model.read(
-            &mut GraphLayers::of(&base.package.path, graph)?,
-            base.package.manifest.speakers.len(),
-            &base.rows,
-            base.lacked_channels,
+            &mut GraphLayers::of(&package.path, graph)?,
+            package.manifest.speakers.len(),
+            rows,
         )?;
     }
     let clips = Arc::new(clips);

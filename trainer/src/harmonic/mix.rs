@@ -84,7 +84,7 @@ fn of_package<B: Backend>(path: &Path, device: &B::Device) -> Result<(HarmonicVo
     let mut voice = HarmonicVoice::new(&config.network, device);
     let rows: Vec<Option<usize>> = (0..speakers).map(Some).collect();
     let graph = package.synthesis_graph().to_vec();
-    voice.read(&mut GraphLayers::of(path, graph)?, speakers, &rows, 0)?;
+    voice.read(&mut GraphLayers::of(path, graph)?, speakers, &rows)?;
     let training = &manifest.training;
     let standing = Standing {
         position: VoicePosition {

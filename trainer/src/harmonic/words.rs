@@ -79,8 +79,7 @@ impl<B: Backend> Words<B> {
     fn by_encoder(package: &Path, device: &B::Device) -> Result<Self> {
         let package = EncoderPackage::read(package)?;
         let config = ContentConfig {
-            content_channels: package.manifest.encoder.channels
-                - package.manifest.encoder.band_channels,
+            content_channels: package.manifest.encoder.channels,
             ..ContentConfig::default()
         };
         let mut encoder = ContentEncoder::new(&config, 1, device);

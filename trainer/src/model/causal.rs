@@ -7,8 +7,6 @@
 //! the last `context` frames as state, which starts at zero, so both compute
 //! the same numbers.
 
-use std::ops::Range;
-
 use burn::module::{Module, Param};
 use burn::nn::conv::{Conv1d, Conv1dConfig};
 use burn::nn::{Initializer, PaddingConfig1d};
@@ -110,29 +108,9 @@ impl<B: Backend> CausalConv<B> {
     /// # Errors
     /// The next layer of the graph is another.
     pub fn read(&mut self, layers: &mut GraphLayers) -> anyhow::Result<()> {
-        self.read_without(0..0, layers)
-    }
-
-    /// As [`Self::read`], of a layer that has no inputs `lacked`: these begin unheard.
-    ///
-    /// # Errors
-    /// The next layer of the graph is another.
-    pub fn read_without(
-        &mut self,
-        lacked: Range<usize>,
-        layers: &mut GraphLayers,
-    ) -> anyhow::Result<()> {
         let weight = self.conv.weight.val();
         let [channels_out, channels_in, kernel] = weight.dims();
-        let there = channels_in - lacked.len();
-        let found = layers.take(Part::Matrix, &[kernel * there, channels_out])?;
-        let mut rows = Vec::with_capacity(kernel * channels_in * channels_out);
-        for tap in found.chunks_exact(there * channels_out) {
-            let (before, after) = tap.split_at(lacked.start * channels_out);
-            rows.extend_from_slice(before);
-            rows.extend(std::iter::repeat_n(0.0, lacked.len() * channels_out));
-            rows.extend_from_slice(after);
-        }
+        let rows = layers.take(Part::Matrix, &[kernel * channels_in, channels_out])?;
         let rows = from_vec::<B, 3>(rows, [kernel, channels_in, channels_out], &weight.device());
         self.conv.weight = Param::from_tensor(rows.permute([2, 1, 0]));
         if let Some(bias) = &self.conv.bias {
@@ -162,8 +140,20 @@ impl<B: Backend> CausalConv<B> {
         let taps = if context == 0 {
             input.to_owned()
         } else {
-            let taps = graph.taps(input, channels_in, kernel, self.dilation);
+            let history = graph.carry(input, context, channels_in);
+            // Row t of the taps: frames t, t + dilation, … of the history, oldest first.
+            let frames = graph.frame_numbers(input);
+            let offsets: Vec<i64> = (0..kernel)
+                .map(|tap| (tap * self.dilation) as i64)
+                .collect();
             let g = &mut graph.builder;
+            let offsets = g.i64s(&offsets);
+            let positions = g.op("Add", &[&frames, &offsets], vec![]);
+            let taps = g.op(
+                "Gather",
+                &[&history, &positions],
+                vec![Attr::Int("axis", 1)],
+            );
             let row = g.i64s(&[1, -1, (kernel * channels_in) as i64]);
             g.op("Reshape", &[&taps, &row], vec![])
         };
@@ -379,19 +369,6 @@ impl StreamingGraph {
         let kept = self.slice(&joined, 1, -(frames as i64), i64::MAX);
         self.keep(&state, &kept);
         joined
-    }
-
-    /// Every frame of `input` `[1, T, channels]` with those of its past, `[1, T, count, channels]`: `dilation` frames apart, the
-    /// oldest first, the frame itself last. The past is carried.
-    pub fn taps(&mut self, input: &str, channels: usize, count: usize, dilation: usize) -> String {
-        let history = self.carry(input, (count - 1) * dilation, channels);
-        let frames = self.frame_numbers(input);
-        let offsets: Vec<i64> = (0..count).map(|tap| (tap * dilation) as i64).collect();
-        let g = &mut self.builder;
-        let offsets = g.i64s(&offsets);
-        let positions = g.op("Add", &[&frames, &offsets], vec![]);
-        let along = vec![Attr::Int("axis", 1)];
-        g.op("Gather", &[&history, &positions], along)
     }
 
     /// `0..T` as `[T, 1]`, for the `T` frames of `like` `[1, T, C]`; every layer of a graph has the same.

@@ -9,11 +9,10 @@ use burn::module::Module;
 use burn::tensor::backend::Backend;
 use burn::tensor::{Distribution, Tensor};
 use timbra_voice::manifest::GraphSpec;
-use timbra_voice::onnx_writer::Attr;
 
 use super::causal::{CausalConv, ChannelNorm, ResidualBlock, StreamingGraph};
 use super::graph_layers::GraphLayers;
-use super::{bands, mel};
+use super::mel;
 
 /// Frames between a frame and the output that describes it, where nothing else is said.
 pub const LOOKAHEAD_FRAMES: usize = 2;
@@ -127,29 +126,19 @@ impl<B: Backend> ContentEncoder<B> {
         (content, logits)
     }
 
-    /// The streaming graph `content.onnx` and what the manifest says of it. With `bands_late_frames` the levels of broad bands
-    /// follow what was learned ([`bands`]), of the frames so many before: those that its content describes.
-    pub fn export(&self, bands_late_frames: Option<usize>) -> (Vec<u8>, GraphSpec) {
+    /// The streaming graph `content.onnx` and what the manifest says of it.
+    pub fn export(&self) -> (Vec<u8>, GraphSpec) {
         let mut graph = StreamingGraph::new("content");
         graph.builder.input("audio", &[1.into(), "samples".into()]);
         let mel = mel::export(&mut graph, "audio");
-        let mut x = self.entry.export(&mut graph, &mel.log);
+        let mut x = self.entry.export(&mut graph, &mel);
         for block in &self.blocks {
             x = block.export(&mut graph, &x, None);
         }
         let x = self.norm.export(&mut graph, &x);
         let x = self.bottleneck.export(&mut graph, &x);
-        let [mut channels, _, _] = self.bottleneck.conv.weight.val().dims();
-        if let Some(late_frames) = bands_late_frames {
-            let learned = graph.builder.op("Tanh", &[&x], vec![]);
-            let levels = bands::export(&mut graph, &mel.power, late_frames);
-            let both = [learned.as_str(), levels.as_str()];
-            let along = vec![Attr::Int("axis", 2)];
-            graph.builder.node("Concat", &both, &["content"], along);
-            channels += bands::BANDS;
-        } else {
-            graph.builder.node("Tanh", &[&x], &["content"], vec![]);
-        }
+        graph.builder.node("Tanh", &[&x], &["content"], vec![]);
+        let [channels, _, _] = self.bottleneck.conv.weight.val().dims();
         graph
             .builder
             .output("content", &[1.into(), "frames".into(), channels.into()]);

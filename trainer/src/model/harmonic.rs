@@ -232,8 +232,7 @@ impl<B: Backend> HarmonicVoice<B> {
     }
 
     /// Takes the weights that [`Self::export`] has written of a voice with `base_speakers` speakers. Speaker `s` becomes
-    /// that voice's speaker `rows[s]`; one without a row begins between all of them. That voice's content has fewer channels by
-    /// `lacked`, the last of this one's, which begin unheard.
+    /// that voice's speaker `rows[s]`; one without a row begins between all of them.
     ///
     /// # Errors
     /// The graph is that of another network.
@@ -242,7 +241,6 @@ impl<B: Backend> HarmonicVoice<B> {
         layers: &mut GraphLayers,
         base_speakers: usize,
         rows: &[Option<usize>],
-        lacked: usize,
     ) -> Result<()> {
         let width = self.speakers.val().dims()[1];
         let base = layers.take(Part::Matrix, &[base_speakers, width])?;
@@ -260,9 +258,7 @@ impl<B: Backend> HarmonicVoice<B> {
             }
         }
         self.set_speakers(embeddings);
-        let content_channels = self.entry.conv.weight.val().dims()[1] - EXTRA_INPUTS;
-        let lacked = content_channels - lacked..content_channels;
-        self.entry.read_without(lacked, layers)?;
+        self.entry.read(layers)?;
         for block in &mut self.blocks {
             block.read(layers)?;
         }

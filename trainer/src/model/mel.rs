@@ -27,7 +27,7 @@ pub const BANDS: usize = 80;
 const FFT_SAMPLES: usize = 512;
 const BINS: usize = FFT_SAMPLES / 2 + 1;
 /// About the power of a band at −60 dBFS; below it the logarithm flattens.
-pub(super) const FLOOR: f32 = 1e-4;
+const FLOOR: f32 = 1e-4;
 /// Brings log power (about −9…9) to about −1.5…2.
 const SHIFT: f32 = 2.0;
 const SCALE: f32 = 0.25;
@@ -164,17 +164,8 @@ impl<B: Backend> TensorLogMel<B> {
 /// Log-mel units per decibel of level: what a gain adds to every band.
 pub const UNITS_PER_DB: f32 = SCALE * std::f32::consts::LN_10 / 10.0;
 
-/// The front end in a graph, `[1, T, BANDS]` each.
-#[derive(Debug, Clone)]
-pub struct Exported {
-    /// Power of the bands.
-    pub power: String,
-    /// Log-mel.
-    pub log: String,
-}
-
-/// Adds the front end to `graph`: `audio` is `[1, 160·T]`.
-pub fn export(graph: &mut StreamingGraph, audio: &str) -> Exported {
+/// Adds the front end to `graph`: `audio` is `[1, 160·T]`; returns a `[1, T, BANDS]` tensor.
+pub fn export(graph: &mut StreamingGraph, audio: &str) -> String {
     let basis = dft_basis(window_of(WINDOW_SAMPLES).into_iter(), FFT_SAMPLES);
     let bank = bank_of_parts();
     let shape = graph.builder.i64s(&[1, -1, HOP_SAMPLES as i64]);
@@ -187,15 +178,14 @@ pub fn export(graph: &mut StreamingGraph, audio: &str) -> Exported {
     let parts = g.op("MatMul", &[&frames, &basis], vec![]);
     let squares = g.op("Mul", &[&parts, &parts], vec![]);
     let bank = g.f32s(&[2 * BINS, BANDS], &bank);
-    let power = g.op("MatMul", &[&squares, &bank], vec![]);
+    let mel = g.op("MatMul", &[&squares, &bank], vec![]);
     let floor = g.f32s(&[1], &[FLOOR]);
-    let mel = g.op("Add", &[&power, &floor], vec![]);
+    let mel = g.op("Add", &[&mel, &floor], vec![]);
     let log = g.op("Log", &[&mel], vec![]);
     let shift = g.f32s(&[1], &[SHIFT]);
     let log = g.op("Add", &[&log, &shift], vec![]);
     let scale = g.f32s(&[1], &[SCALE]);
-    let log = g.op("Mul", &[&log, &scale], vec![]);
-    Exported { power, log }
+    g.op("Mul", &[&log, &scale], vec![])
 }
 
 /// Leaves the matrices that [`export`] has written behind.

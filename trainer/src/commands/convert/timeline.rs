@@ -30,6 +30,7 @@ enum Column {
     Formant,
     ClusterRatio,
     LoudnessMatch,
+    Articulation,
     AutoF0,
     F0Smoothing,
     NoiseScale,
@@ -56,7 +57,7 @@ impl Timeline {
     ///
     /// The first line names the columns: `time_s` first, then any of the
     /// voice's speakers and `pitch`, `formant`, `cluster-ratio`,
-    /// `loudness-match`, `auto-f0`, `f0-smoothing`, `noise-scale`, `key`,
+    /// `loudness-match`, `articulation`, `auto-f0`, `f0-smoothing`, `noise-scale`, `key`,
     /// `note`, `retune-ms`, `humanise`, `retune-amount`, `reference`, `gain`,
     /// `dry-wet`. With a speaker among the columns, the ones that are not have
     /// weight 0. `key` is the root of the scale that `base` has, 0 = C; with
@@ -174,6 +175,7 @@ fn column(name: &str, manifest: &Manifest) -> Result<Column> {
         "formant" => Column::Formant,
         "cluster-ratio" => Column::ClusterRatio,
         "loudness-match" => Column::LoudnessMatch,
+        "articulation" => Column::Articulation,
         "auto-f0" => Column::AutoF0,
         "f0-smoothing" => Column::F0Smoothing,
         "noise-scale" => Column::NoiseScale,
@@ -186,7 +188,7 @@ fn column(name: &str, manifest: &Manifest) -> Result<Column> {
         "gain" => Column::Gain,
         "dry-wet" => Column::DryWet,
         _ => bail!(
-            "the column \"{name}\" is neither a speaker ({}) nor pitch, formant, cluster-ratio, loudness-match, \
+            "the column \"{name}\" is neither a speaker ({}) nor pitch, formant, cluster-ratio, loudness-match, articulation, \
              auto-f0, f0-smoothing, noise-scale, key, note, retune-ms, humanise, retune-amount, reference, gain or \
              dry-wet",
             speaker_names(manifest)
@@ -209,6 +211,7 @@ fn put(column: Column, value: f32, controls: &mut Controls) -> Result<()> {
         Column::Formant => (&mut controls.formant_semitones, -12.0, 12.0),
         Column::ClusterRatio => (&mut controls.cluster_ratio, 0.0, 1.0),
         Column::LoudnessMatch => (&mut controls.loudness_match, 0.0, 1.0),
+        Column::Articulation => (&mut controls.articulation, -1.0, 1.0),
         Column::AutoF0 => (&mut controls.auto_f0, 0.0, 1.0),
         Column::F0Smoothing => (&mut controls.f0_smoothing_ms, 0.0, MAX_F0_SMOOTHING_MS),
         Column::NoiseScale => (&mut controls.noise_scale, 0.0, MAX_NOISE_SCALE),

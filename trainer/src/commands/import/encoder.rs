@@ -87,7 +87,6 @@ pub(super) fn import(args: &Args, weights: &StateDict) -> Result<()> {
         rate_hz: 16_000,
         hop_samples: 160,
         channels: spec.content_channels(),
-        band_channels: 0,
         lookahead_samples: step.lag_samples(),
         step: Some(step),
         graph: graph_spec,
