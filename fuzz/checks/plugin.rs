@@ -87,6 +87,7 @@ fn assert_playable(params: &TimbraParams) {
     within(controls.formant_semitones, -12.0, 12.0);
     within(controls.gate_db, -100.0, 0.0);
     within(controls.output_gain_db, -60.0, 12.0);
+    within(controls.articulation, -1.0, 1.0);
     for ratio in [
         controls.cluster_ratio,
         controls.loudness_match,

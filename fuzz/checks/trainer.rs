@@ -60,6 +60,7 @@ pub fn timeline(bytes: &[u8]) {
             within(controls.pitch_semitones, -24.0, 24.0);
             within(controls.formant_semitones, -12.0, 12.0);
             within(controls.output_gain_db, -60.0, 12.0);
+            within(controls.articulation, -1.0, 1.0);
             within(controls.f0_smoothing_ms, 0.0, 100.0);
             within(controls.noise_scale, 0.0, 2.0);
             within(controls.retune.speed_ms, 0.0, 400.0);

@@ -83,7 +83,7 @@ fn voice_and_editor_survive_a_round_trip() {
 #[test]
 fn a_project_with_every_parameter_loads_whole() {
     let params = TimbraParams::default();
-    let golden = include_str!("golden/state_31_parameters.json");
+    let golden = include_str!("golden/state_32_parameters.json");
     let state: PluginState = serde_json::from_str(golden).unwrap();
     assert_eq!(state.params.len(), params.param_map().len());
     let mut filtered = state.clone();
@@ -134,6 +134,18 @@ fn a_project_from_before_retuning_is_not_retuned() {
             state.params[id]
         );
     }
+}
+
+#[test]
+fn a_project_from_before_articulation_keeps_what_the_voice_does_by_itself() {
+    let mut state: PluginState =
+        serde_json::from_str(include_str!("golden/state_31_parameters.json")).unwrap();
+    assert_eq!(state.params.len(), 31);
+    state::filter(&mut state);
+    assert_eq!(state.fields["notice"], "\"\"");
+    assert!(matches!(state.params["articulation"], ParamValue::F32(0.0)));
+    // What it had is as it was.
+    assert!(matches!(state.params["noise_scale"], ParamValue::F32(0.5)));
 }
 
 #[test]
