@@ -66,7 +66,7 @@ fn apart_db(output: &[f32], input: &[f32]) -> f32 {
 }
 
 /// A voice that gives back what it hears has the articulation of its input already, if the two are compared at the same time.
-/// A quarter of a hop is enough to be wrong.
+/// With a quarter of a hop between them, 2.5 ms, the output would be 16 dB below the input away from it.
 #[test]
 fn a_voice_that_repeats_what_it_hears_is_left_alone_whatever_its_delays() {
     if !support::runtime_is_there() {
@@ -77,8 +77,8 @@ fn a_voice_that_repeats_what_it_hears_is_left_alone_whatever_its_delays() {
         (0, 0, -90.0),
         (1, 80, -90.0),
         (3, 240, -90.0),
-        (2, 33, -28.0),
-        (1, 200, -28.0),
+        (2, 33, -21.0),
+        (1, 200, -21.0),
     ] {
         let voice = support::identity("articulated", lookahead_frames, delay_samples);
         let output = played(&voice, &input, 1.0);
@@ -87,7 +87,7 @@ fn a_voice_that_repeats_what_it_hears_is_left_alone_whatever_its_delays() {
         assert!(found_db < most_db, "{case:?}: {found_db} dB, not {most_db}");
     }
     for step in [(1, 0), (3, 3), (16, 30)] {
-        for (delay_samples, most_db) in [(0, -90.0), (77, -28.0)] {
+        for (delay_samples, most_db) in [(0, -90.0), (77, -21.0)] {
             let voice = support::identity_in_steps("articulated", delay_samples, step);
             let found_db = apart_db(&played(&voice, &input, 1.0), &input);
             assert!(
