@@ -91,7 +91,6 @@ impl Articulation {
     /// hop of what was made by such a share of the difference. At 0 it is left as it is, to the bit.
     pub fn apply(&mut self, heard: &[BandLevels; HALVES], amount: f32, made: &mut [f32]) {
         self.pass(heard);
-        self.amounts.rotate_right(1);
         self.amounts[0] = amount;
         let half = made.len().div_ceil(HALVES);
         for (index, samples) in made.chunks_mut(half).enumerate() {
@@ -102,8 +101,8 @@ impl Articulation {
             let amount = self.amounts[newer] * (1.0 - part) + self.amounts[newer + 1] * part;
             let heard_apart = self.heard_mean.push(&heard);
             let made_apart = self.made_mean.push(&self.made.push(samples));
-            let (gone, whole) = FADING;
-            let present = ((heard_apart.whole - gone) / (whole - gone)).clamp(0.0, 1.0);
+            let (gone, full) = FADING;
+            let present = ((heard_apart.whole - gone) / (full - gone)).clamp(0.0, 1.0);
             let gains = std::array::from_fn(|band| {
                 // Half, for levels are of power.
                 let apart = 0.5 * (heard_apart.bands[band] - made_apart.bands[band]);
@@ -113,12 +112,14 @@ impl Articulation {
         }
     }
 
-    /// Takes the levels of the newest hop of the input where nothing was made.
+    /// Takes the levels of the newest hop of the input where nothing was made: its amount is that of the frame before.
     pub fn pass(&mut self, heard: &[BandLevels; HALVES]) {
         self.heard.rotate_right(HALVES);
         for (slot, levels) in self.heard.iter_mut().zip(heard.iter().rev()) {
             *slot = *levels;
         }
+        self.amounts.rotate_right(1);
+        self.amounts[0] = self.amounts[1];
     }
 
     /// What was heard and made before does not count any more.
@@ -395,5 +396,32 @@ mod tests {
             out[quiet.clone()] == flat[quiet],
             "nothing is heard, and it is changed"
         );
+    }
+
+    #[test]
+    fn an_amount_is_heard_where_it_is_set_after_hops_that_were_missing() {
+        let mut ear = HeardLevels::default();
+        let (delay_hops, at) = (5, 100);
+        let mut articulation = Articulation::new(RATE_HZ, HOP, 0, delay_hops * HOP);
+        let heard = buzz(CONTENT_RATE_HZ, 2.0, syllables);
+        let made = buzz(RATE_HZ, 2.0, |_| 0.5);
+        let hops = heard.chunks_exact(CONTENT_HOP_SAMPLES);
+        for (k, (heard, made)) in hops.zip(made.chunks_exact(HOP)).enumerate() {
+            let levels = ear.hear(heard.try_into().expect("a hop"));
+            if (at + 2..at + 5).contains(&k) {
+                articulation.pass(&levels);
+                continue;
+            }
+            let mut out = made.to_vec();
+            articulation.apply(&levels, if k < at { 1.0 } else { 0.0 }, &mut out);
+            let over = k > at + delay_hops;
+            // Before the first amounts are heard nothing is changed either.
+            if k > 2 * delay_hops {
+                assert_eq!(out == made, over, "hop {k}");
+            }
+            if over {
+                return;
+            }
+        }
     }
 }
